@@ -1,0 +1,1 @@
+//! Seeded simulator of clients, clock and network, with an oracle.
