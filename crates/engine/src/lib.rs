@@ -1,3 +1,48 @@
-//! The broker as a pure state machine.
+//! The broker as a pure state machine: it knows MQTT, and neither clock, file nor socket.
+//!
+//! # How to drive it
+//! 1. Collect what happened since the last turn as [`Input`]s: packets, lost connections, bytes
+//!    that were written.
+//! 2. [`Engine::handle`] them with the current [`Time`]: once per batch, not once per packet.
+//! 3. [`Engine::take_outbox`] of each shard, and do what it says, in its order.
+//! 4. Call [`Engine::handle`] again at [`Engine::next_deadline`] at the latest, even with no input.
+//!
+//! Nothing else is needed: the simulator and a fuzzer drive it just so. Time, randomness (the
+//! seed) and limits ([`Settings`]) are values.
 #![no_std]
 extern crate alloc;
+
+mod acknowledge;
+mod connect;
+mod counters;
+mod deadlines;
+mod dispatch;
+mod engine;
+mod event;
+mod flow;
+mod groups;
+mod hash;
+mod input;
+mod lifecycle;
+mod message;
+mod outbox;
+mod properties;
+mod publish;
+mod replay;
+pub mod retained;
+mod route;
+mod session;
+mod sessions;
+mod settings;
+mod subscribe;
+pub mod subscriptions;
+mod time;
+
+pub use counters::Counters;
+pub use engine::Engine;
+pub use event::{Cause, Event, Limit};
+pub use input::{Input, Link, Loss};
+pub use message::{Message, Parts};
+pub use outbox::{Body, Outbox, Piece};
+pub use settings::{ListenerSettings, Settings};
+pub use time::Time;

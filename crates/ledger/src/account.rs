@@ -12,9 +12,10 @@ pub enum Account {
     Subscriptions,
     /// Sessions, with their identifiers and the table that finds them.
     Sessions,
-    /// Messages sent and not yet acknowledged, in both directions, and their bodies.
+    /// Tables of what is not yet acknowledged, in both directions.
     Inflight,
-    /// Messages waiting for a session.
+    /// Messages that sessions hold, waiting or in flight: the queues, and the bodies that all
+    /// sessions share.
     Queues,
     /// Network connections: slots, read and write buffers, output on its way to a thread.
     Connections,

@@ -115,6 +115,14 @@ impl<T: Measure> Charged<T> {
         Edit { owner: self }
     }
 
+    /// The value for changes that cannot change what it owns: those of a slice's elements.
+    pub fn elements_mut<E>(&mut self) -> &mut [E]
+    where
+        T: AsMut<[E]>,
+    {
+        self.value.as_mut()
+    }
+
     /// Bytes charged: what the ledger believes this value holds.
     pub fn charged(&self) -> usize {
         self.charge.bytes()

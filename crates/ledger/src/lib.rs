@@ -14,9 +14,11 @@
 extern crate alloc;
 
 mod account;
+mod boxed;
 mod charge;
 mod measure;
 
 pub use account::{Account, Ledger, Snapshot};
+pub use boxed::Boxed;
 pub use charge::{Charge, Charged, Edit, OverBudget};
 pub use measure::{Measure, usable_size};

@@ -1,0 +1,105 @@
+//! PUBACK, PUBREC and PUBCOMP from a client, and what may be sent next because of them.
+
+use plimsoll_mqtt::encode::AckKind;
+use plimsoll_mqtt::{Packet, ReasonCode};
+
+use crate::engine::Engine;
+use crate::flow::{Acknowledged, Next};
+use crate::input::{Input, Link};
+use crate::route::identifier_of;
+
+impl Engine {
+    /// Consecutive acknowledgements of one link. Answers how many inputs it took.
+    pub(crate) fn handle_acknowledgements(
+        &mut self,
+        link: Link,
+        slot: u32,
+        inputs: &[Input<'_>],
+    ) -> usize {
+        let now = self.dispatch.now;
+        let Some(session) = self.sessions.get_mut(slot) else { return 1 };
+        let mut used = 0;
+        for input in inputs {
+            let packet = match input {
+                Input::Packet { link: other, packet } if *other == link => packet,
+                _ => break,
+            };
+            let flow = session.flow.as_mut();
+            match packet {
+                Packet::Puback(ack) => {
+                    if let Some(flow) = flow {
+                        flow.puback(ack.packet_identifier);
+                    }
+                }
+                Packet::Pubrec(ack) => {
+                    let refused = ack.reason.is_error();
+                    let id = ack.packet_identifier;
+                    let done = flow.map_or(Acknowledged::Unknown, |flow| flow.pubrec(id, refused));
+                    // MQTT-4.3.3-4: PUBREL follows a PUBREC without error, known or not.
+                    let reason = match done {
+                        Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+                        _ => ReasonCode::SUCCESS,
+                    };
+                    if !refused {
+                        self.dispatch.acknowledge(session, AckKind::Pubrel, id, reason);
+                    }
+                }
+                Packet::Pubcomp(ack) => {
+                    if let Some(flow) = flow {
+                        flow.pubcomp(ack.packet_identifier);
+                    }
+                }
+                _ => break,
+            }
+            used += 1;
+        }
+        session.progress_at = now;
+        session.flags.stalled = false;
+        let waits = session.flow.as_ref().is_some_and(|flow| !flow.nothing_waits() || flow.owes());
+        if waits || session.has_replays() {
+            self.pump(slot);
+            self.wake_replay(slot);
+        }
+        used.max(1)
+    }
+
+    /// Sends a session what waits for it, as far as its window and its output allow, and lets go
+    /// of acknowledgements that waited for the room.
+    pub(crate) fn pump(&mut self, slot: u32) {
+        let now = self.dispatch.now;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        while session.is_connected() && session.unflushed < self.dispatch.settings.output_bytes_max {
+            let window = session.window;
+            let Some(flow) = session.flow.as_mut() else { return };
+            match flow.next(window, &self.dispatch.settings, now) {
+                None => break,
+                Some(Next::Release { packet_identifier }) => {
+                    let success = ReasonCode::SUCCESS;
+                    self.dispatch.acknowledge(session, AckKind::Pubrel, packet_identifier, success);
+                }
+                Some(Next::Publish { packet_identifier, dup, delivery }) => {
+                    let identifier = identifier_of(&self.groups, delivery.origin, slot);
+                    self.dispatch.send_delivery(session, &delivery, packet_identifier, dup, identifier);
+                }
+            }
+        }
+        self.pay_owed(slot, false);
+    }
+
+    /// Releases acknowledgements that waited for this session's queue: those for which it has room
+    /// again, or `all`.
+    pub(crate) fn pay_owed(&mut self, slot: u32, all: bool) {
+        loop {
+            let settings = &self.dispatch.settings;
+            let owed = self
+                .sessions
+                .get_mut(slot)
+                .and_then(|session| session.flow.as_mut())
+                .and_then(|flow| flow.pay(settings, all));
+            match owed {
+                Some(owed) => self.pay(owed),
+                None => return,
+            }
+        }
+    }
+}

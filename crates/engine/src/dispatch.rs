@@ -1,0 +1,419 @@
+//! Sending: frames to connections, with the limits of each client.
+
+use alloc::vec::Vec;
+
+use plimsoll_ledger::{Account, Boxed, Ledger};
+use plimsoll_mqtt::{Packet, QoS, ReasonCode, encode};
+
+use crate::counters::Counters;
+use crate::event::{Cause, Event, Limit};
+use crate::flow::{Delivery, Flow, Origin, OriginKind, Owed};
+use crate::input::Link;
+use crate::message::{Message, Parts};
+use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
+use crate::session::{Rare, Session};
+use crate::settings::Settings;
+use crate::time::Time;
+
+/// What sending needs beside the session: where frames go, limits, counts, the time of this turn.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) settings: Settings,
+    pub(crate) counters: Counters,
+    pub(crate) outboxes: Vec<Outbox>,
+    pub(crate) ledger: &'static Ledger,
+    pub(crate) now: Time,
+    scratch: Vec<u8>,
+    properties: Vec<u8>,
+}
+
+/// A message that is being routed. Its block is made when the first session has to hold it.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) parts: Parts<'a>,
+    message: Option<Message>,
+    /// Number of its acknowledgement on the publisher's connection.
+    pub(crate) ordinal: u32,
+    /// Subscribers that took it or hold it.
+    pub(crate) taken: u32,
+    /// Subscribers whose queue it did not get into.
+    pub(crate) refused: u32,
+    /// Queues that its acknowledgement waits for.
+    pub(crate) holds: u16,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(parts: Parts<'a>) -> Self {
+        Self { parts, message: None, ordinal: 0, taken: 0, refused: 0, holds: 0 }
+    }
+
+    pub(crate) fn shared(parts: Parts<'a>, message: Message) -> Self {
+        Self { message: Some(message), ..Self::new(parts) }
+    }
+}
+
+/// Who a message comes from, if somebody can be made to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publisher {
+    pub(crate) slot: u32,
+    pub(crate) epoch: u32,
+}
+
+/// How a message is to reach one session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) origin: Origin,
+    /// The Subscription Identifier that `origin` stands for; 0 is none (or a list of them).
+    pub(crate) identifier: u32,
+}
+
+/// One PUBLISH packet to one client.
+struct Frame<'a> {
+    parts: &'a Parts<'a>,
+    message: Option<&'a Message>,
+    packet_identifier: u16,
+    qos: QoS,
+    retain: bool,
+    dup: bool,
+    origin: Origin,
+    identifier: u32,
+}
+
+impl Dispatch {
+    pub(crate) fn new(settings: Settings, shards: usize, ledger: &'static Ledger) -> Self {
+        Self {
+            settings,
+            counters: Counters::default(),
+            outboxes: (0..shards).map(|_| Outbox::new(ledger)).collect(),
+            ledger,
+            now: Time::default(),
+            scratch: Vec::new(),
+            properties: Vec::new(),
+        }
+    }
+
+    /// The most messages that may be in flight to a client that announced `receive_maximum`.
+    pub(crate) fn window(&self, receive_maximum: u16) -> u16 {
+        match self.settings.max_inflight_messages {
+            0 => receive_maximum,
+            most => most.min(receive_maximum),
+        }
+    }
+
+    /// QoS towards a subscriber (MQTT-3.8.4-8): the lower of both, unless told to upgrade.
+    pub(crate) fn effective_qos(&self, published: QoS, granted: QoS) -> QoS {
+        if self.settings.upgrade_outgoing_qos { granted } else { published.min(granted) }
+    }
+
+    pub(crate) fn outbox(&mut self, link: Link) -> Option<&mut Outbox> {
+        self.outboxes.get_mut(link.shard())
+    }
+
+    /// Sends a packet that is not a PUBLISH. It goes whatever the client's backlog is, but never
+    /// beyond its Maximum Packet Size (MQTT-3.1.2-24).
+    pub(crate) fn packet(&mut self, session: &mut Session, packet: &Packet<'_>) {
+        let Some(link) = session.link else { return };
+        let (version, limit) = (session.version, session.packet_size_max);
+        let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
+        let sent = outbox.frame(link, |out| {
+            let _ = encode::packet_within(packet, version, limit, out);
+        });
+        self.sent(session, sent);
+    }
+
+    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub(crate) fn acknowledge(
+        &mut self,
+        session: &mut Session,
+        kind: encode::AckKind,
+        packet_identifier: u16,
+        reason: ReasonCode,
+    ) {
+        let Some(link) = session.link else { return };
+        let version = session.version;
+        let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
+        let sent = outbox.frame(link, |out| encode::ack(out, version, kind, packet_identifier, reason));
+        self.sent(session, sent);
+    }
+
+    fn sent(&mut self, session: &mut Session, bytes: usize) {
+        if bytes > 0 {
+            self.counters.packets_sent += 1;
+            self.counters.bytes_sent += bytes as u64;
+            session.unflushed = session.unflushed.saturating_add(bytes as u32);
+        }
+    }
+
+    /// Logs something about the session's connection.
+    pub(crate) fn event(&mut self, link: Option<Link>, event: Event) {
+        let link = link.unwrap_or(Link::new(0, Link::SLOTS_MAX));
+        if let Some(outbox) = self.outbox(link) {
+            outbox.event(link, event);
+        }
+    }
+
+    /// Closes a link that has a session, telling a 5.0 client why.
+    pub(crate) fn close(&mut self, session: &mut Session, reason: ReasonCode) {
+        if session.version.is_v5() && reason != ReasonCode::SUCCESS {
+            self.packet(session, &Packet::Disconnect(plimsoll_mqtt::Disconnect::new(reason)));
+        }
+        let Some(link) = session.link else { return };
+        if let Some(outbox) = self.outbox(link) {
+            outbox.close(link);
+        }
+        let client = session.client_identifier.clone();
+        self.event(Some(link), Event::Disconnected { client, cause: Cause::Broker(reason) });
+    }
+
+    /// The block of a message under way, made if this is the first who needs it.
+    fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
+        let (ledger, scratch) = (self.ledger, &mut self.scratch);
+        outgoing.message.get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts)).clone()
+    }
+
+    /// Brings a message to one session: sends it, queues it, or counts it as dropped.
+    ///
+    /// Answers whether the session's deadline may have changed.
+    pub(crate) fn deliver(
+        &mut self,
+        session: &mut Session,
+        outgoing: &mut Outgoing<'_>,
+        way: &Way,
+        publisher: Option<Publisher>,
+    ) -> bool {
+        if way.qos == QoS::AtMostOnce {
+            return self.deliver_unacknowledged(session, outgoing, way);
+        }
+        if outgoing.message.is_none() {
+            self.message(outgoing);
+        }
+        let Some(message) = outgoing.message.clone() else { return false };
+        let (ledger, bytes, expires) = (self.ledger, message.bytes(), message.expires_at().is_some());
+        let delivery = Delivery { message, origin: way.origin, qos: way.qos, retain: way.retain };
+        let window = session.window;
+        let connected = session.is_connected();
+        let open = connected && session.unflushed < self.settings.output_bytes_max;
+        let stalled = session.flags.stalled;
+        let flow = session
+            .flow
+            .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
+        if open && flow.nothing_waits() && flow.window_open(window, bytes, &self.settings) {
+            outgoing.taken += 1;
+            let packet_identifier = flow.launch(delivery);
+            self.send_launched(session, outgoing, packet_identifier, way);
+            return false;
+        }
+        if flow.has_room(&self.settings, bytes) {
+            outgoing.taken += 1;
+            flow.enqueue(delivery);
+            return expires;
+        }
+        if let (true, false, Some(publisher)) = (connected, stalled, publisher) {
+            // Back-pressure: it waits here, and its acknowledgement waits with it.
+            outgoing.taken += 1;
+            outgoing.holds += 1;
+            if !flow.owes() {
+                session.progress_at = session.progress_at.max(self.now);
+            }
+            flow.enqueue(delivery);
+            flow.owe(Owed { slot: publisher.slot, epoch: publisher.epoch, sequence: outgoing.ordinal });
+            return true;
+        }
+        outgoing.refused += 1;
+        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
+        false
+    }
+
+    fn deliver_unacknowledged(
+        &mut self,
+        session: &mut Session,
+        outgoing: &mut Outgoing<'_>,
+        way: &Way,
+    ) -> bool {
+        outgoing.taken += 1;
+        let behind = session.flow.as_ref().is_some_and(|flow| flow.queued_qos0() > 0);
+        let connected = session.is_connected();
+        if connected && !behind {
+            if session.unflushed >= self.settings.output_bytes_max {
+                self.dropped(session, Limit::OutputFull);
+                return false;
+            }
+            if outgoing.message.is_none() && outgoing.parts.payload.len() >= BODY_SHARED_BYTES_MIN {
+                self.message(outgoing);
+            }
+            let frame = Frame {
+                parts: &outgoing.parts,
+                message: outgoing.message.as_ref(),
+                packet_identifier: 0,
+                qos: QoS::AtMostOnce,
+                retain: way.retain,
+                dup: false,
+                origin: way.origin,
+                identifier: way.identifier,
+            };
+            if !self.send(session, &frame) {
+                self.dropped(session, Limit::PacketTooLarge);
+            }
+            return false;
+        }
+        if !connected && !self.settings.queue_qos0_messages {
+            return false;
+        }
+        let message = self.message(outgoing);
+        let (ledger, expires) = (self.ledger, message.expires_at().is_some());
+        let flow = session
+            .flow
+            .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
+        if flow.has_room(&self.settings, message.bytes()) {
+            flow.enqueue(Delivery { message, origin: way.origin, qos: way.qos, retain: way.retain });
+            return expires;
+        }
+        self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });
+        false
+    }
+
+    fn send_launched(
+        &mut self,
+        session: &mut Session,
+        outgoing: &Outgoing<'_>,
+        packet_identifier: u16,
+        way: &Way,
+    ) {
+        let frame = Frame {
+            parts: &outgoing.parts,
+            message: outgoing.message.as_ref(),
+            packet_identifier,
+            qos: way.qos,
+            retain: way.retain,
+            dup: false,
+            origin: way.origin,
+            identifier: way.identifier,
+        };
+        if !self.send(session, &frame) {
+            self.too_large(session, packet_identifier);
+        }
+    }
+
+    /// Sends a delivery that comes out of the session's flow.
+    pub(crate) fn send_delivery(
+        &mut self,
+        session: &mut Session,
+        delivery: &Delivery,
+        packet_identifier: u16,
+        dup: bool,
+        identifier: u32,
+    ) {
+        let parts = delivery.message.parts();
+        let frame = Frame {
+            parts: &parts,
+            message: Some(&delivery.message),
+            packet_identifier,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup,
+            origin: delivery.origin,
+            identifier,
+        };
+        if !self.send(session, &frame) {
+            self.too_large(session, packet_identifier);
+        }
+    }
+
+    /// MQTT-3.1.2-25: a message that is too large for this client counts as delivered to it.
+    fn too_large(&mut self, session: &mut Session, packet_identifier: u16) {
+        if let (Some(flow), true) = (session.flow.as_mut(), packet_identifier != 0) {
+            flow.abandon(packet_identifier);
+        }
+        self.dropped(session, Limit::PacketTooLarge);
+    }
+
+    /// Counts a message that a limit kept from the session, and says so now and then.
+    fn dropped(&mut self, session: &mut Session, limit: Limit) {
+        self.counters.publishes_dropped += 1;
+        session.dropped += 1;
+        if session.dropped.is_power_of_two() {
+            let (client, total) = (session.client_identifier.clone(), session.dropped);
+            self.event(session.link, Event::Dropped { client, total, limit });
+        }
+    }
+
+    /// Encodes a PUBLISH. Answers whether it fits into the client's Maximum Packet Size.
+    fn send(&mut self, session: &mut Session, frame: &Frame<'_>) -> bool {
+        let Some(link) = session.link else { return true };
+        let mut topic = frame.parts.topic.as_bytes();
+        self.properties.clear();
+        let mut forwarded: &[u8] = &[];
+        if session.version.is_v5() {
+            forwarded = frame.parts.properties;
+            self.own_properties(session, frame, &mut topic);
+        }
+        let publish = encode::PublishStart {
+            version: session.version,
+            dup: frame.dup,
+            qos: frame.qos,
+            retain: frame.retain,
+            topic,
+            packet_identifier: frame.packet_identifier,
+            properties: [&self.properties, forwarded],
+            payload_len: frame.parts.payload.len(),
+        };
+        let total = publish.packet_len();
+        if total > session.packet_size_max as usize {
+            return false;
+        }
+        let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return true };
+        match frame.message {
+            Some(message) if frame.parts.payload.len() >= BODY_SHARED_BYTES_MIN => {
+                outbox.frame(link, |out| publish.encode(out));
+                outbox.body(link, message);
+            }
+            _ => {
+                outbox.frame(link, |out| {
+                    publish.encode(out);
+                    out.extend_from_slice(frame.parts.payload);
+                });
+            }
+        }
+        self.counters.publishes_sent += 1;
+        self.counters.publish_bytes_sent += frame.parts.payload.len() as u64;
+        self.sent(session, total);
+        true
+    }
+
+    /// The properties that differ from receiver to receiver: what is left of the expiry
+    /// (MQTT-3.3.2-6), Subscription Identifiers (MQTT-3.3.4-3 to -5), Topic Alias.
+    fn own_properties(&mut self, session: &mut Session, frame: &Frame<'_>, topic: &mut &[u8]) {
+        let out = &mut self.properties;
+        if let Some(at) = frame.parts.expires_at {
+            encode::property_message_expiry_interval(out, at.saturating_sub(self.now.as_secs()));
+        }
+        if let (OriginKind::List(index), Some(rare)) = (frame.origin.resolve(), &session.rare) {
+            for &identifier in rare.identifier_lists.list(index) {
+                encode::property_subscription_identifier(out, identifier);
+            }
+        } else if frame.identifier != 0 {
+            encode::property_subscription_identifier(out, frame.identifier);
+        }
+        if session.topic_alias_max == 0 {
+            return;
+        }
+        let ledger = self.ledger;
+        let topic_alias_max = session.topic_alias_max;
+        let aliases = &mut rare(session, ledger).aliases_out;
+        if let Some(alias) = aliases.alias(topic) {
+            encode::property_topic_alias(out, alias);
+            *topic = &[];
+        } else if aliases.len() < topic_alias_max {
+            let alias = aliases.len() + 1;
+            aliases.edit().set(alias, frame.parts.topic);
+            encode::property_topic_alias(out, alias);
+        }
+    }
+}
+
+/// The rarely needed part of a session, made when it is first needed.
+pub(crate) fn rare<'s>(session: &'s mut Session, ledger: &'static Ledger) -> &'s mut Rare {
+    session.rare.get_or_insert_with(|| Boxed::new(ledger, Account::Sessions, Rare::new(ledger), 0))
+}

@@ -1,0 +1,310 @@
+//! The engine: inputs in, outputs out.
+
+use alloc::vec::Vec;
+
+use plimsoll_ledger::{Account, Ledger, Measure, Snapshot};
+use plimsoll_mqtt::{Packet, ReasonCode};
+
+use crate::counters::Counters;
+use crate::deadlines::Deadlines;
+use crate::dispatch::Dispatch;
+use crate::event::{Cause, Event};
+use crate::groups::Groups;
+use crate::hash::Seeded;
+use crate::input::{Input, Link, Loss};
+use crate::message::Parts;
+use crate::outbox::Outbox;
+use crate::replay::Replaying;
+use crate::retained::RetainedStore;
+use crate::route::Target;
+use crate::sessions::Sessions;
+use crate::settings::Settings;
+use crate::subscriptions::Subscriptions;
+use crate::time::Time;
+
+/// An MQTT broker as a value. See the [crate]'s page for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) sessions: Sessions,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) groups: Groups,
+    pub(crate) retained: RetainedStore,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) replaying: Replaying,
+    pub(crate) dispatch: Dispatch,
+    /// Working space of one routing.
+    pub(crate) targets: Vec<Target>,
+    /// Connections made so far.
+    pub(crate) epoch: u32,
+    /// State of the generator of client identifiers.
+    pub(crate) random: u64,
+    /// When the retained store is next looked through for expired messages.
+    pub(crate) retained_sweep_at: Time,
+    ledger: &'static Ledger,
+}
+
+impl Engine {
+    /// A broker without sessions. `shards` is the number of I/O threads that links belong to;
+    /// `seed` makes hashes and generated identifiers unpredictable for peers.
+    pub fn new(settings: Settings, shards: usize, seed: u64, ledger: &'static Ledger) -> Self {
+        let seeded = Seeded::new(seed);
+        Self {
+            sessions: Sessions::new(ledger, shards, seeded.clone()),
+            subscriptions: Subscriptions::new(ledger, seed),
+            groups: Groups::new(ledger, seeded),
+            retained: RetainedStore::new(ledger, seed),
+            deadlines: Deadlines::new(ledger),
+            replaying: Replaying::new(ledger),
+            dispatch: Dispatch::new(settings, shards, ledger),
+            targets: Vec::new(),
+            epoch: 0,
+            random: seed,
+            retained_sweep_at: Time::NEVER,
+            ledger,
+        }
+    }
+
+    /// Takes new limits. They hold for what happens from now on.
+    pub fn configure(&mut self, now: Time, settings: Settings) {
+        self.dispatch.now = now;
+        self.dispatch.settings = settings;
+    }
+
+    /// Takes a batch of inputs in order, then does what has come due at `now`.
+    ///
+    /// All that follows from it lies in the outboxes afterwards. Time does not go back: a `now`
+    /// before that of an earlier call counts as that.
+    pub fn handle(&mut self, now: Time, inputs: &[Input<'_>]) {
+        self.dispatch.now = self.dispatch.now.max(now);
+        let mut rest = inputs;
+        while let Some((input, behind)) = rest.split_first() {
+            let used = match input {
+                Input::Packet { link, packet } => self.handle_packets(*link, packet, rest),
+                Input::Connect { link, listener, packet } => {
+                    self.handle_connect(*link, *listener, packet);
+                    1
+                }
+                Input::Malformed { link, error } => {
+                    self.handle_malformed(*link, *error);
+                    1
+                }
+                Input::Lost { link, loss } => {
+                    self.handle_lost(*link, *loss);
+                    1
+                }
+                Input::Flushed { link, bytes } => {
+                    self.handle_flushed(*link, *bytes);
+                    1
+                }
+                Input::Publish { topic, payload, retain } => {
+                    self.publish_own(topic, payload, *retain);
+                    1
+                }
+            };
+            rest = rest.get(used..).unwrap_or(behind);
+        }
+        self.handle_deadlines();
+        self.continue_replays();
+        for outbox in &mut self.dispatch.outboxes {
+            outbox.settle();
+        }
+    }
+
+    /// Swaps what `shard` has to do with `outbox`, which should be empty.
+    pub fn take_outbox(&mut self, shard: usize, outbox: &mut Outbox) {
+        if let Some(own) = self.dispatch.outboxes.get_mut(shard) {
+            core::mem::swap(own, outbox);
+        }
+    }
+
+    /// Whether `shard` has something to do.
+    pub fn has_output(&self, shard: usize) -> bool {
+        self.dispatch.outboxes.get(shard).is_some_and(|outbox| !outbox.is_empty())
+    }
+
+    /// When [`Engine::handle`] has to be called next, if no input comes before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.replaying.is_runnable() {
+            return Some(self.dispatch.now);
+        }
+        let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at);
+        (first != Time::NEVER).then_some(first)
+    }
+
+    /// Ends every connection: 5.0 clients hear that the server is going down.
+    pub fn shut_down(&mut self, now: Time) {
+        self.dispatch.now = self.dispatch.now.max(now);
+        let slots: Vec<u32> =
+            self.sessions.iter().filter(|(_, s)| s.is_connected()).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                self.dispatch.close(session, ReasonCode::SERVER_SHUTTING_DOWN);
+            }
+        }
+    }
+
+    /// Counts and gauges.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.dispatch.counters.clone();
+        counters.clients_total = self.sessions.len() as u64;
+        counters.retained = self.retained.len() as u64;
+        counters.messages_stored = self
+            .sessions
+            .iter()
+            .filter_map(|(_, session)| session.flow.as_ref())
+            .map(|flow| (flow.queue_len() + flow.inflight_len()) as u64)
+            .sum();
+        counters
+    }
+
+    /// Every filter with its number of subscribers.
+    pub fn tree(&self, mut each: impl FnMut(&str, usize)) {
+        self.subscriptions.for_each(|filter, subscribers| each(filter, subscribers.len()));
+    }
+
+    /// Walks everything that the engine holds and counts it anew, without looking at charges.
+    ///
+    /// Equal to the byte to what this engine's values have charged to its ledger; the shell's own
+    /// accounts are not in it.
+    pub fn recount(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        snapshot.add(Account::Subscriptions, self.subscriptions.recount());
+        snapshot.add(Account::Retained, self.retained.recount());
+        snapshot.add(Account::Sessions, self.deadlines.heap_bytes() + self.replaying.heap_bytes());
+        for outbox in &self.dispatch.outboxes {
+            snapshot.add(Account::Connections, outbox.heap_bytes());
+        }
+        self.groups.recount(&mut snapshot);
+        let mut messages = Vec::new();
+        self.sessions.recount(&mut snapshot, |session, snapshot| {
+            session.recount(snapshot);
+            let flow = session.flow.iter().flat_map(|flow| flow.messages());
+            messages.extend(flow.map(|message| (message.address(), message.bytes())));
+        });
+        let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
+        messages.extend(in_output.map(|message| (message.address(), message.bytes())));
+        messages.sort_unstable();
+        messages.dedup();
+        snapshot.add(Account::Queues, messages.iter().map(|(_, bytes)| bytes).sum());
+        snapshot
+    }
+
+    /// The ledger that everything is charged to.
+    pub fn ledger(&self) -> &'static Ledger {
+        self.ledger
+    }
+
+    /// Takes the packet at the front of `inputs`, and as many behind it as go the same way.
+    /// Answers how many that were.
+    fn handle_packets(&mut self, link: Link, packet: &Packet<'_>, inputs: &[Input<'_>]) -> usize {
+        // A link that was closed meanwhile: what it still sent does not count (MQTT-3.14.4-2).
+        let Some(slot) = self.sessions.linked(link) else { return 1 };
+        let now = self.dispatch.now;
+        let Some(session) = self.sessions.get_mut(slot) else { return 1 };
+        session.seen_at = now;
+        let used = match packet {
+            Packet::Publish(publish) => self.handle_publishes(link, slot, publish, inputs),
+            Packet::Puback(_) | Packet::Pubrec(_) | Packet::Pubcomp(_) => {
+                self.handle_acknowledgements(link, slot, inputs)
+            }
+            Packet::Pubrel(pubrel) => {
+                self.handle_pubrel(slot, pubrel);
+                1
+            }
+            Packet::Subscribe(subscribe) => {
+                self.handle_subscribe(slot, subscribe);
+                1
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.handle_unsubscribe(slot, unsubscribe);
+                1
+            }
+            Packet::Pingreq => {
+                if let Some(session) = self.sessions.get_mut(slot) {
+                    self.dispatch.packet(session, &Packet::Pingresp); // MQTT-3.12.4-1
+                }
+                1
+            }
+            Packet::Disconnect(disconnect) => {
+                self.handle_disconnect(slot, disconnect);
+                1
+            }
+            Packet::Auth(auth) => {
+                self.handle_auth(slot, auth);
+                1
+            }
+            // MQTT-3.1.0-2: a second CONNECT; and packets that only a server sends.
+            Packet::Connect(_)
+            | Packet::Connack(_)
+            | Packet::Suback(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingresp => {
+                self.refuse(slot, ReasonCode::PROTOCOL_ERROR);
+                1
+            }
+        };
+        self.dispatch.counters.packets_received += used as u64;
+        used
+    }
+
+    /// Ends a connection because of what the client did (MQTT-4.13.1-1).
+    pub(crate) fn refuse(&mut self, slot: u32, reason: ReasonCode) {
+        self.disconnect(slot, reason);
+    }
+
+    /// A closed or failed connection.
+    fn handle_lost(&mut self, link: Link, loss: Loss) {
+        let Some(slot) = self.sessions.linked(link) else {
+            let client = Default::default();
+            self.dispatch
+                .event(Some(link), Event::Disconnected { client, cause: Cause::Network(loss) });
+            return;
+        };
+        if let Some(session) = self.sessions.get(slot) {
+            let client = session.client_identifier.clone();
+            self.dispatch
+                .event(Some(link), Event::Disconnected { client, cause: Cause::Network(loss) });
+        }
+        self.connection_ended(slot);
+    }
+
+    /// The network took bytes that were waiting for it.
+    fn handle_flushed(&mut self, link: Link, bytes: u32) {
+        let Some(slot) = self.sessions.linked(link) else { return };
+        let now = self.dispatch.now;
+        let resume_below = self.dispatch.settings.output_bytes_max / 2;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let before = session.unflushed;
+        session.unflushed = before.saturating_sub(bytes);
+        session.progress_at = now;
+        session.flags.stalled = false;
+        let reopened = session.unflushed < resume_below;
+        let waits = session.flow.as_ref().is_some_and(|flow| !flow.nothing_waits());
+        if reopened && (waits || session.has_replays()) {
+            self.pump(slot);
+            self.wake_replay(slot);
+        }
+    }
+
+    /// The broker's own publications: `$SYS`.
+    fn publish_own(&mut self, topic: &str, payload: &[u8], retain: bool) {
+        let parts = Parts {
+            topic,
+            properties: &[],
+            payload,
+            qos: plimsoll_mqtt::QoS::AtMostOnce,
+            retain,
+            expires_at: None,
+        };
+        self.publish_parts(parts);
+    }
+
+    /// Sets the session's deadline by what it is waiting for.
+    pub(crate) fn reschedule(&mut self, slot: u32) {
+        let at = match self.sessions.get(slot) {
+            Some(session) => session.deadline(&self.dispatch.settings),
+            None => Time::NEVER,
+        };
+        self.deadlines.set(slot, at);
+    }
+}

@@ -1,0 +1,101 @@
+//! What is worth a log line. The shell formats it; the engine never does.
+
+use alloc::boxed::Box;
+
+use plimsoll_mqtt::{QoS, ReasonCode, Version};
+
+use crate::input::Loss;
+
+/// Something that an operator may want to read about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client connected. Mosquitto: `New client connected from … as ID (p2, c1, k60).`
+    Connected {
+        /// Client identifier.
+        client: Box<str>,
+        /// Protocol version.
+        version: Version,
+        /// Clean Start (clean session).
+        clean_start: bool,
+        /// Keep alive in force, seconds.
+        keep_alive: u16,
+        /// User name, if one was given.
+        username: Option<Box<str>>,
+    },
+    /// A connection was refused.
+    Refused {
+        /// Client identifier; empty if it was not read.
+        client: Box<str>,
+        /// Why.
+        reason: ReasonCode,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Client identifier; empty before CONNECT.
+        client: Box<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A session reached the end of its life while nobody was connected.
+    SessionExpired {
+        /// Client identifier.
+        client: Box<str>,
+    },
+    /// Messages were dropped because a limit forced it: said at the first, and then at each
+    /// doubling of the count.
+    Dropped {
+        /// Client that did not get them.
+        client: Box<str>,
+        /// How many so far in the life of the session.
+        total: u64,
+        /// Which limit.
+        limit: Limit,
+    },
+    /// A subscription was made.
+    Subscribed {
+        /// Client identifier.
+        client: Box<str>,
+        /// Topic filter.
+        filter: Box<str>,
+        /// Granted QoS.
+        qos: QoS,
+    },
+    /// A subscription was ended.
+    Unsubscribed {
+        /// Client identifier.
+        client: Box<str>,
+        /// Topic filter.
+        filter: Box<str>,
+    },
+    /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
+    Packet {
+        /// Client identifier.
+        client: Box<str>,
+        /// Mosquitto's wording of what happened, for instance `Received PINGREQ from`.
+        what: Box<str>,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client sent DISCONNECT with this reason.
+    Client(ReasonCode),
+    /// The broker ended it with this reason.
+    Broker(ReasonCode),
+    /// The network ended it.
+    Network(Loss),
+}
+
+/// The limit that made the broker drop a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `max_queued_messages` or `max_queued_bytes`, of a session without a connection.
+    QueueFull,
+    /// The same of a connected client that made no progress for `slow_consumer_timeout`.
+    SlowConsumer,
+    /// A QoS 0 message met a client whose output is held up.
+    OutputFull,
+    /// The message is larger than the client's Maximum Packet Size (MQTT-3.1.2-24).
+    PacketTooLarge,
+}

@@ -1,0 +1,204 @@
+//! Connections and sessions end, wills are published, deadlines pass.
+
+use alloc::vec::Vec;
+
+use plimsoll_mqtt::{Auth, Disconnect, ReasonCode};
+
+use crate::engine::Engine;
+use crate::event::{Cause, Event};
+use crate::message::Parts;
+use crate::session::{Held, Session, Will};
+use crate::settings::Settings;
+use crate::time::Time;
+
+/// Pages of the retained store looked through in one turn for expired messages.
+const SWEEP_PAGES: usize = 64;
+
+impl Engine {
+    /// DISCONNECT from the client (MQTT-3.14.4).
+    pub(crate) fn handle_disconnect(&mut self, slot: u32, disconnect: &Disconnect<'_>) {
+        let most = self.dispatch.settings.persistent_client_expiration;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Some(expiry) = disconnect.properties.session_expiry_interval() {
+            if session.expiry_interval == 0 && expiry > 0 {
+                // MQTT 5, 3.14.2.2.2: a session that was to end cannot be made to last.
+                return self.refuse(slot, ReasonCode::PROTOCOL_ERROR);
+            }
+            session.expiry_interval = most.map_or(expiry, |most| expiry.min(most));
+        }
+        if disconnect.reason == ReasonCode::SUCCESS {
+            session.will = None; // MQTT-3.14.4-3
+        }
+        let Some(link) = session.link else { return };
+        let client = session.client_identifier.clone();
+        let cause = Cause::Client(disconnect.reason);
+        if let Some(outbox) = self.dispatch.outbox(link) {
+            outbox.close(link);
+        }
+        self.dispatch.event(Some(link), Event::Disconnected { client, cause });
+        self.connection_ended(slot);
+    }
+
+    /// AUTH: no method was agreed on at CONNECT, so there is nothing to go on with
+    /// (MQTT-4.12.0-6, MQTT-4.12.1-1).
+    pub(crate) fn handle_auth(&mut self, slot: u32, auth: &Auth<'_>) {
+        let reason = match auth.properties.authentication_method() {
+            Some(_) => ReasonCode::BAD_AUTHENTICATION_METHOD,
+            None => ReasonCode::PROTOCOL_ERROR,
+        };
+        self.refuse(slot, reason);
+    }
+
+    /// The broker ends a connection.
+    pub(crate) fn disconnect(&mut self, slot: u32, reason: ReasonCode) {
+        if let Some(session) = self.sessions.get_mut(slot) {
+            self.dispatch.close(session, reason);
+        }
+        self.connection_ended(slot);
+    }
+
+    /// The session has no connection any more: it waits, or it ends.
+    pub(crate) fn connection_ended(&mut self, slot: u32) {
+        let now = self.dispatch.now;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(link) = session.link.take() else { return };
+        session.lost_at = now;
+        session.unflushed = 0;
+        session.flags.paused = false;
+        if let Some(flow) = session.flow.as_mut() {
+            flow.connection_lost();
+        }
+        if let Some(rare) = session.rare.as_mut() {
+            rare.connection_lost();
+        }
+        session.tidy();
+        self.sessions.disconnect(link);
+        self.dispatch.counters.clients_connected -= 1;
+        self.pay_owed(slot, true);
+        self.come_due(slot);
+    }
+
+    /// Publishes the will and ends the session if it is time; sets the next deadline.
+    fn come_due(&mut self, slot: u32) {
+        let now = self.dispatch.now;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let ends = session.expires_at() <= now;
+        if session.will_due_at() <= now
+            && let Some(will) = session.will.take()
+        {
+            self.publish_will(&will);
+        }
+        if ends {
+            self.end_session(slot);
+        } else {
+            self.reschedule(slot);
+        }
+    }
+
+    /// MQTT-3.1.2-8
+    fn publish_will(&mut self, will: &Will) {
+        let now = self.dispatch.now;
+        self.publish_parts(Parts {
+            topic: &will.topic,
+            properties: &will.properties,
+            payload: &will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: will.message_expiry.map(|secs| now.as_secs().saturating_add(secs)),
+        });
+    }
+
+    /// The session ends: everything it held goes (MQTT-3.1.2-23), and what it got from a shared
+    /// subscription and did not take goes to another member.
+    pub(crate) fn end_session(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Some(will) = session.will.take() {
+            self.publish_will(&will);
+        }
+        self.pay_owed(slot, true);
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let held: Vec<Held> = session.subscriptions.clone();
+        let mut left_behind = Vec::new();
+        if let Some(flow) = session.flow.as_mut() {
+            flow.drain_unfinished(|delivery| left_behind.push(delivery));
+        }
+        self.redeliver_shared(slot, left_behind);
+        for held in held {
+            self.remove_subscription(slot, held);
+        }
+        self.deadlines.set(slot, Time::NEVER);
+        self.sessions.remove(slot);
+    }
+
+    /// Does what has come due.
+    pub(crate) fn handle_deadlines(&mut self) {
+        let now = self.dispatch.now;
+        while let Some(slot) = self.deadlines.pop_reached(now) {
+            self.deadline_reached(slot);
+        }
+        if self.retained_sweep_at <= now {
+            self.retained_sweep_at = self.retained.sweep(now, SWEEP_PAGES);
+        }
+    }
+
+    fn deadline_reached(&mut self, slot: u32) {
+        let now = self.dispatch.now;
+        let stall = self.dispatch.settings.slow_consumer_timeout;
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let silent = session.silent_at() <= now;
+        let owes = session.flow.as_ref().is_some_and(|flow| flow.owes());
+        let stalled = owes && session.progress_at.plus_secs(u64::from(stall)) <= now;
+        if let Some(flow) = session.flow.as_mut()
+            && flow.queue_expires_at <= now.as_secs()
+        {
+            flow.drop_expired(now);
+        }
+        if session.is_connected() && silent {
+            return self.disconnect(slot, ReasonCode::KEEP_ALIVE_TIMEOUT); // MQTT-3.1.2-22
+        }
+        if session.is_connected() {
+            session.flags.stalled |= stalled;
+            self.pay_owed(slot, stalled);
+            return self.reschedule(slot);
+        }
+        let client = session.client_identifier.clone();
+        let ends = session.expires_at() <= now;
+        if ends {
+            self.dispatch.counters.sessions_expired += 1;
+            self.dispatch.event(None, Event::SessionExpired { client });
+        }
+        self.come_due(slot);
+    }
+}
+
+impl Session {
+    /// When something has to be done about it next.
+    pub(crate) fn deadline(&self, settings: &Settings) -> Time {
+        let mut at = match self.flow.as_ref().map_or(u32::MAX, |flow| flow.queue_expires_at) {
+            u32::MAX => Time::NEVER,
+            secs => Time::from_secs(secs),
+        };
+        if !self.is_connected() {
+            return at.min(self.expires_at()).min(self.will_due_at());
+        }
+        if self.flow.as_ref().is_some_and(|flow| flow.owes()) {
+            at = at.min(self.progress_at.plus_secs(u64::from(settings.slow_consumer_timeout)));
+        }
+        at.min(self.silent_at())
+    }
+
+    /// Gives back parts that hold nothing.
+    fn tidy(&mut self) {
+        if self.flow.as_ref().is_some_and(|flow| flow.is_idle() && !flow.owes()) {
+            self.flow = None;
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    /// Whether retained messages are still to be sent for new subscriptions.
+    pub(crate) fn has_replays(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.replays.is_empty())
+    }
+}

@@ -1,0 +1,350 @@
+//! PUBLISH from a client, and the acknowledgements that it gets.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use plimsoll_mqtt::encode::AckKind;
+use plimsoll_mqtt::{Ack, Packet, Properties, Publish, QoS, ReasonCode};
+
+use crate::dispatch::{Outgoing, Publisher, rare};
+use crate::engine::Engine;
+use crate::flow::Owed;
+use crate::input::{Input, Link};
+use crate::message::Parts;
+use crate::properties::{Forwarded, forwarded};
+use crate::retained::RetainedMessage;
+use crate::session::{Acknowledgement, Session};
+use crate::settings::Settings;
+use crate::time::Time;
+
+/// Publishes whose acknowledgement is held back before the publisher is read from no more.
+const HELD_MAX: usize = 1000;
+
+/// Once so few are held, it is read from again.
+const HELD_RESUME: usize = HELD_MAX / 2;
+
+/// The acknowledgement of one publish of a run.
+struct Due {
+    packet_identifier: u16,
+    qos: QoS,
+    answer: Answer,
+}
+
+enum Answer {
+    /// It depends on what became of the message with this index in the run.
+    Routed(usize),
+    /// It is settled: not routed again, or not at all.
+    Settled(ReasonCode),
+}
+
+impl Engine {
+    /// A run of publishes: consecutive ones from one link, on one topic and without properties,
+    /// are matched once. Answers how many inputs it took.
+    pub(crate) fn handle_publishes(
+        &mut self,
+        link: Link,
+        slot: u32,
+        first: &Publish<'_>,
+        inputs: &[Input<'_>],
+    ) -> usize {
+        let alias_topic;
+        let topic = match self.resolve_alias(slot, first) {
+            Ok(None) => first.topic,
+            Ok(Some(topic)) => {
+                alias_topic = topic;
+                alias_topic.as_str()
+            }
+            Err(reason) => {
+                self.refuse(slot, reason);
+                return 1;
+            }
+        };
+        let Some(session) = self.sessions.get_mut(slot) else { return 1 };
+        let publisher = Publisher { slot, epoch: session.epoch };
+        let mut ordinal = session.next_ordinal();
+        let forwarded = forwarded(&first.properties, self.dispatch.now);
+        let mut run = Vec::with_capacity(run_len(link, first, inputs));
+        let mut due = Vec::new();
+        let mut violation = None;
+        for publish in publishes(link, inputs).take(run.capacity()) {
+            self.dispatch.counters.publishes_received += 1;
+            self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
+            let answer = match admit(session, publish, topic, &self.dispatch.settings) {
+                Admission::Route => Answer::Routed(run.len()),
+                Admission::Settle(reason) => Answer::Settled(reason),
+                Admission::Ignore => continue,
+                Admission::Violation(reason) => {
+                    violation = Some(reason);
+                    break;
+                }
+            };
+            if publish.qos == QoS::ExactlyOnce {
+                let received = &mut rare(session, self.dispatch.ledger).received;
+                received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
+            }
+            if let Answer::Routed(_) = answer {
+                let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
+                outgoing.ordinal = ordinal;
+                run.push(outgoing);
+            }
+            if publish.qos != QoS::AtMostOnce {
+                ordinal = ordinal.wrapping_add(1);
+                due.push(Due { packet_identifier: publish.packet_identifier, qos: publish.qos, answer });
+            }
+        }
+        let taken = run.capacity().max(1);
+        for outgoing in run.iter().filter(|outgoing| outgoing.parts.retain) {
+            self.retain(&outgoing.parts);
+        }
+        self.route(&mut run, Some(publisher));
+        self.acknowledge_run(slot, &run, &due);
+        if let Some(reason) = violation {
+            self.refuse(slot, reason);
+        }
+        taken
+    }
+
+    /// The topic that an alias stands for, and remembers a new one (MQTT-3.3.2-7 to -12).
+    fn resolve_alias(&mut self, slot: u32, publish: &Publish<'_>) -> Result<Option<String>, ReasonCode> {
+        let Some(alias) = publish.properties.topic_alias() else { return Ok(None) };
+        let Some(session) = self.sessions.get_mut(slot) else { return Ok(None) };
+        let listener = self.dispatch.settings.listener(session.listener);
+        if alias == 0 || alias > listener.max_topic_alias {
+            return Err(ReasonCode::TOPIC_ALIAS_INVALID);
+        }
+        let aliases = &mut rare(session, self.dispatch.ledger).aliases_in;
+        if publish.topic.is_empty() {
+            // MQTT-3.3.2-8 leaves the topic out only for an alias that is known.
+            let topic = aliases.topic(alias).ok_or(ReasonCode::PROTOCOL_ERROR)?;
+            return Ok(Some(String::from(topic)));
+        }
+        aliases.edit().set(alias, publish.topic);
+        Ok(None)
+    }
+
+    /// Stores or deletes the retained message of a topic (MQTT-3.3.1-5, -6).
+    pub(crate) fn retain(&mut self, parts: &Parts<'_>) {
+        if !self.dispatch.settings.retain_available {
+            return;
+        }
+        if parts.payload.is_empty() {
+            self.retained.remove(parts.topic);
+            return;
+        }
+        let age = self.dispatch.settings.retain_expiry_interval;
+        let by_age = (age > 0 && !parts.topic.starts_with('$'))
+            .then(|| self.dispatch.now.as_secs().saturating_add(age));
+        let message = RetainedMessage {
+            qos: parts.qos as u8,
+            properties: parts.properties,
+            payload: parts.payload,
+            expires_at: match (parts.expires_at, by_age) {
+                (Some(own), Some(age)) => Some(own.min(age)),
+                (own, age) => own.or(age),
+            },
+        };
+        if let Some(at) = message.expires_at {
+            self.retained_sweep_at = self.retained_sweep_at.min(Time::from_secs(at));
+        }
+        self.retained.set(parts.topic, message);
+    }
+
+    fn acknowledge_run(&mut self, slot: u32, run: &[Outgoing<'_>], due: &[Due]) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        for due in due {
+            let (reason, holds) = match due.answer {
+                Answer::Settled(reason) => (reason, 0),
+                Answer::Routed(index) => {
+                    run.get(index).map_or((ReasonCode::SUCCESS, 0), |o| (verdict(session, o), o.holds))
+                }
+            };
+            let acknowledgement = Acknowledgement {
+                packet_identifier: due.packet_identifier,
+                qos: due.qos,
+                reason,
+                holds,
+            };
+            let rare = rare_if(session);
+            if holds == 0 && rare.is_none_or(|rare| rare.acknowledgements.is_empty()) {
+                self.dispatch.acknowledge_publish(session, acknowledgement);
+            } else {
+                let rare = crate::dispatch::rare(session, self.dispatch.ledger);
+                rare.held_qos1 += u16::from(due.qos == QoS::AtLeastOnce);
+                rare.acknowledgements.edit().push_back(acknowledgement);
+            }
+        }
+        self.dispatch.pause_if_held(session);
+    }
+
+    /// A queue has room again (or will have none): one acknowledgement less waits for it.
+    pub(crate) fn pay(&mut self, owed: Owed) {
+        let Some(session) = self.sessions.get_mut(owed.slot) else { return };
+        if session.epoch != owed.epoch {
+            return; // That connection is gone, and its publishes will be sent again.
+        }
+        let at = owed.sequence.wrapping_sub(session.acknowledged) as usize;
+        let Some(rare) = session.rare.as_mut() else { return };
+        if let Some(acknowledgement) = rare.acknowledgements.edit().get_mut(at) {
+            acknowledgement.holds = acknowledgement.holds.saturating_sub(1);
+        }
+        self.dispatch.release_acknowledgements(session);
+    }
+
+    /// PUBREL: the sender has our PUBREC, so its identifier may be used again (MQTT-4.3.3-11).
+    pub(crate) fn handle_pubrel(&mut self, slot: u32, pubrel: &Ack<'_>) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let known = session
+            .rare
+            .as_mut()
+            .is_some_and(|rare| rare.received.edit().remove(pubrel.packet_identifier));
+        let reason =
+            if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
+        self.dispatch.acknowledge(session, AckKind::Pubcomp, pubrel.packet_identifier, reason);
+    }
+}
+
+impl crate::dispatch::Dispatch {
+    fn acknowledge_publish(&mut self, session: &mut Session, due: Acknowledgement) {
+        session.acknowledged = session.acknowledged.wrapping_add(1);
+        if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
+            // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
+            if let Some(rare) = session.rare.as_mut() {
+                rare.received.edit().remove(due.packet_identifier);
+            }
+        }
+        let kind = if due.qos == QoS::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
+        self.acknowledge(session, kind, due.packet_identifier, due.reason);
+    }
+
+    /// Sends what no longer waits, in the order of the publishes.
+    pub(crate) fn release_acknowledgements(&mut self, session: &mut Session) {
+        while let Some(rare) = session.rare.as_mut() {
+            match rare.acknowledgements.front() {
+                Some(front) if front.holds == 0 => {}
+                _ => break,
+            }
+            let mut list = rare.acknowledgements.edit();
+            let Some(due) = list.pop_front() else { break };
+            if list.is_empty() {
+                *list = alloc::collections::VecDeque::new();
+            }
+            drop(list);
+            rare.held_qos1 -= u16::from(due.qos == QoS::AtLeastOnce);
+            self.acknowledge_publish(session, due);
+        }
+        let held = rare_if(session).map_or(0, |rare| rare.acknowledgements.len());
+        if session.flags.paused && held <= HELD_RESUME {
+            session.flags.paused = false;
+            if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
+                outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
+            }
+        }
+    }
+
+    /// Stops reading from a publisher that goes on though its acknowledgements are held.
+    fn pause_if_held(&mut self, session: &mut Session) {
+        let held = rare_if(session).map_or(0, |rare| rare.acknowledgements.len());
+        if held <= HELD_MAX || session.flags.paused {
+            return;
+        }
+        if let Some(link) = session.link {
+            session.flags.paused = true;
+            if let Some(outbox) = self.outbox(link) {
+                outbox.pause_reading(link);
+            }
+        }
+    }
+}
+
+fn rare_if(session: &Session) -> Option<&crate::session::Rare> {
+    session.rare.as_deref()
+}
+
+/// Whether a publish is routed, and how it is answered if not.
+enum Admission {
+    Route,
+    Settle(ReasonCode),
+    Ignore,
+    Violation(ReasonCode),
+}
+
+fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {
+    if publish.qos > settings.listener(session.listener).max_qos {
+        return Admission::Violation(ReasonCode::QOS_NOT_SUPPORTED); // MQTT-3.2.2-11
+    }
+    if publish.retain && !settings.retain_available {
+        return Admission::Violation(ReasonCode::RETAIN_NOT_SUPPORTED); // MQTT-3.2.2-14
+    }
+    if publish.qos == QoS::ExactlyOnce {
+        let id = publish.packet_identifier;
+        let rare = rare_if(session);
+        if rare.is_some_and(|rare| rare.received.contains(id)) {
+            // A copy of what we have (MQTT-4.3.3-10): PUBREC again, unless the first one waits.
+            let waits = rare.is_some_and(|rare| {
+                rare.acknowledgements.iter().any(|a| a.qos == QoS::ExactlyOnce && a.packet_identifier == id)
+            });
+            return if waits { Admission::Ignore } else { Admission::Settle(ReasonCode::SUCCESS) };
+        }
+    }
+    if publish.qos != QoS::AtMostOnce && session.version.is_v5() {
+        let unacknowledged = rare_if(session)
+            .map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
+        if unacknowledged >= settings.receive_maximum() {
+            return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-9
+        }
+    }
+    let size_max = settings.message_size_limit as usize;
+    if size_max > 0 && publish.payload.len() > size_max {
+        return refusal(publish, ReasonCode::PACKET_TOO_LARGE);
+    }
+    // Clients may read the broker's own topics, not write them.
+    if topic == "$SYS" || topic.starts_with("$SYS/") {
+        return refusal(publish, ReasonCode::NOT_AUTHORIZED);
+    }
+    Admission::Route
+}
+
+fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
+    match publish.qos {
+        QoS::AtMostOnce => Admission::Ignore,
+        _ => Admission::Settle(reason),
+    }
+}
+
+/// What the publisher is told became of its message.
+fn verdict(session: &Session, outgoing: &Outgoing<'_>) -> ReasonCode {
+    match (outgoing.taken, outgoing.refused) {
+        (1.., _) => ReasonCode::SUCCESS,
+        (0, 0) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+        (0, _) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
+        (0, _) => ReasonCode::SUCCESS,
+    }
+}
+
+/// The publishes of `link` at the front of `inputs`.
+fn publishes<'i, 'a>(link: Link, inputs: &'i [Input<'a>]) -> impl Iterator<Item = &'i Publish<'a>> {
+    inputs.iter().map_while(move |input| match input {
+        Input::Packet { link: other, packet: Packet::Publish(publish) } if *other == link => Some(publish),
+        _ => None,
+    })
+}
+
+/// How many publishes go with the first: the same topic, and no properties.
+fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>]) -> usize {
+    if !first.properties.is_empty() {
+        return 1;
+    }
+    let same = |publish: &&Publish<'_>| publish.topic == first.topic && publish.properties.is_empty();
+    publishes(link, inputs).take_while(same).count()
+}
+
+fn parts<'a>(publish: &Publish<'a>, topic: &'a str, forwarded: &'a Forwarded<'a>) -> Parts<'a> {
+    Parts {
+        topic,
+        properties: forwarded.bytes(),
+        payload: publish.payload,
+        qos: publish.qos,
+        retain: publish.retain,
+        expires_at: forwarded.expires_at,
+    }
+}

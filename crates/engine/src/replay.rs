@@ -1,0 +1,175 @@
+//! Retained messages for new subscriptions, a bounded piece at a time.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::ops::ControlFlow;
+
+use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure};
+use plimsoll_mqtt::QoS;
+
+use crate::dispatch::{Outgoing, Way, rare};
+use crate::engine::Engine;
+use crate::flow::Origin;
+use crate::message::Parts;
+use crate::retained::{Scan, ScanCursor};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::subscriptions::SubscriptionOptions;
+
+/// Sessions that are given a piece in one turn.
+const SESSIONS_PER_TURN: usize = 16;
+
+/// Where a session is in the retained messages of one of its filters.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    filter: Box<str>,
+    cursor: Charged<ScanCursor>,
+    options: SubscriptionOptions,
+}
+
+impl Replay {
+    /// Bytes that it owns beside its own block.
+    pub(crate) fn recount(&self) -> usize {
+        self.filter.heap_bytes() + self.cursor.heap_bytes()
+    }
+}
+
+/// Sessions whose replay can go on at once.
+#[derive(Debug)]
+pub(crate) struct Replaying {
+    runnable: Charged<VecDeque<u32>>,
+}
+
+impl Replaying {
+    pub(crate) fn new(ledger: &'static Ledger) -> Self {
+        Self { runnable: ledger.own(Account::Sessions, VecDeque::new()) }
+    }
+
+    pub(crate) fn is_runnable(&self) -> bool {
+        !self.runnable.is_empty()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.runnable.heap_bytes()
+    }
+
+    fn push(&mut self, slot: u32) {
+        self.runnable.edit().push_back(slot);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let mut runnable = self.runnable.edit();
+        let slot = runnable.pop_front();
+        if runnable.is_empty() {
+            *runnable = VecDeque::new();
+        }
+        slot
+    }
+}
+
+/// How far a piece of a replay came.
+enum Progress {
+    Done,
+    More,
+    /// The session takes no more until it has acknowledged or its output has gone out.
+    Blocked,
+}
+
+impl Engine {
+    /// Begins to send what is retained for a new subscription.
+    pub(crate) fn begin_replay(&mut self, slot: u32, filter: &str, options: SubscriptionOptions) {
+        let ledger = self.ledger();
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let replay = Replay {
+            filter: Box::from(filter),
+            cursor: ledger.own(Account::Sessions, ScanCursor::default()),
+            options,
+        };
+        let extra = replay.filter.heap_bytes();
+        let replay = Boxed::new(ledger, Account::Sessions, replay, extra);
+        rare(session, ledger).replays.edit().push_back(replay);
+        self.wake_replay(slot);
+    }
+
+    /// The session may be able to take more.
+    pub(crate) fn wake_replay(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if session.has_replays() && !session.flags.replaying {
+            session.flags.replaying = true;
+            self.replaying.push(slot);
+        }
+    }
+
+    /// Gives a bounded number of sessions a bounded piece each.
+    pub(crate) fn continue_replays(&mut self) {
+        for _ in 0..SESSIONS_PER_TURN {
+            let Some(slot) = self.replaying.pop() else { return };
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            if !core::mem::take(&mut session.flags.replaying) {
+                continue; // The slot has another session now.
+            }
+            let replays = session.rare.as_mut().and_then(|rare| rare.replays.edit().pop_front());
+            let Some(mut replay) = replays else { continue };
+            let progress = self.replay_piece(slot, &mut replay);
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            let ledger = self.dispatch.ledger;
+            let replays = &mut rare(session, ledger).replays;
+            match progress {
+                Progress::Done if replays.is_empty() => *replays.edit() = VecDeque::new(),
+                Progress::Done => {}
+                Progress::More | Progress::Blocked => replays.edit().push_front(replay),
+            }
+            if !matches!(progress, Progress::Blocked) {
+                self.wake_replay(slot);
+            }
+        }
+    }
+
+    fn replay_piece(&mut self, slot: u32, replay: &mut Replay) -> Progress {
+        let Some(session) = self.sessions.get_mut(slot) else { return Progress::Done };
+        let (dispatch, now) = (&mut self.dispatch, self.dispatch.now);
+        if !takes_more(session, &dispatch.settings) {
+            return Progress::Blocked;
+        }
+        let mut blocked = false;
+        let steps = dispatch.settings.retained_scan_entries;
+        let options = replay.options;
+        let scan = self.retained.scan(&replay.filter, &mut replay.cursor.edit(), steps, |topic, retained| {
+            let parts = Parts {
+                topic,
+                properties: retained.properties,
+                payload: retained.payload,
+                qos: QoS::try_from(retained.qos).unwrap_or(QoS::AtMostOnce),
+                retain: true,
+                expires_at: retained.expires_at,
+            };
+            if parts.expired(now) {
+                return ControlFlow::Continue(());
+            }
+            let way = Way {
+                qos: dispatch.effective_qos(parts.qos, options.qos()),
+                retain: true, // MQTT-3.3.1-8
+                origin: Origin::identifier(options.identifier()),
+                identifier: options.identifier(),
+            };
+            dispatch.deliver(session, &mut Outgoing::new(parts), &way, None);
+            if takes_more(session, &dispatch.settings) {
+                return ControlFlow::Continue(());
+            }
+            blocked = true;
+            ControlFlow::Break(())
+        });
+        match scan {
+            Scan::Done => Progress::Done,
+            Scan::More if blocked => Progress::Blocked,
+            Scan::More => Progress::More,
+        }
+    }
+}
+
+/// Whether a message would be sent at once rather than queued.
+fn takes_more(session: &Session, settings: &Settings) -> bool {
+    session.is_connected()
+        && session.unflushed < settings.output_bytes_max
+        && session.flow.as_ref().is_none_or(|flow| flow.nothing_waits())
+}

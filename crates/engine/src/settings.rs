@@ -1,0 +1,136 @@
+//! Everything that an operator can set and the engine obeys.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use plimsoll_mqtt::QoS;
+
+/// Limits and choices. The names are those of the directives where there is one.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// One entry for each listener, by [`Input::Connect::listener`](crate::Input::Connect).
+    pub listeners: Vec<ListenerSettings>,
+    /// Most QoS 1 and 2 messages in flight to a client; also the broker's own Receive Maximum.
+    /// 0 is 65,535.
+    pub max_inflight_messages: u16,
+    /// Most bytes in flight to a client; 0 is no limit.
+    pub max_inflight_bytes: usize,
+    /// Most messages waiting for a client beyond those in flight; 0 is no limit.
+    pub max_queued_messages: u32,
+    /// Most bytes waiting for a client beyond those in flight; 0 is no limit.
+    pub max_queued_bytes: usize,
+    /// Largest packet taken and announced; 0 is the protocol's own limit.
+    pub max_packet_size: u32,
+    /// Largest payload taken (`message_size_limit`); 0 is no limit.
+    pub message_size_limit: u32,
+    /// Longest keep alive, seconds; a longer one is lowered (5.0) or refused (3.1.1).
+    pub max_keepalive: u16,
+    /// Whether QoS 0 messages are queued for sessions without a connection.
+    pub queue_qos0_messages: bool,
+    /// Longest life of a session without a connection, seconds.
+    pub persistent_client_expiration: Option<u32>,
+    /// Whether retained messages are supported.
+    pub retain_available: bool,
+    /// Age limit of retained messages, seconds; 0 is none.
+    pub retain_expiry_interval: u32,
+    /// Whether overlapping subscriptions of a 3.x client each get their copy.
+    pub allow_duplicate_messages: bool,
+    /// Deliver at the subscription's QoS even if the message was published at a lower one.
+    pub upgrade_outgoing_qos: bool,
+    /// Seconds that a connected client with a full queue may go without progress before messages
+    /// for it are dropped.
+    pub slow_consumer_timeout: u32,
+    /// Bytes sent to a connection and not yet taken by the network, above which nothing more is
+    /// sent to it.
+    pub output_bytes_max: u32,
+    /// Most subscriptions of a client.
+    pub subscriptions_max: u32,
+    /// Most sessions, connected or not; 0 is no limit.
+    pub global_max_clients: u32,
+    /// Entries of the retained store looked at in one turn for one new subscription.
+    pub retained_scan_entries: usize,
+    /// Report every packet as an [`Event`](crate::Event).
+    pub trace: bool,
+}
+
+/// Settings of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Whether clients without a user name are let in.
+    pub allow_anonymous: bool,
+    /// Highest QoS a publisher may use.
+    pub max_qos: QoS,
+    /// Topic aliases that a publisher may use.
+    pub max_topic_alias: u16,
+    /// Topic aliases that the broker uses towards a client, at most.
+    pub max_topic_alias_broker: u16,
+    /// Whether an empty client identifier is given one.
+    pub allow_zero_length_clientid: bool,
+    /// What identifiers given by the broker begin with.
+    pub auto_id_prefix: String,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: true,
+            max_qos: QoS::ExactlyOnce,
+            max_topic_alias: 10,
+            max_topic_alias_broker: 10,
+            allow_zero_length_clientid: true,
+            auto_id_prefix: String::from("auto-"),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listeners: alloc::vec![ListenerSettings::default()],
+            max_inflight_messages: 20,
+            max_inflight_bytes: 0,
+            max_queued_messages: 1000,
+            max_queued_bytes: 0,
+            max_packet_size: 2_000_000,
+            message_size_limit: 0,
+            max_keepalive: u16::MAX,
+            queue_qos0_messages: false,
+            persistent_client_expiration: None,
+            retain_available: true,
+            retain_expiry_interval: 0,
+            allow_duplicate_messages: true,
+            upgrade_outgoing_qos: false,
+            slow_consumer_timeout: 10,
+            output_bytes_max: 1024 * 1024,
+            subscriptions_max: 100_000,
+            global_max_clients: 0,
+            retained_scan_entries: 1000,
+            trace: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings of a listener; those of the first for one that does not exist any more.
+    pub(crate) fn listener(&self, number: u16) -> &ListenerSettings {
+        self.listeners.get(usize::from(number)).or(self.listeners.first()).unwrap_or(&FALLBACK)
+    }
+
+    /// QoS 1 and 2 publishes that a client may have unacknowledged: the broker's Receive Maximum.
+    pub(crate) fn receive_maximum(&self) -> usize {
+        match self.max_inflight_messages {
+            0 => usize::from(u16::MAX),
+            most => usize::from(most),
+        }
+    }
+}
+
+/// Settings of a listener when there is none at all: nobody is let in.
+static FALLBACK: ListenerSettings = ListenerSettings {
+    allow_anonymous: false,
+    max_qos: QoS::AtMostOnce,
+    max_topic_alias: 0,
+    max_topic_alias_broker: 0,
+    allow_zero_length_clientid: false,
+    auto_id_prefix: String::new(),
+};

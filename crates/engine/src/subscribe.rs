@@ -1,0 +1,201 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use plimsoll_mqtt::{
+    Packet, QoS, ReasonCode, RetainHandling, Suback, Subscribe, SubscribeFilter, TopicFilter,
+    Unsuback, Unsubscribe,
+};
+
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::groups::Member;
+use crate::session::{GROUP, Held};
+use crate::subscriptions::{Subscriber, SubscriptionOptions};
+
+impl Engine {
+    /// SUBSCRIBE (MQTT-3.8.4): one answer for each filter, in order (MQTT-3.8.4-6).
+    pub(crate) fn handle_subscribe(&mut self, slot: u32, subscribe: &Subscribe<'_>) {
+        let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
+        let mut reasons: Vec<ReasonCode> = Vec::new();
+        let mut replays: Vec<(&str, SubscriptionOptions)> = Vec::new();
+        for wanted in subscribe.filters() {
+            let granted = match self.subscribe(slot, &wanted, identifier) {
+                Ok(granted) => granted,
+                // MQTT-3.8.3-4: the whole packet is at fault, not one filter.
+                Err(reason) => return self.refuse(slot, reason),
+            };
+            match granted {
+                Granted::New { options, replay } => {
+                    reasons.push(ReasonCode::granted(options.qos()));
+                    if replay {
+                        replays.push((wanted.filter, options));
+                    }
+                }
+                Granted::Refused(reason) => reasons.push(reason),
+            }
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let suback = Suback::new(subscribe.packet_identifier, &reasons);
+        self.dispatch.packet(session, &Packet::Suback(suback));
+        for (filter, options) in replays {
+            self.begin_replay(slot, filter, options);
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        slot: u32,
+        wanted: &SubscribeFilter<'_>,
+        identifier: u32,
+    ) -> Result<Granted, ReasonCode> {
+        let most = self.dispatch.settings.subscriptions_max as usize;
+        let Some(session) = self.sessions.get(slot) else { return Ok(Granted::Refused(ReasonCode::UNSPECIFIED_ERROR)) };
+        let full = session.subscriptions.len() >= most;
+        let pending = session.rare.as_ref().map_or(0, |rare| rare.replays.len());
+        let bridge = session.flags.bridge;
+        let client = session.client_identifier.clone();
+        let max_qos = self.dispatch.settings.listener(session.listener).max_qos;
+        let options = SubscriptionOptions::new(
+            identifier,
+            wanted.options.qos.min(max_qos),
+            wanted.options.no_local,
+            wanted.options.retain_as_published || bridge,
+        );
+        let filter = TopicFilter::parse(wanted.filter);
+        if filter.group().is_some() && options.no_local() {
+            return Err(ReasonCode::PROTOCOL_ERROR);
+        }
+        let known = self.held(slot, wanted.filter).is_some();
+        if (full && !known) || pending >= REPLAYS_MAX {
+            return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
+        }
+        let new = match filter.group() {
+            Some(_) => self.join(slot, wanted.filter, filter.filter(), options),
+            None => self.insert(slot, wanted.filter, options),
+        };
+        let counters = &mut self.dispatch.counters;
+        match (new, filter.group().is_some()) {
+            (true, true) => counters.shared_subscriptions += 1,
+            (true, false) => counters.subscriptions += 1,
+            _ => {}
+        }
+        let event =
+            Event::Subscribed { client, filter: Box::from(wanted.filter), qos: options.qos() };
+        let link = self.sessions.get(slot).and_then(|session| session.link);
+        self.dispatch.event(link, event);
+        let replay = filter.group().is_none() // MQTT 5, 4.8.2: none for shared subscriptions
+            && match wanted.options.retain_handling {
+                RetainHandling::SendAtSubscribe => true, // MQTT-3.3.1-9
+                RetainHandling::SendIfNew => new,        // MQTT-3.3.1-10
+                RetainHandling::DoNotSend => false,      // MQTT-3.3.1-11
+            };
+        Ok(Granted::New { options, replay })
+    }
+
+    /// Adds or replaces (MQTT-3.8.4-3) an ordinary subscription. Answers whether it is new.
+    fn insert(&mut self, slot: u32, filter: &str, options: SubscriptionOptions) -> bool {
+        let inserted = self.subscriptions.insert(filter, Subscriber(slot), options);
+        if inserted.replaced.is_none() {
+            self.hold(slot, Held::filter(inserted.key));
+        }
+        inserted.replaced.is_none()
+    }
+
+    /// Makes the session a member of a shared group. Answers whether it is new there.
+    fn join(&mut self, slot: u32, whole: &str, filter: &str, options: SubscriptionOptions) -> bool {
+        let number = match self.groups.find(whole) {
+            Some(number) => number,
+            None => {
+                let number = self.groups.vacant();
+                let all = SubscriptionOptions::new(0, QoS::ExactlyOnce, false, true);
+                let inserted = self.subscriptions.insert(filter, Subscriber(number | GROUP), all);
+                self.groups.insert(number, whole, inserted.key);
+                number
+            }
+        };
+        let new = self.groups.join(number, Member { slot, options }).is_none();
+        if new {
+            self.hold(slot, Held::group(number));
+        }
+        new
+    }
+
+    /// The subscription that a session has with a filter as it was given.
+    fn held(&self, slot: u32, filter: &str) -> Option<Held> {
+        let held = match TopicFilter::parse(filter).group() {
+            Some(_) => Held::group(self.groups.find(filter)?),
+            None => Held::filter(self.subscriptions.find(filter)?),
+        };
+        let session = self.sessions.get(slot)?;
+        session.subscriptions.binary_search(&held).is_ok().then_some(held)
+    }
+
+    fn hold(&mut self, slot: u32, held: Held) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Err(at) = session.subscriptions.binary_search(&held) {
+            let mut subscriptions = session.subscriptions.edit();
+            if subscriptions.is_empty() {
+                subscriptions.reserve_exact(1); // Most sensors have one.
+            }
+            subscriptions.insert(at, held);
+        }
+    }
+
+    /// UNSUBSCRIBE (MQTT-3.10.4).
+    pub(crate) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters() {
+            let Some(held) = self.held(slot, filter) else {
+                reasons.push(ReasonCode::NO_SUBSCRIPTION_EXISTED);
+                continue;
+            };
+            self.remove_subscription(slot, held);
+            if let Some(session) = self.sessions.get_mut(slot) {
+                let mut subscriptions = session.subscriptions.edit();
+                if let Ok(at) = subscriptions.binary_search(&held) {
+                    subscriptions.remove(at);
+                }
+                if subscriptions.len() < subscriptions.capacity() / 4 {
+                    subscriptions.shrink_to_fit();
+                }
+                drop(subscriptions);
+                let event = Event::Unsubscribed {
+                    client: session.client_identifier.clone(),
+                    filter: Box::from(filter),
+                };
+                self.dispatch.event(session.link, event);
+            }
+            reasons.push(ReasonCode::SUCCESS);
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let unsuback = Unsuback::new(unsubscribe.packet_identifier, &reasons);
+        self.dispatch.packet(session, &Packet::Unsuback(unsuback));
+    }
+
+    /// Takes a subscription out of the index; the session's own list is the caller's.
+    pub(crate) fn remove_subscription(&mut self, slot: u32, held: Held) {
+        match held.resolve() {
+            Err(key) => {
+                self.subscriptions.remove(key, Subscriber(slot));
+                self.dispatch.counters.subscriptions -= 1;
+            }
+            Ok(number) => {
+                if let Some(key) = self.groups.leave(number, slot) {
+                    self.subscriptions.remove(key, Subscriber(number | GROUP));
+                }
+                self.dispatch.counters.shared_subscriptions -= 1;
+            }
+        }
+    }
+}
+
+/// Subscriptions of one client whose retained messages are still to be sent; more are refused.
+const REPLAYS_MAX: usize = 1024;
+
+/// What became of one filter.
+enum Granted {
+    New { options: SubscriptionOptions, replay: bool },
+    Refused(ReasonCode),
+}
