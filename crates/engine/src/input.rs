@@ -1,5 +1,7 @@
 //! What the engine is told.
 
+use alloc::boxed::Box;
+
 use plimsoll_mqtt::{Connect, DecodeError, Packet};
 
 /// A network connection, as the shell that owns it numbers it: the shard (I/O thread) and a slot
@@ -56,7 +58,7 @@ pub enum Input<'a> {
         /// Index into [`Settings::listeners`](crate::Settings::listeners).
         listener: u16,
         /// The packet.
-        packet: Connect<'a>,
+        packet: Box<Connect<'a>>,
     },
     /// A later packet of a link.
     Packet {

@@ -1,0 +1,110 @@
+//! One client connection: bytes in and out, packets in between.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use plimsoll_mqtt::{DecodeLimits, Decoded, Packet, Version, decode, encode};
+
+/// A client's connection. It keeps no buffer while it has nothing to send or to complete.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    unsent: Vec<u8>,
+    incomplete: Vec<u8>,
+}
+
+impl Connection {
+    /// Begins to connect.
+    pub(super) fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, unsent: Vec::new(), incomplete: Vec::new() })
+    }
+
+    /// Whether the handshake of TCP has succeeded.
+    pub(super) fn is_open(&self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => {
+                let _ = self.stream.set_nodelay(true);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a packet to what is to be sent.
+    pub(super) fn queue(&mut self, packet: &Packet<'_>) {
+        encode::packet(packet, Version::V311, &mut self.unsent);
+    }
+
+    /// Sends what the network takes.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while let Some(rest) = self.unsent.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent.drain(..sent);
+        if self.unsent.is_empty() {
+            self.unsent = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads all that is there and hands out the packets in it. `arena` is working space.
+    pub(super) fn receive(
+        &mut self,
+        arena: &mut [u8],
+        mut each: impl FnMut(&Packet<'_>),
+    ) -> io::Result<()> {
+        loop {
+            let count = match self.stream.read(arena) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let fresh = arena.get(..count).unwrap_or_default();
+            if self.incomplete.is_empty() {
+                let used = hand_out(fresh, &mut each)?;
+                self.incomplete.extend_from_slice(fresh.get(used..).unwrap_or_default());
+            } else {
+                self.incomplete.extend_from_slice(fresh);
+                let used = hand_out(&self.incomplete, &mut each)?;
+                self.incomplete.drain(..used);
+            }
+            if self.incomplete.is_empty() {
+                self.incomplete = Vec::new();
+            }
+        }
+    }
+}
+
+/// Decodes the packets at the front of `bytes`. Answers how many bytes they took.
+fn hand_out(bytes: &[u8], each: &mut impl FnMut(&Packet<'_>)) -> io::Result<usize> {
+    let limits = DecodeLimits::default();
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        match decode(rest, Version::V311, &limits) {
+            Ok(Decoded::Packet { packet, length }) => {
+                each(&packet);
+                used += length;
+            }
+            Ok(Decoded::Incomplete { .. }) => break,
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+        }
+    }
+    Ok(used)
+}
