@@ -68,7 +68,8 @@ impl Engine {
     pub(crate) fn pump(&mut self, slot: u32) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        while session.is_connected() && session.unflushed < self.dispatch.settings.output_bytes_max {
+        while session.is_connected() && session.unflushed < self.dispatch.settings.output_bytes_max
+        {
             let window = session.window;
             let Some(flow) = session.flow.as_mut() else { return };
             match flow.next(window, &self.dispatch.settings, now) {
@@ -79,7 +80,13 @@ impl Engine {
                 }
                 Some(Next::Publish { packet_identifier, dup, delivery }) => {
                     let identifier = identifier_of(&self.groups, delivery.origin, slot);
-                    self.dispatch.send_delivery(session, &delivery, packet_identifier, dup, identifier);
+                    self.dispatch.send_delivery(
+                        session,
+                        &delivery,
+                        packet_identifier,
+                        dup,
+                        identifier,
+                    );
                 }
             }
         }

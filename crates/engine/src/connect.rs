@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed};
 use plimsoll_mqtt::{
@@ -14,10 +13,8 @@ use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::input::Link;
-use crate::message::Parts;
 use crate::properties::forwarded;
 use crate::session::{Flags, Session, Will};
-use crate::settings::Settings;
 use crate::time::Time;
 
 impl Engine {
@@ -43,7 +40,8 @@ impl Engine {
         if let Some(slot) = known {
             self.take_over(slot, connect.clean_start);
         }
-        let resumed = known.filter(|_| !connect.clean_start).filter(|&s| self.sessions.get(s).is_some());
+        let resumed =
+            known.filter(|_| !connect.clean_start).filter(|&s| self.sessions.get(s).is_some());
         let slot = match resumed {
             Some(slot) => slot,
             None => self.begin_session(client_identifier, connect),
@@ -96,7 +94,12 @@ impl Engine {
         let keep_alive = if lowered { keep_alive_max } else { connect.keep_alive };
         let wanted = wanted_expiry(connect);
         let expiry = settings.persistent_client_expiration.map_or(wanted, |most| wanted.min(most));
-        Ok(Terms { keep_alive, keep_alive_lowered: lowered, expiry, expiry_lowered: expiry != wanted })
+        Ok(Terms {
+            keep_alive,
+            keep_alive_lowered: lowered,
+            expiry,
+            expiry_lowered: expiry != wanted,
+        })
     }
 
     fn refuse_connect(&mut self, link: Link, connect: &Connect<'_>, reason: ReasonCode) {
@@ -118,10 +121,15 @@ impl Engine {
         // Before CONNECT: an answer is owed only to what is at least meant to be MQTT
         // (MQTT-3.1.4-1, MQTT-3.1.2-2); anything else is closed without a word.
         let version = error.connect_version();
-        let connack =
-            Packet::Connack(Connack { session_present: false, reason, properties: Default::default() });
+        let connack = Packet::Connack(Connack {
+            session_present: false,
+            reason,
+            properties: Default::default(),
+        });
         match version {
-            Some(version) => self.dispatch.refuse_link(link, version, &connack, Box::default(), reason),
+            Some(version) => {
+                self.dispatch.refuse_link(link, version, &connack, Box::default(), reason)
+            }
             None => self.dispatch.drop_link(link, reason),
         }
     }
@@ -167,12 +175,8 @@ impl Engine {
     }
 
     fn begin_session(&mut self, client_identifier: &str, connect: &Connect<'_>) -> u32 {
-        let session = Session::new(
-            self.ledger(),
-            client_identifier,
-            connect.username,
-            connect.version,
-        );
+        let session =
+            Session::new(self.ledger(), client_identifier, connect.username, connect.version);
         let slot = self.sessions.insert(session);
         let total = self.sessions.len() as u64;
         let maximum = &mut self.dispatch.counters.clients_maximum;
@@ -181,7 +185,14 @@ impl Engine {
     }
 
     /// Sets the session up for its new connection.
-    fn attach(&mut self, slot: u32, link: Link, listener: u16, connect: &Connect<'_>, terms: &Terms) {
+    fn attach(
+        &mut self,
+        slot: u32,
+        link: Link,
+        listener: u16,
+        connect: &Connect<'_>,
+        terms: &Terms,
+    ) {
         let will = self.will(connect);
         self.epoch = self.epoch.wrapping_add(1);
         let now = self.dispatch.now;
@@ -193,14 +204,11 @@ impl Engine {
         session.epoch = self.epoch;
         session.version = connect.version;
         session.listener = listener;
-        session.flags = Flags {
-            problem_information_off: connect.properties.request_problem_information() == Some(false),
-            bridge: connect.bridge,
-            ..Flags::default()
-        };
+        session.flags = Flags { bridge: connect.bridge, ..Flags::default() };
         session.keep_alive = terms.keep_alive;
         session.window = window;
-        session.topic_alias_max = connect.properties.topic_alias_maximum().unwrap_or(0).min(aliases);
+        session.topic_alias_max =
+            connect.properties.topic_alias_maximum().unwrap_or(0).min(aliases);
         session.packet_size_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         session.expiry_interval = terms.expiry;
         session.unflushed = 0;

@@ -132,7 +132,8 @@ impl Heap {
 
     fn sift_down(&mut self, mut position: usize) {
         loop {
-            let children = position * ARITY + 1..(position * ARITY + 1 + ARITY).min(self.entries.len());
+            let children =
+                position * ARITY + 1..(position * ARITY + 1 + ARITY).min(self.entries.len());
             let Some(least) = children.min_by_key(|&child| self.entries[child].0) else { return };
             if self.entries[position].0 <= self.entries[least].0 {
                 return;

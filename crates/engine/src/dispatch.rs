@@ -134,7 +134,8 @@ impl Dispatch {
         let Some(link) = session.link else { return };
         let version = session.version;
         let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
-        let sent = outbox.frame(link, |out| encode::ack(out, version, kind, packet_identifier, reason));
+        let sent =
+            outbox.frame(link, |out| encode::ack(out, version, kind, packet_identifier, reason));
         self.sent(session, sent);
     }
 
@@ -170,7 +171,10 @@ impl Dispatch {
     /// The block of a message under way, made if this is the first who needs it.
     fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
         let (ledger, scratch) = (self.ledger, &mut self.scratch);
-        outgoing.message.get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts)).clone()
+        outgoing
+            .message
+            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts))
+            .clone()
     }
 
     /// Brings a message to one session: sends it, queues it, or counts it as dropped.
@@ -190,7 +194,8 @@ impl Dispatch {
             self.message(outgoing);
         }
         let Some(message) = outgoing.message.clone() else { return false };
-        let (ledger, bytes, expires) = (self.ledger, message.bytes(), message.expires_at().is_some());
+        let (ledger, bytes, expires) =
+            (self.ledger, message.bytes(), message.expires_at().is_some());
         let delivery = Delivery { message, origin: way.origin, qos: way.qos, retain: way.retain };
         let window = session.window;
         let connected = session.is_connected();
@@ -218,7 +223,11 @@ impl Dispatch {
                 session.progress_at = session.progress_at.max(self.now);
             }
             flow.enqueue(delivery);
-            flow.owe(Owed { slot: publisher.slot, epoch: publisher.epoch, sequence: outgoing.ordinal });
+            flow.owe(Owed {
+                slot: publisher.slot,
+                epoch: publisher.epoch,
+                sequence: outgoing.ordinal,
+            });
             return true;
         }
         outgoing.refused += 1;
@@ -267,7 +276,12 @@ impl Dispatch {
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
         if flow.has_room(&self.settings, message.bytes()) {
-            flow.enqueue(Delivery { message, origin: way.origin, qos: way.qos, retain: way.retain });
+            flow.enqueue(Delivery {
+                message,
+                origin: way.origin,
+                qos: way.qos,
+                retain: way.retain,
+            });
             return expires;
         }
         self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use plimsoll_ledger::{Account, Ledger, Measure, Snapshot};
+use plimsoll_ledger::{Account, Ledger, Snapshot};
 use plimsoll_mqtt::{Packet, ReasonCode};
 
 use crate::counters::Counters;
@@ -52,7 +52,7 @@ impl Engine {
             sessions: Sessions::new(ledger, shards, seeded.clone()),
             subscriptions: Subscriptions::new(ledger, seed),
             groups: Groups::new(ledger, seeded),
-            retained: RetainedStore::new(ledger, seed),
+            retained: RetainedStore::new(ledger),
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),

@@ -210,11 +210,6 @@ impl Flow {
 
     // --- in flight ---
 
-    /// Messages sent on this connection and not acknowledged.
-    pub(crate) fn used(&self) -> u16 {
-        self.used
-    }
-
     /// Messages in flight in any state.
     pub(crate) fn inflight_len(&self) -> usize {
         self.inflight.iter().filter(|entry| !matches!(entry, InFlight::Done)).count()
@@ -229,7 +224,9 @@ impl Flow {
         let bytes_max = settings.max_inflight_bytes;
         self.used < window
             && self.inflight.len() < usize::from(IDENTIFIERS)
-            && (bytes_max == 0 || self.inflight_bytes == 0 || self.inflight_bytes + bytes <= bytes_max)
+            && (bytes_max == 0
+                || self.inflight_bytes == 0
+                || self.inflight_bytes + bytes <= bytes_max)
     }
 
     /// Whether nothing has to go before a new message.
@@ -275,7 +272,9 @@ impl Flow {
                 self.dequeue();
                 continue;
             }
-            if front.qos != QoS::AtMostOnce && !self.window_open(window, front.message.bytes(), settings) {
+            if front.qos != QoS::AtMostOnce
+                && !self.window_open(window, front.message.bytes(), settings)
+            {
                 return None;
             }
             let delivery = self.dequeue()?;
@@ -320,7 +319,11 @@ impl Flow {
         self.finish(packet_identifier, |_| true);
     }
 
-    fn finish(&mut self, packet_identifier: u16, fits: impl FnOnce(&InFlight) -> bool) -> Acknowledged {
+    fn finish(
+        &mut self,
+        packet_identifier: u16,
+        fits: impl FnOnce(&InFlight) -> bool,
+    ) -> Acknowledged {
         let Some(at) = self.position(packet_identifier) else { return Acknowledged::Unknown };
         match self.inflight.get(at) {
             Some(entry) if fits(entry) => {}
@@ -366,8 +369,7 @@ impl Flow {
 
     fn position(&self, packet_identifier: u16) -> Option<usize> {
         let count = usize::from(IDENTIFIERS);
-        let offset =
-            (usize::from(packet_identifier) + count - usize::from(self.first)) % count;
+        let offset = (usize::from(packet_identifier) + count - usize::from(self.first)) % count;
         (packet_identifier != 0 && offset < self.inflight.len()).then_some(offset)
     }
 

@@ -81,6 +81,7 @@ const LOOK_AT_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Groups {
     slots: Charged<Vec<Option<Boxed<Group>>>>,
+    free: Charged<Vec<u32>>,
     index: Charged<Index>,
     seeded: Seeded,
     ledger: &'static Ledger,
@@ -100,6 +101,7 @@ impl Groups {
     pub(crate) fn new(ledger: &'static Ledger, seeded: Seeded) -> Self {
         Self {
             slots: ledger.own(Account::Subscriptions, Vec::new()),
+            free: ledger.own(Account::Subscriptions, Vec::new()),
             index: ledger.own(Account::Subscriptions, Index::default()),
             seeded,
             ledger,
@@ -123,11 +125,11 @@ impl Groups {
 
     /// The number that the next new group will have.
     pub(crate) fn vacant(&mut self) -> u32 {
-        let free = self.slots.iter().position(Option::is_none);
+        let free = if self.free.is_empty() { None } else { self.free.edit().pop() };
         free.unwrap_or_else(|| {
             self.slots.edit().push(None);
-            self.slots.len() - 1
-        }) as u32
+            self.slots.len() as u32 - 1
+        })
     }
 
     /// Founds the group `number` (from [`Groups::vacant`]).
@@ -172,16 +174,19 @@ impl Groups {
             return None;
         }
         let key = group.key;
-        let hash = self.seeded.hash(&group.filter);
+        let filter = core::mem::take(&mut group.filter);
+        let hash = self.seeded.hash(&filter);
         if let Ok(entry) = self.index.edit().0.find_entry(hash, |&other| other == number) {
             entry.remove();
         }
         if let Some(place) = self.slots.edit().get_mut(number as usize) {
             *place = None;
         }
+        self.free.edit().push(number);
         self.len -= 1;
         if self.len == 0 {
             *self.slots.edit() = Vec::new();
+            *self.free.edit() = Vec::new();
             *self.index.edit() = Index::default();
         }
         Some(key)
@@ -189,7 +194,8 @@ impl Groups {
 
     /// Walks what the groups hold.
     pub(crate) fn recount(&self, into: &mut Snapshot) {
-        into.add(Account::Subscriptions, self.slots.heap_bytes() + self.index.heap_bytes());
+        let tables = self.slots.heap_bytes() + self.free.heap_bytes() + self.index.heap_bytes();
+        into.add(Account::Subscriptions, tables);
         for group in self.slots.iter().flatten() {
             let parts = group.filter.heap_bytes() + group.members.heap_bytes();
             into.add(Account::Subscriptions, Boxed::<Group>::BLOCK_BYTES + parts);

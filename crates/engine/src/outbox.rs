@@ -29,7 +29,9 @@ struct Part {
 
 enum What {
     /// Arena bytes from the end of the last such part to here.
-    Bytes { end: usize },
+    Bytes {
+        end: usize,
+    },
     Body(Message),
     Close,
     PauseReading,
@@ -127,7 +129,9 @@ impl Outbox {
         encode(&mut self.arena);
         let end = self.arena.len();
         match self.parts.last_mut() {
-            Some(Part { slot, what: What::Bytes { end: last } }) if *slot == link.slot() => *last = end,
+            Some(Part { slot, what: What::Bytes { end: last } }) if *slot == link.slot() => {
+                *last = end
+            }
             _ => self.parts.push(Part { slot: link.slot(), what: What::Bytes { end } }),
         }
         end - before
@@ -173,7 +177,10 @@ impl Outbox {
     pub(crate) fn heap_bytes(&self) -> usize {
         usable_size(self.arena.capacity(), 1)
             + usable_size(self.parts.capacity() * size_of::<Part>(), align_of::<Part>())
-            + usable_size(self.events.capacity() * size_of::<(Link, Event)>(), align_of::<(Link, Event)>())
+            + usable_size(
+                self.events.capacity() * size_of::<(Link, Event)>(),
+                align_of::<(Link, Event)>(),
+            )
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_mqtt::encode::AckKind;
-use plimsoll_mqtt::{Ack, Packet, Properties, Publish, QoS, ReasonCode};
+use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
 use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::engine::Engine;
@@ -89,7 +89,11 @@ impl Engine {
             }
             if publish.qos != QoS::AtMostOnce {
                 ordinal = ordinal.wrapping_add(1);
-                due.push(Due { packet_identifier: publish.packet_identifier, qos: publish.qos, answer });
+                due.push(Due {
+                    packet_identifier: publish.packet_identifier,
+                    qos: publish.qos,
+                    answer,
+                });
             }
         }
         let taken = run.capacity().max(1);
@@ -105,7 +109,11 @@ impl Engine {
     }
 
     /// The topic that an alias stands for, and remembers a new one (MQTT-3.3.2-7 to -12).
-    fn resolve_alias(&mut self, slot: u32, publish: &Publish<'_>) -> Result<Option<String>, ReasonCode> {
+    fn resolve_alias(
+        &mut self,
+        slot: u32,
+        publish: &Publish<'_>,
+    ) -> Result<Option<String>, ReasonCode> {
         let Some(alias) = publish.properties.topic_alias() else { return Ok(None) };
         let Some(session) = self.sessions.get_mut(slot) else { return Ok(None) };
         let listener = self.dispatch.settings.listener(session.listener);
@@ -154,9 +162,9 @@ impl Engine {
         for due in due {
             let (reason, holds) = match due.answer {
                 Answer::Settled(reason) => (reason, 0),
-                Answer::Routed(index) => {
-                    run.get(index).map_or((ReasonCode::SUCCESS, 0), |o| (verdict(session, o), o.holds))
-                }
+                Answer::Routed(index) => run
+                    .get(index)
+                    .map_or((ReasonCode::SUCCESS, 0), |o| (verdict(session, o), o.holds)),
             };
             let acknowledgement = Acknowledgement {
                 packet_identifier: due.packet_identifier,
@@ -281,14 +289,16 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
         if rare.is_some_and(|rare| rare.received.contains(id)) {
             // A copy of what we have (MQTT-4.3.3-10): PUBREC again, unless the first one waits.
             let waits = rare.is_some_and(|rare| {
-                rare.acknowledgements.iter().any(|a| a.qos == QoS::ExactlyOnce && a.packet_identifier == id)
+                rare.acknowledgements
+                    .iter()
+                    .any(|a| a.qos == QoS::ExactlyOnce && a.packet_identifier == id)
             });
             return if waits { Admission::Ignore } else { Admission::Settle(ReasonCode::SUCCESS) };
         }
     }
     if publish.qos != QoS::AtMostOnce && session.version.is_v5() {
-        let unacknowledged = rare_if(session)
-            .map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
+        let unacknowledged =
+            rare_if(session).map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
         if unacknowledged >= settings.receive_maximum() {
             return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-9
         }
@@ -324,7 +334,9 @@ fn verdict(session: &Session, outgoing: &Outgoing<'_>) -> ReasonCode {
 /// The publishes of `link` at the front of `inputs`.
 fn publishes<'i, 'a>(link: Link, inputs: &'i [Input<'a>]) -> impl Iterator<Item = &'i Publish<'a>> {
     inputs.iter().map_while(move |input| match input {
-        Input::Packet { link: other, packet: Packet::Publish(publish) } if *other == link => Some(publish),
+        Input::Packet { link: other, packet: Packet::Publish(publish) } if *other == link => {
+            Some(publish)
+        }
         _ => None,
     })
 }
@@ -334,7 +346,8 @@ fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>]) -> usize {
     if !first.properties.is_empty() {
         return 1;
     }
-    let same = |publish: &&Publish<'_>| publish.topic == first.topic && publish.properties.is_empty();
+    let same =
+        |publish: &&Publish<'_>| publish.topic == first.topic && publish.properties.is_empty();
     publishes(link, inputs).take_while(same).count()
 }
 

@@ -127,38 +127,44 @@ impl Engine {
 
     fn replay_piece(&mut self, slot: u32, replay: &mut Replay) -> Progress {
         let Some(session) = self.sessions.get_mut(slot) else { return Progress::Done };
-        let (dispatch, now) = (&mut self.dispatch, self.dispatch.now);
+        let now = self.dispatch.now;
+        let dispatch = &mut self.dispatch;
         if !takes_more(session, &dispatch.settings) {
             return Progress::Blocked;
         }
         let mut blocked = false;
         let steps = dispatch.settings.retained_scan_entries;
         let options = replay.options;
-        let scan = self.retained.scan(&replay.filter, &mut replay.cursor.edit(), steps, |topic, retained| {
-            let parts = Parts {
-                topic,
-                properties: retained.properties,
-                payload: retained.payload,
-                qos: QoS::try_from(retained.qos).unwrap_or(QoS::AtMostOnce),
-                retain: true,
-                expires_at: retained.expires_at,
-            };
-            if parts.expired(now) {
-                return ControlFlow::Continue(());
-            }
-            let way = Way {
-                qos: dispatch.effective_qos(parts.qos, options.qos()),
-                retain: true, // MQTT-3.3.1-8
-                origin: Origin::identifier(options.identifier()),
-                identifier: options.identifier(),
-            };
-            dispatch.deliver(session, &mut Outgoing::new(parts), &way, None);
-            if takes_more(session, &dispatch.settings) {
-                return ControlFlow::Continue(());
-            }
-            blocked = true;
-            ControlFlow::Break(())
-        });
+        let scan = self.retained.scan(
+            &replay.filter,
+            &mut replay.cursor.edit(),
+            steps,
+            |topic, retained| {
+                let parts = Parts {
+                    topic,
+                    properties: retained.properties,
+                    payload: retained.payload,
+                    qos: QoS::try_from(retained.qos).unwrap_or(QoS::AtMostOnce),
+                    retain: true,
+                    expires_at: retained.expires_at,
+                };
+                if parts.expired(now) {
+                    return ControlFlow::Continue(());
+                }
+                let way = Way {
+                    qos: dispatch.effective_qos(parts.qos, options.qos()),
+                    retain: true, // MQTT-3.3.1-8
+                    origin: Origin::identifier(options.identifier()),
+                    identifier: options.identifier(),
+                };
+                dispatch.deliver(session, &mut Outgoing::new(parts), &way, None);
+                if takes_more(session, &dispatch.settings) {
+                    return ControlFlow::Continue(());
+                }
+                blocked = true;
+                ControlFlow::Break(())
+            },
+        );
         match scan {
             Scan::Done => Progress::Done,
             Scan::More if blocked => Progress::Blocked,

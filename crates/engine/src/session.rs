@@ -60,8 +60,6 @@ pub(crate) struct Session {
 /// Yes-or-no facts of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flags {
-    /// Request Problem Information was 0: no reason strings, no user properties.
-    pub(crate) problem_information_off: bool,
     /// A bridge (bit 7 of the protocol level): its subscriptions retain as published.
     pub(crate) bridge: bool,
     /// It was held up longer than `slow_consumer_timeout`.
@@ -397,11 +395,6 @@ impl Session {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.link.is_some()
-    }
-
-    /// Whether it outlives its connection.
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.expiry_interval > 0
     }
 
     /// When its life ends, now that it is not connected.

@@ -197,7 +197,11 @@ impl Sessions {
     }
 
     /// Walks the table; `each` adds what a session holds beside its box.
-    pub(crate) fn recount(&self, into: &mut Snapshot, mut each: impl FnMut(&Session, &mut Snapshot)) {
+    pub(crate) fn recount(
+        &self,
+        into: &mut Snapshot,
+        mut each: impl FnMut(&Session, &mut Snapshot),
+    ) {
         into.add(
             Account::Sessions,
             self.slots.heap_bytes() + self.free.heap_bytes() + self.index.heap_bytes(),

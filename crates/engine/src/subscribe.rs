@@ -51,7 +51,9 @@ impl Engine {
         identifier: u32,
     ) -> Result<Granted, ReasonCode> {
         let most = self.dispatch.settings.subscriptions_max as usize;
-        let Some(session) = self.sessions.get(slot) else { return Ok(Granted::Refused(ReasonCode::UNSPECIFIED_ERROR)) };
+        let Some(session) = self.sessions.get(slot) else {
+            return Ok(Granted::Refused(ReasonCode::UNSPECIFIED_ERROR));
+        };
         let full = session.subscriptions.len() >= most;
         let pending = session.rare.as_ref().map_or(0, |rare| rare.replays.len());
         let bridge = session.flags.bridge;
