@@ -10,7 +10,8 @@ A case has
     statements  what it shows, as cited in docs/mqtt-conformance.md
     protocols   protocol levels to play it with: 3 (3.1), 4 (3.1.1), 5
     script      the dialog
-    config      directives of mosquitto.conf that it needs (default: none)
+    config      global directives of mosquitto.conf that it needs (default: none)
+    listener    directives that it needs for its listener (default: none)
     only        the one broker it is for, where it needs a directive that others do not have
 """
 
@@ -55,10 +56,10 @@ def broker_with():
     """Gives a running broker with a configuration; equal configurations share one."""
     running = {}
 
-    def give(config):
-        broker = running.get(config)
+    def give(config, listener):
+        broker = running.get((config, listener))
         if broker is None or not broker.alive():
-            broker = running[config] = brokers.Broker(config).start()
+            broker = running[config, listener] = brokers.Broker(config, listener=listener).start()
         return broker
 
     yield give
@@ -79,7 +80,7 @@ def test_corpus(case, version, broker_with):
     """The broker answers as required, and others do not notice."""
     if case.get("only", brokers.name()) != brokers.name():
         pytest.skip(f"only for {case['only']}")
-    broker = broker_with(case.get("config", ""))
+    broker = broker_with(case.get("config", ""), case.get("listener", ""))
     if brokers.name() == "plimsoll":
         play(broker, case, version)
         return
