@@ -37,4 +37,6 @@ pub struct Counters {
     pub retained: u64,
     /// Messages queued or in flight, summed over sessions.
     pub messages_stored: u64,
+    /// Payload bytes of retained messages.
+    pub stored_payload_bytes: u64,
 }

@@ -22,8 +22,7 @@ impl<T> Boxed<T> {
     }
 
     /// Size of the block in bytes, without what the value owns in turn.
-    pub const BLOCK_BYTES: usize =
-        usable_size(size_of::<(Charge, T)>(), align_of::<(Charge, T)>());
+    pub const BLOCK_BYTES: usize = usable_size(size_of::<(Charge, T)>(), align_of::<(Charge, T)>());
 
     /// The value; its block and the charge are given back.
     pub fn into_inner(self) -> T {

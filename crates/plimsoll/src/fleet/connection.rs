@@ -103,7 +103,9 @@ fn hand_out(bytes: &[u8], each: &mut impl FnMut(&Packet<'_>)) -> io::Result<usiz
                 used += length;
             }
             Ok(Decoded::Incomplete { .. }) => break,
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
+            Err(error) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()));
+            }
         }
     }
     Ok(used)

@@ -10,7 +10,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-pub use options::Options;
+pub(crate) use options::Options;
 
 /// Exit code of a run in which something was lost or doubled.
 const EXIT_BROKEN_PROMISE: u8 = 1;
@@ -19,7 +19,7 @@ const EXIT_BROKEN_PROMISE: u8 = 1;
 const EXIT_NOT_RUN: u8 = 2;
 
 /// Runs a fleet as `options` say and prints what came of it.
-pub fn run(options: &Options) -> ExitCode {
+pub(crate) fn run(options: &Options) -> ExitCode {
     match traffic::run(options) {
         Ok(report) => {
             report.print(options.json);

@@ -9,31 +9,31 @@ use clap::Args;
 #[command(after_help = "Examples:
   plimsoll fleet --sensors 12000 --every 30s --speed 10x --for 60s --connect 127.0.0.1:1883
   plimsoll fleet --sensors 100 --for 10s --json")]
-pub struct Options {
+pub(crate) struct Options {
     /// Sensors; each has its own connection and publishes one topic
     #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub sensors: u32,
+    pub(crate) sensors: u32,
     /// Plants that the sensors are spread over
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..))]
-    pub plants: u32,
+    pub(crate) plants: u32,
     /// How often each sensor publishes (units ms, s, m, h)
     #[arg(long, default_value = "30s", value_parser = duration)]
-    pub every: Duration,
+    pub(crate) every: Duration,
     /// How many times faster than real time
     #[arg(long, default_value = "1x", value_parser = speed)]
-    pub speed: f64,
+    pub(crate) speed: f64,
     /// How long to publish, in real time
     #[arg(long = "for", default_value = "60s", value_parser = duration)]
-    pub length: Duration,
+    pub(crate) length: Duration,
     /// The broker
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
-    pub connect: String,
+    pub(crate) connect: String,
     /// Seed of the readings
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Print one line of JSON instead of text
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Options {

@@ -20,7 +20,8 @@ impl Report {
     /// unacknowledged, and no connection ended.
     pub(super) fn is_sound(&self) -> bool {
         let tally = &self.tally;
-        tally.is_complete() && tally.duplicated + tally.skipped + tally.strange + tally.disconnected == 0
+        tally.is_complete()
+            && tally.duplicated + tally.skipped + tally.strange + tally.disconnected == 0
     }
 
     pub(super) fn print(&self, json: bool) {
@@ -57,7 +58,11 @@ impl Report {
             tally.disconnected,
             percentiles(&tally.publish_us),
             percentiles(&tally.end_to_end_us),
-            if self.is_sound() { "Everything arrived, once and in order." } else { "NOT everything arrived once and in order." },
+            if self.is_sound() {
+                "Everything arrived, once and in order."
+            } else {
+                "NOT everything arrived once and in order."
+            },
         )
     }
 

@@ -19,7 +19,12 @@ pub(super) struct Sensor {
 
 impl Sensor {
     pub(super) fn new(number: u32, plants: u32, seed: u64) -> Self {
-        let mut sensor = Self { number, plant: number % plants, state: seed ^ u64::from(number) << 20, value: 0.0 };
+        let mut sensor = Self {
+            number,
+            plant: number % plants,
+            state: seed ^ u64::from(number) << 20,
+            value: 0.0,
+        };
         sensor.value = match sensor.metric() {
             "temperature" => -20.0 + 105.0 * sensor.uniform(),
             "humidity" => 100.0 * sensor.uniform(),

@@ -6,10 +6,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{
-    Ack, Connect, Packet, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter, SubscriptionOptions,
-    Version,
+    Ack, Connect, Packet, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
+    SubscriptionOptions, Version,
 };
 
 use super::connection::Connection;
@@ -88,8 +87,12 @@ pub(super) fn run(options: &Options) -> Result<Report, String> {
         .connect_all(address)
         .map_err(|error| format!("cannot connect the fleet to {}: {error}", options.connect))?;
     let connected_in = fleet.begin.elapsed();
-    progress(options, &format!("{} sensors connected in {:.1} s", fleet.ready, connected_in.as_secs_f64()));
-    let published_for = fleet.publish_all().map_err(|error| format!("the run broke off: {error}"))?;
+    progress(
+        options,
+        &format!("{} sensors connected in {:.1} s", fleet.ready, connected_in.as_secs_f64()),
+    );
+    let published_for =
+        fleet.publish_all().map_err(|error| format!("the run broke off: {error}"))?;
     Ok(Report { sensors: options.sensors, connected_in, published_for, tally: fleet.tally })
 }
 
@@ -103,6 +106,21 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     let mut addresses =
         text.to_socket_addrs().map_err(|error| format!("`{text}` is not HOST:PORT: {error}"))?;
     addresses.next().ok_or_else(|| format!("`{text}` has no address"))
+}
+
+/// CONNECT of a client whose session ends with the connection.
+fn connect(client_identifier: &str) -> Packet<'_> {
+    Packet::Connect(Box::new(Connect {
+        version: Version::V311,
+        bridge: false,
+        clean_start: true,
+        keep_alive: 300,
+        client_identifier,
+        username: None,
+        password: None,
+        will: None,
+        properties: Default::default(),
+    }))
 }
 
 /// Every sensor needs a file descriptor.
@@ -126,10 +144,11 @@ impl Fleet<'_> {
                 && control.is_open()?
             {
                 control.queue(&connect("plant-control"));
-                control.queue(&Packet::Subscribe(subscribe_to_all(&SubscribeFilter {
-                    filter: CONTROL_FILTER,
-                    options: SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() },
-                })));
+                let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
+                let filter = SubscribeFilter { filter: CONTROL_FILTER, options };
+                let filters = Subscribe::payload(&[filter], Version::V311);
+                let subscribe = Subscribe::new(1, Default::default(), Version::V311, &filters);
+                control.queue(&Packet::Subscribe(subscribe));
                 control.flush()?;
                 greeted = true;
             }
@@ -266,7 +285,8 @@ impl Fleet<'_> {
         let received = client.connection.receive(&mut self.arena, |packet| match packet {
             Packet::Connack(connack) => accepted = Some(connack.reason),
             Packet::Puback(ack) => {
-                let Some(at) = unacknowledged.iter().position(|&(id, _)| id == ack.packet_identifier)
+                let Some(at) =
+                    unacknowledged.iter().position(|&(id, _)| id == ack.packet_identifier)
                 else {
                     tally.strange += 1;
                     return;
@@ -328,7 +348,9 @@ impl Fleet<'_> {
             _ => {}
         });
         if let Some(reason) = refused {
-            return Err(io::Error::other(format!("the broker refused the control system: {reason}")));
+            return Err(io::Error::other(format!(
+                "the broker refused the control system: {reason}"
+            )));
         }
         for packet_identifier in acknowledge {
             control.queue(&Packet::Puback(Ack::new(packet_identifier)));

@@ -1,0 +1,151 @@
+//! Log lines: the engine's and the shell's events in the words that Mosquitto's readers know.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use plimsoll_engine::{Cause, Event, Limit, Loss};
+use plimsoll_mqtt::{ReasonCode, Version};
+
+use crate::log::{Kind, Log};
+
+/// The log, as the broker writes it.
+#[derive(Debug)]
+pub(crate) struct EventLog {
+    log: Log,
+    connection_messages: AtomicBool,
+}
+
+impl EventLog {
+    pub(crate) fn new(log: Log, connection_messages: bool) -> Self {
+        Self { log, connection_messages: AtomicBool::new(connection_messages) }
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn set_connection_messages(&self, on: bool) {
+        self.connection_messages.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn error(&self, line: &str) {
+        self.log.write(Kind::Error, line);
+    }
+
+    pub(crate) fn warning(&self, line: &str) {
+        self.log.write(Kind::Warning, line);
+    }
+
+    pub(crate) fn notice(&self, line: &str) {
+        self.log.write(Kind::Notice, line);
+    }
+
+    pub(crate) fn information(&self, line: &str) {
+        self.log.write(Kind::Information, line);
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn connection(&self, peer: SocketAddr, port: u16) {
+        if self.connections_wanted() {
+            let (ip, from) = (unmapped(peer), peer.port());
+            self.notice(&format!("New connection from {ip}:{from} on port {port}."));
+        }
+    }
+
+    fn connections_wanted(&self) -> bool {
+        self.connection_messages.load(Ordering::Relaxed) && self.log.enabled(Kind::Notice)
+    }
+
+    /// Something that the engine says of a connection.
+    pub(crate) fn event(&self, peer: Option<SocketAddr>, event: &Event) {
+        match event {
+            Event::Connected { client, version, clean_start, keep_alive, username } => {
+                if !self.connections_wanted() {
+                    return;
+                }
+                let from = peer.map_or_else(
+                    || "?".to_owned(),
+                    |peer| format!("{}:{}", unmapped(peer), peer.port()),
+                );
+                let version = match version {
+                    Version::V31 => 1,
+                    Version::V311 => 2,
+                    Version::V5 => 5,
+                };
+                let clean = u8::from(*clean_start);
+                let user =
+                    username.as_ref().map_or_else(String::new, |user| format!(", u'{user}'"));
+                self.notice(&format!(
+                    "New client connected from {from} as {client} (p{version}, c{clean}, k{keep_alive}{user})."
+                ));
+            }
+            Event::Refused { client, reason } => {
+                let from = peer.map_or_else(|| "?".to_owned(), |peer| unmapped(peer).to_string());
+                self.notice(&format!("Client {client} from {from} refused: {reason}."));
+            }
+            Event::Disconnected { client, cause } => self.disconnected(client, peer, *cause),
+            Event::SessionExpired { client } => {
+                self.notice(&format!("Expiring client {client} due to timeout."));
+            }
+            Event::Dropped { client, total, limit } => {
+                self.notice(&format!(
+                    "Outgoing messages are being dropped for client {client}: {total} so far, {}.",
+                    limit_text(*limit)
+                ));
+            }
+            Event::Subscribed { client, filter, qos } => {
+                self.log.write(Kind::Subscribe, &format!("{client} {} {filter}", *qos as u8));
+            }
+            Event::Unsubscribed { client, filter } => {
+                self.log.write(Kind::Unsubscribe, &format!("{client} {filter}"));
+            }
+            Event::Packet { client, what } => {
+                self.log.write(Kind::Debug, &format!("{what} {client}"));
+            }
+        }
+    }
+
+    fn disconnected(&self, client: &str, peer: Option<SocketAddr>, cause: Cause) {
+        if !self.connections_wanted() {
+            return;
+        }
+        let named;
+        let client = if client.is_empty() {
+            named = peer.map_or_else(|| "<unknown>".to_owned(), |peer| unmapped(peer).to_string());
+            named.as_str()
+        } else {
+            client
+        };
+        self.notice(&match cause {
+            Cause::Client(_) => format!("Client {client} disconnected."),
+            Cause::Broker(ReasonCode::KEEP_ALIVE_TIMEOUT) => {
+                format!("Client {client} has exceeded timeout, disconnecting.")
+            }
+            Cause::Broker(ReasonCode::SESSION_TAKEN_OVER) => {
+                format!("Client {client} already connected, closing old connection.")
+            }
+            Cause::Broker(reason) => format!("Client {client} disconnected: {reason}."),
+            Cause::Network(Loss::ClosedByPeer) => format!("Client {client} closed its connection."),
+            Cause::Network(Loss::HandshakeTimeout) => {
+                format!("Client {client} sent no CONNECT in time, disconnecting.")
+            }
+            Cause::Network(_) => format!("Client {client} disconnected: connection lost."),
+        });
+    }
+}
+
+fn limit_text(limit: Limit) -> &'static str {
+    match limit {
+        Limit::QueueFull => "max_queued_messages or max_queued_bytes reached while it was away",
+        Limit::SlowConsumer => {
+            "its queue is full and it has made no progress (slow_consumer_timeout)"
+        }
+        Limit::OutputFull => "QoS 0 while its output is held up",
+        Limit::PacketTooLarge => "larger than its maximum packet size",
+    }
+}
+
+/// An IPv4 address as such, also if it came to an IPv6 socket.
+fn unmapped(peer: SocketAddr) -> std::net::IpAddr {
+    peer.ip().to_canonical()
+}

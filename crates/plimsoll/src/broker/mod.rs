@@ -1,0 +1,233 @@
+//! The broker's I/O shell: sockets and threads around the engine.
+
+mod clock;
+mod connection;
+mod events;
+mod listener;
+mod memory;
+mod shard;
+mod shared;
+mod signals;
+mod slots;
+mod sys;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::{Poll, Waker};
+use plimsoll_engine::{Engine, Settings};
+use plimsoll_ledger::Ledger;
+use plimsoll_mqtt::DecodeLimits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+use crate::log::Log;
+use crate::process;
+
+use clock::Clock;
+use events::EventLog;
+use listener::{Acceptor, Bound, Endpoint};
+use shard::{Shard, WAKE};
+use shared::{Handle, Limits, Shared};
+use sys::Sys;
+
+/// The book of the process.
+static LEDGER: Ledger = Ledger::new();
+
+/// Most I/O threads; more would only fight for the engine.
+const THREADS_MAX: usize = 8;
+
+/// Exit code of a broker that could not start (as Mosquitto's).
+const EXIT_FAILED: u8 = 1;
+
+/// Runs the broker until it is told to stop.
+pub(crate) fn run(
+    config: Config,
+    reload: impl Fn() -> Result<Config, String> + Send + 'static,
+) -> ExitCode {
+    match start(config, reload) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn start(
+    config: Config,
+    reload: impl Fn() -> Result<Config, String> + Send + 'static,
+) -> Result<(), String> {
+    let file_limit = raise_file_limit();
+    let bound = bind_all(&config)?;
+    let signals =
+        signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
+    process::settle(&config.process)?;
+    let log = Log::start(config.log.clone())?;
+    let clock = Clock::new();
+    let seed = random_seed()?;
+    let threads = threads(config.io_threads);
+    let engine = Engine::new(config.settings(), threads, seed, &LEDGER);
+    let log = EventLog::new(log, config.connection_messages);
+    announce(&log, &config, &bound, threads, file_limit);
+
+    let mut polls = Vec::new();
+    let mut handles = Vec::new();
+    for _ in 0..threads {
+        let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
+        let waker =
+            Waker::new(poll.registry(), WAKE).map_err(|error| format!("cannot poll: {error}"))?;
+        handles.push(Handle::new(waker));
+        polls.push(poll);
+    }
+    let shared = Shared::new(engine, handles, limits(&config), clock, &LEDGER, log);
+    let shared = Arc::new(shared);
+    let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
+    let acceptor =
+        Acceptor::new(bound, registry).map_err(|error| format!("cannot listen: {error}"))?;
+    signals.serve(Arc::clone(&shared), reload)?;
+    let mut acceptor = Some(acceptor);
+    let mut sys = Some(Sys::new(config.sys_interval));
+    let mut shards = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
+    }
+    let outcome = run_all(shards, &shared);
+    shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
+    shared.log.log().flush();
+    process::forget(&config.process);
+    outcome
+}
+
+/// Runs the first shard here and the others on threads of their own.
+fn run_all(shards: Vec<Shard>, shared: &Shared) -> Result<(), String> {
+    let mut shards = shards.into_iter();
+    let first = shards.next().ok_or("no I/O thread")?;
+    thread::scope(|scope| {
+        let others: Vec<_> = shards.map(|shard| scope.spawn(move || shard.run())).collect();
+        let mut outcome = first.run();
+        shared.stop();
+        for other in others {
+            match other.join() {
+                Ok(result) => outcome = outcome.and(result),
+                Err(_) => outcome = Err(std::io::Error::other("an I/O thread broke off")),
+            }
+        }
+        outcome.map_err(|error| format!("the broker broke off: {error}"))
+    })
+}
+
+/// Binds every listener before anything else is done, so that nothing is left half-started.
+fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
+    let mut bound = Vec::new();
+    for (number, listener) in config.listeners.iter().enumerate() {
+        for host in &listener.hosts {
+            let endpoint = Endpoint {
+                host: host.clone(),
+                port: listener.port,
+                nodelay: config.set_tcp_nodelay,
+            };
+            let sockets = listener::bind(&endpoint, number as u16);
+            bound.extend(sockets.map_err(|error| format!("{}: {error}", listener.place))?);
+        }
+    }
+    Ok(bound)
+}
+
+/// Half of the processors do I/O; the kernel's network needs the other half.
+fn threads(wanted: u8) -> usize {
+    match wanted {
+        0 => {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            (cores / 2).clamp(1, THREADS_MAX)
+        }
+        wanted => usize::from(wanted).min(THREADS_MAX),
+    }
+}
+
+/// Limits that the shell keeps itself.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        decode: DecodeLimits {
+            packet_size_max: match config.max_packet_size {
+                0 => u32::MAX,
+                most => most,
+            },
+            topic_levels_max: config.max_topic_levels,
+            user_properties_max: config.max_user_properties,
+            filters_max: config.max_filters_per_packet,
+            from_client: true,
+        },
+        connect_timeout: Duration::from_secs(u64::from(config.connect_timeout)),
+        listener_connections: config
+            .listeners
+            .iter()
+            .map(|listener| listener.max_connections)
+            .collect(),
+        connections: config.global_max_connections,
+    }
+}
+
+/// Every connection needs a file descriptor: takes as many as the system gives.
+fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+fn random_seed() -> Result<u64, String> {
+    let mut seed = [0; 8];
+    let mut file =
+        std::fs::File::open("/dev/urandom").map_err(|error| format!("/dev/urandom: {error}"))?;
+    std::io::Read::read_exact(&mut file, &mut seed)
+        .map_err(|error| format!("/dev/urandom: {error}"))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
+/// The first lines of the log: what runs, where, and within which limits.
+fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, files: Option<u64>) {
+    log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " starting"));
+    log.notice(&match &config.source {
+        Some(path) => format!("Config loaded from {}.", path.display()),
+        None => "Using default config.".to_owned(),
+    });
+    for warning in &config.warnings {
+        log.warning(warning);
+    }
+    for bound in bound {
+        let (kind, port) =
+            (if bound.address.is_ipv6() { "ipv6" } else { "ipv4" }, bound.address.port());
+        log.notice(&format!(
+            "Opening {kind} listen socket on port {port} ({}).",
+            bound.address.ip()
+        ));
+    }
+    let count = |number: u64| if number == 0 { "no limit".to_owned() } else { number.to_string() };
+    log.information(&format!(
+        "Limits: {} messages in flight and {} queued per client, packets of {} bytes, {} file descriptors; {threads} I/O thread(s).",
+        count(config.max_inflight_messages.into()),
+        count(config.max_queued_messages.into()),
+        count(config.max_packet_size.into()),
+        files.map_or_else(|| "unlimited".to_owned(), |files| files.to_string()),
+    ));
+    log.information(&format!(
+        "Nothing is kept over a restart in this release; data would be in {}.",
+        config.persistence_location.display()
+    ));
+    if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
+        log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
+    }
+}
+
+/// The engine's settings after a reload keep the listeners as they were bound.
+fn reloaded(config: &Config, shared: &Shared) -> Settings {
+    let settings = config.settings();
+    shared.set_limits(limits(config));
+    settings
+}

@@ -1,0 +1,568 @@
+//! One I/O thread: poll, read, enter the engine once, write.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use plimsoll_engine::{Input, Link, Loss, Outbox, Piece, Time};
+use plimsoll_mqtt::{Decoded, decode, decode_first};
+
+use super::connection::{Connection, Partial, Pending, Written};
+use super::listener::Acceptor;
+use super::shared::{Incoming, Limits, Shared};
+use super::slots::Slots;
+use super::sys::Sys;
+
+/// Bytes read in one turn before the engine is entered.
+const ARENA_BYTES: usize = 64 * 1024;
+
+/// Room that a read should find in the arena.
+const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// A packet of which more than this is there lies in a buffer of its own.
+const LARGE_PACKET_BYTES: usize = 32 * 1024;
+
+/// Output buffers of up to this size are kept for the next connection.
+const PENDING_KEEP_BYTES: usize = 32 * 1024;
+
+/// Output buffers kept at most.
+const POOL_MAX: usize = 64;
+
+/// How long a closing connection may take to accept its last output.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Bytes written to one connection that the engine is told of without waiting for a reason.
+const FLUSHED_AT_ONCE: u32 = 64 * 1024;
+
+/// Tokens beyond those of connections.
+pub(crate) const WAKE: Token = Token(usize::MAX - 1);
+pub(crate) const LISTENERS: usize = usize::MAX - 1024;
+
+/// An I/O thread with its connections.
+pub(crate) struct Shard {
+    index: u8,
+    shared: Arc<Shared>,
+    poll: Poll,
+    slots: Slots,
+    arena: Vec<u8>,
+    /// Connections with something to read.
+    readable: VecDeque<u32>,
+    /// Connections with new output in this turn.
+    touched: Vec<u32>,
+    /// Connections to close and forget at the end of this turn.
+    finished: Vec<u32>,
+    /// Bytes written since the engine was told.
+    flushed: Vec<(u32, u32)>,
+    /// Connections that failed since the engine was told.
+    lost: Vec<(u32, Loss)>,
+    /// Connections that must have sent CONNECT, or taken their last output, by then.
+    impatient: VecDeque<(Instant, u32, u32)>,
+    outbox: Outbox,
+    pool: Vec<Box<Pending>>,
+    /// Limits in force in this turn.
+    limits: Arc<Limits>,
+    serial: u32,
+    at_once: bool,
+    /// Only the first shard accepts connections and keeps `$SYS`.
+    acceptor: Option<Acceptor>,
+    sys: Option<Sys>,
+}
+
+/// What one connection brought in a turn.
+struct Brought {
+    slot: u32,
+    start: usize,
+    end: usize,
+    ended: Option<Loss>,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: u8,
+        shared: Arc<Shared>,
+        poll: Poll,
+        acceptor: Option<Acceptor>,
+        sys: Option<Sys>,
+    ) -> Self {
+        let ledger = shared.ledger;
+        Self {
+            index,
+            poll,
+            slots: Slots::new(ledger),
+            arena: vec![0; ARENA_BYTES],
+            readable: VecDeque::new(),
+            touched: Vec::new(),
+            finished: Vec::new(),
+            flushed: Vec::new(),
+            lost: Vec::new(),
+            impatient: VecDeque::new(),
+            outbox: Outbox::new(ledger),
+            pool: Vec::new(),
+            limits: shared.limits(),
+            serial: 0,
+            at_once: false,
+            acceptor,
+            sys,
+            shared,
+        }
+    }
+
+    /// Turns until the broker stops.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.shared.stopping() {
+            self.wait(&mut events)?;
+            self.limits = self.shared.limits();
+            self.take_events(&events)?;
+            self.take_incoming();
+            self.expire_impatient();
+            self.tick();
+            loop {
+                let brought = self.read();
+                self.enter_engine(&brought);
+                self.write();
+                if self.readable.is_empty() || brought.is_empty() {
+                    break;
+                }
+                // Others may have become ready meanwhile: one more poll keeps it fair.
+                if self.readable.len() < 64 {
+                    break;
+                }
+            }
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let busy = self.at_once || !self.readable.is_empty() || !self.lost.is_empty();
+        self.at_once = false;
+        let handle = self.shared.shard(self.index);
+        // Parked first, then the check: whoever makes output for us looks at `parked` after it has
+        // made it, so one of the two sees the other.
+        handle.parked.store(true, Ordering::SeqCst);
+        let timeout = if busy || handle.output.load(Ordering::SeqCst) {
+            Some(Duration::ZERO)
+        } else {
+            self.sleep_for()
+        };
+        let result = self.poll.poll(events, timeout);
+        handle.parked.store(false, Ordering::SeqCst);
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sleep_for(&self) -> Option<Duration> {
+        let mut sleep: Option<Duration> = None;
+        let mut at_most = |duration: Duration| {
+            sleep = Some(sleep.map_or(duration, |sleep| sleep.min(duration)));
+        };
+        if let Some(&(at, ..)) = self.impatient.front() {
+            at_most(at.saturating_duration_since(Instant::now()));
+        }
+        if self.index == 0 {
+            let deadline = Time::from_millis(self.shared.deadline.load(Ordering::SeqCst));
+            if deadline != Time::NEVER {
+                at_most(Duration::from_millis(deadline.millis_since(self.shared.clock.now())));
+            }
+            if let Some(wait) = self.acceptor.as_ref().and_then(Acceptor::resume_in) {
+                at_most(wait);
+            }
+            if let Some(wait) = self.sys.as_ref().and_then(Sys::due_in) {
+                at_most(wait);
+            }
+        }
+        sleep
+    }
+
+    fn take_events(&mut self, events: &Events) -> io::Result<()> {
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                Token(token) if token >= LISTENERS => {}
+                Token(slot) => {
+                    let slot = slot as u32;
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.list_readable(slot);
+                    }
+                    if event.is_writable() {
+                        self.list_touched(slot);
+                    }
+                }
+            }
+        }
+        self.accept()
+    }
+
+    fn list_readable(&mut self, slot: u32) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if !connection.state.listed && !connection.state.closing {
+            connection.state.listed = true;
+            self.readable.push_back(slot);
+        }
+    }
+
+    fn list_touched(&mut self, slot: u32) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if connection.pending.is_some() && !connection.state.touched {
+            connection.state.touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        let Some(mut acceptor) = self.acceptor.take() else { return Ok(()) };
+        while let Some((shard, incoming)) = acceptor.accept(&self.shared) {
+            if shard == self.index {
+                self.adopt(incoming);
+            } else {
+                self.shared.hand_over(shard, incoming);
+            }
+        }
+        self.acceptor = Some(acceptor);
+        Ok(())
+    }
+
+    fn take_incoming(&mut self) {
+        for incoming in self.shared.take_incoming(self.index) {
+            self.adopt(incoming);
+        }
+    }
+
+    /// Takes a fresh connection in.
+    fn adopt(&mut self, incoming: Incoming) {
+        let Incoming { stream, peer, listener } = incoming;
+        self.serial = self.serial.wrapping_add(1);
+        let slot = self.slots.vacant();
+        let mut connection = Connection::new(stream, peer, listener, self.serial);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(slot as usize);
+        if let Err(error) = self.poll.registry().register(connection.stream_mut(), token, interest)
+        {
+            self.shared.log.error(&format!("Unable to watch a connection from {peer}: {error}"));
+            self.shared.closed(self.index, listener);
+            return;
+        }
+        self.slots.insert(slot, connection);
+        let deadline = Instant::now() + self.limits.connect_timeout;
+        self.impatient.push_back((deadline, slot, self.serial));
+        self.list_readable(slot);
+    }
+
+    /// Closes those that did not send CONNECT in time, or would not take their last output.
+    fn expire_impatient(&mut self) {
+        if self.impatient.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(&(at, slot, serial)) = self.impatient.front() {
+            let waiting = self.slots.get_mut(slot).filter(|connection| {
+                connection.serial == serial
+                    && (connection.version.is_none() || connection.state.closing)
+            });
+            if waiting.is_some() && at > now {
+                break;
+            }
+            if let Some(connection) = waiting {
+                if connection.state.closing {
+                    self.finished.push(slot);
+                } else {
+                    self.lost.push((slot, Loss::HandshakeTimeout));
+                }
+            }
+            self.impatient.pop_front();
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(sys) = &mut self.sys {
+            sys.tick(&self.shared);
+        }
+    }
+
+    /// Reads every ready connection once, as far as the arena goes.
+    fn read(&mut self) -> Vec<Brought> {
+        let mut brought = Vec::new();
+        let mut at = 0;
+        for _ in 0..self.readable.len() {
+            if self.arena.len() - at < READ_BYTES_MIN {
+                break;
+            }
+            let Some(slot) = self.readable.pop_front() else { break };
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            connection.state.listed = false;
+            if connection.state.paused || connection.state.closing || connection.state.lost {
+                continue;
+            }
+            let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
+            if kept > LARGE_PACKET_BYTES {
+                self.read_large(slot, &mut brought);
+                continue;
+            }
+            if self.arena.len() - at < kept + READ_BYTES_MIN {
+                self.list_readable(slot);
+                break;
+            }
+            let start = at;
+            if let Some(partial) = connection.partial.take() {
+                self.arena[at..at + kept].copy_from_slice(&partial.bytes);
+                at += kept;
+            }
+            let room = &mut self.arena[at..];
+            let room_len = room.len();
+            let (count, ended) = match connection.read(room) {
+                Ok(None) => (0, None),
+                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
+                Ok(Some(count)) => (count, None),
+                Err(_) => (0, Some(Loss::Failed)),
+            };
+            at += count;
+            self.count_received(count);
+            if count == room_len {
+                self.list_readable(slot);
+            }
+            if at > start || ended.is_some() {
+                brought.push(Brought { slot, start, end: at, ended });
+            }
+        }
+        brought
+    }
+
+    /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it
+    /// is complete it is given to the engine by itself.
+    fn read_large(&mut self, slot: u32, brought: &mut Vec<Brought>) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let Some(mut partial) = connection.partial.take() else { return };
+        // Grows with what has come, not with what was announced.
+        let before = partial.bytes.len();
+        partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
+        let room = partial.bytes.len() - before;
+        let (count, ended) =
+            match connection.read(partial.bytes.get_mut(before..).unwrap_or_default()) {
+                Ok(None) => (0, None),
+                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
+                Ok(Some(count)) => (count, None),
+                Err(_) => (0, Some(Loss::Failed)),
+            };
+        partial.bytes.truncate(before + count);
+        self.count_received(count);
+        if count == room {
+            self.list_readable(slot);
+        }
+        if ended.is_some() {
+            brought.push(Brought { slot, start: 0, end: 0, ended });
+        }
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let link = Link::new(self.index, slot);
+        let mut inputs = Vec::new();
+        let used = decode_all(connection, link, &partial.bytes, &self.limits, &mut inputs);
+        if !inputs.is_empty() {
+            self.shared.enter(self.index, &inputs, &mut self.outbox);
+        }
+        drop(inputs);
+        self.take_outbox();
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if used < partial.bytes.len() && !connection.state.closing {
+            if used > 0 {
+                partial.bytes.drain(..used);
+                partial.bytes.shrink_to_fit();
+            }
+            partial.settle();
+            connection.partial = Some(partial);
+        }
+    }
+
+    fn count_received(&self, bytes: usize) {
+        self.shared.traffic.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Decodes what was read and gives it to the engine, together with what else it has to know.
+    fn enter_engine(&mut self, brought: &[Brought]) {
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.flushed.len() + brought.len() * 4);
+        for (slot, bytes) in self.flushed.drain(..) {
+            inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
+        }
+        for (slot, loss) in self.lost.drain(..) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if !connection.state.lost {
+                connection.state.lost = true;
+                inputs.push(Input::Lost { link: Link::new(self.index, slot), loss });
+                self.finished.push(slot);
+            }
+        }
+        for Brought { slot, start, end, ended } in brought {
+            let Some(connection) = self.slots.get_mut(*slot) else { continue };
+            if connection.state.lost {
+                continue;
+            }
+            let link = Link::new(self.index, *slot);
+            let bytes = self.arena.get(*start..*end).unwrap_or_default();
+            let used = decode_all(connection, link, bytes, &self.limits, &mut inputs);
+            let rest = bytes.get(used..).unwrap_or_default();
+            if let Some(loss) = *ended {
+                connection.state.lost = true;
+                if !connection.state.closing || connection.version.is_some() {
+                    inputs.push(Input::Lost { link, loss });
+                }
+                self.finished.push(*slot);
+            } else if !rest.is_empty() && !connection.state.closing {
+                connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
+            }
+        }
+        self.shared.enter(self.index, &inputs, &mut self.outbox);
+        drop(inputs);
+        self.take_outbox();
+    }
+
+    /// Spreads the outbox over the connections.
+    fn take_outbox(&mut self) {
+        let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
+        for (link, event) in outbox.take_events() {
+            let peer = self.slots.get_mut(link.slot()).map(|connection| connection.peer);
+            self.shared.log.event(peer, &event);
+        }
+        outbox.drain(|slot, piece| self.take_piece(slot, piece));
+        self.outbox = outbox;
+    }
+
+    fn take_piece(&mut self, slot: u32, piece: Piece<'_>) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if connection.state.lost {
+            return;
+        }
+        match piece {
+            Piece::Close => {
+                connection.state.closing = true;
+                connection.partial = None;
+                if !connection.state.touched {
+                    connection.state.touched = true;
+                    self.touched.push(slot);
+                }
+            }
+            Piece::PauseReading => connection.state.paused = true,
+            Piece::ResumeReading => {
+                connection.state.paused = false;
+                self.list_readable(slot);
+            }
+            output => {
+                let pending = connection.pending.get_or_insert_with(|| {
+                    self.pool.pop().unwrap_or_else(|| Box::new(Pending::new(self.shared.ledger)))
+                });
+                pending.push(output);
+                if !connection.state.touched {
+                    connection.state.touched = true;
+                    self.touched.push(slot);
+                }
+            }
+        }
+    }
+
+    /// One write for each connection that has something new to send.
+    fn write(&mut self) {
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            connection.state.touched = false;
+            let waited = connection.pending.is_some();
+            match connection.write() {
+                Ok((written, bytes)) => self.written(slot, written, bytes),
+                Err(_) if connection.state.closing => self.finished.push(slot),
+                Err(_) if waited => self.lost.push((slot, Loss::Failed)),
+                Err(_) => {}
+            }
+        }
+        for slot in std::mem::take(&mut self.finished) {
+            if let Some(connection) = self.slots.release(slot) {
+                connection.shut_down();
+                self.shared.closed(self.index, connection.listener);
+            }
+        }
+    }
+
+    fn written(&mut self, slot: u32, written: Written, bytes: usize) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        self.shared.traffic.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        if bytes > 0 && !connection.state.closing {
+            self.flushed.push((slot, bytes as u32));
+            self.at_once |= bytes as u32 >= FLUSHED_AT_ONCE;
+        }
+        match written {
+            Written::All => {
+                if let Some(mut pending) = connection.pending.take()
+                    && self.pool.len() < POOL_MAX
+                {
+                    pending.clear(PENDING_KEEP_BYTES);
+                    self.pool.push(pending);
+                }
+                if connection.state.closing {
+                    self.finished.push(slot);
+                }
+            }
+            Written::Some => {
+                if let Some(pending) = connection.pending.as_mut() {
+                    pending.settle();
+                }
+                if connection.state.closing {
+                    let serial = connection.serial;
+                    self.impatient.push_back((Instant::now() + LINGER, slot, serial));
+                }
+                self.at_once |= bytes > 0;
+            }
+        }
+    }
+
+    /// The broker stops: what the engine still has to say is said.
+    fn say_goodbye(&mut self) {
+        self.shared.enter(self.index, &[], &mut self.outbox);
+        self.take_outbox();
+        self.write();
+        for (_, connection) in self.slots.iter_mut() {
+            connection.shut_down();
+        }
+    }
+}
+
+/// Decodes the packets at the front of `bytes` into inputs. Answers how many bytes they took.
+fn decode_all<'a>(
+    connection: &mut Connection,
+    link: Link,
+    bytes: &'a [u8],
+    limits: &Limits,
+    inputs: &mut Vec<Input<'a>>,
+) -> usize {
+    let limits = &limits.decode;
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        if connection.state.closing {
+            break;
+        }
+        let decoded = match connection.version {
+            Some(version) => decode(rest, version, limits),
+            None => decode_first(rest, limits),
+        };
+        match decoded {
+            Ok(Decoded::Incomplete { .. }) => break,
+            Ok(Decoded::Packet { packet, length }) => {
+                used += length;
+                inputs.push(match (packet, connection.version) {
+                    (plimsoll_mqtt::Packet::Connect(packet), None) => {
+                        connection.version = Some(packet.version);
+                        Input::Connect { link, listener: connection.listener, packet }
+                    }
+                    (packet, _) => Input::Packet { link, packet },
+                });
+            }
+            Err(error) => {
+                inputs.push(Input::Malformed { link, error });
+                connection.state.closing = true;
+                break;
+            }
+        }
+    }
+    used
+}

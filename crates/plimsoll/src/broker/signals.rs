@@ -1,0 +1,108 @@
+//! Signals, with Mosquitto's meanings.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use plimsoll_ledger::Snapshot;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use super::memory;
+use super::reloaded;
+use super::shared::Shared;
+use crate::config::Config;
+
+/// `SIGRTMIN` as glibc and musl give it to programs.
+const SIGRTMIN: i32 = 34;
+
+/// The signals that are waited for.
+pub(crate) struct Watch(Signals);
+
+impl Watch {
+    /// From here on the signals no longer end the process by themselves.
+    pub(crate) fn new() -> io::Result<Self> {
+        Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGRTMIN]).map(Self)
+    }
+
+    /// Serves them on a thread.
+    pub(crate) fn serve(
+        mut self,
+        shared: Arc<Shared>,
+        reload: impl Fn() -> Result<Config, String> + Send + 'static,
+    ) -> Result<(), String> {
+        let thread = thread::Builder::new().name("signals".into());
+        let served = thread.spawn(move || {
+            for signal in &mut self.0 {
+                match signal {
+                    SIGHUP => reload_config(&shared, &reload),
+                    SIGUSR1 => shared
+                        .log
+                        .information("Nothing to save: persistence comes with a later release."),
+                    SIGUSR2 => report(&shared),
+                    SIGRTMIN => shared.log.log().reopen(),
+                    _ => return shared.stop(),
+                }
+            }
+        });
+        served.map(drop).map_err(|error| format!("cannot start the signals' thread: {error}"))
+    }
+}
+
+/// Reads the configuration again. A mistake in it changes nothing.
+fn reload_config(shared: &Shared, reload: &impl Fn() -> Result<Config, String>) {
+    shared.log.notice("Reloading config.");
+    match reload() {
+        Ok(config) => {
+            let settings = reloaded(&config, shared);
+            shared.engine().configure(shared.clock.now(), settings);
+            shared.log.set_connection_messages(config.connection_messages);
+            for warning in &config.warnings {
+                shared.log.warning(warning);
+            }
+            shared.log.log().set(config.log);
+        }
+        Err(errors) => {
+            for line in errors.lines() {
+                shared.log.error(line);
+            }
+            shared.log.error("The running configuration was left as it is.");
+        }
+    }
+}
+
+/// Writes the subscriptions and the books to the log.
+fn report(shared: &Shared) {
+    let engine = shared.engine();
+    let mut lines = Vec::new();
+    engine.tree(|filter, subscribers| lines.push(format!("{filter} ({subscribers})")));
+    let recount = engine.recount();
+    let book = shared.ledger.snapshot();
+    drop(engine);
+    for line in &lines {
+        shared.log.information(line);
+    }
+    shared.log.information(&format!("{} topic filters.", lines.len()));
+    report_memory(shared, &book, &recount);
+}
+
+fn report_memory(shared: &Shared, book: &Snapshot, recount: &Snapshot) {
+    for ((account, bytes), (_, counted)) in book.iter().zip(recount.iter()) {
+        if bytes + counted > 0 {
+            shared.log.information(&format!(
+                "Memory of {}: {bytes} bytes charged, {counted} of them counted in the engine.",
+                account.name()
+            ));
+        }
+    }
+    let reading = memory::read();
+    let figure =
+        |value: Option<usize>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+    shared.log.information(&format!(
+        "Memory: {} bytes charged, {} allocated, {} resident in the allocator, {} resident in the process.",
+        book.total(),
+        figure(reading.allocated),
+        figure(reading.resident),
+        figure(reading.rss),
+    ));
+}

@@ -1,0 +1,186 @@
+//! `$SYS`: Mosquitto's names, and the ledger's accounts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use plimsoll_engine::{Counters, Input};
+
+use super::memory;
+use super::shared::Shared;
+
+/// Bytes over the network, counted by the shards.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) sockets: AtomicU64,
+}
+
+/// Publishes figures every `sys_interval`.
+#[derive(Debug)]
+pub(crate) struct Sys {
+    interval: Option<Duration>,
+    last: Instant,
+    /// What was said last, so that only changes are said.
+    said: HashMap<String, String>,
+    loads: Vec<Load>,
+    heap_maximum: usize,
+}
+
+/// An exponentially weighted rate per minute over 1, 5 and 15 minutes, as Mosquitto counts it.
+#[derive(Debug)]
+struct Load {
+    name: &'static str,
+    count: fn(&Counters, &Shared) -> u64,
+    before: u64,
+    averages: [f64; 3],
+}
+
+const MINUTES: [(&str, f64); 3] = [("1min", 1.0), ("5min", 5.0), ("15min", 15.0)];
+
+impl Load {
+    fn new(name: &'static str, count: fn(&Counters, &Shared) -> u64) -> Self {
+        Self { name, count, before: 0, averages: [0.0; 3] }
+    }
+
+    fn update(&mut self, total: u64, secs: f64) {
+        let rate = total.saturating_sub(self.before) as f64 * 60.0 / secs.max(0.001);
+        self.before = total;
+        for (average, (_, minutes)) in self.averages.iter_mut().zip(MINUTES) {
+            let weight = (-secs / (60.0 * minutes)).exp();
+            *average = rate + weight * (*average - rate);
+        }
+    }
+}
+
+impl Sys {
+    pub(crate) fn new(interval_secs: u32) -> Self {
+        Self {
+            interval: (interval_secs > 0).then(|| Duration::from_secs(u64::from(interval_secs))),
+            last: Instant::now(),
+            said: HashMap::new(),
+            loads: vec![
+                Load::new("messages/received", |counters, _| counters.packets_received),
+                Load::new("messages/sent", |counters, _| counters.packets_sent),
+                Load::new("publish/dropped", |counters, _| counters.publishes_dropped),
+                Load::new("publish/received", |counters, _| counters.publishes_received),
+                Load::new("publish/sent", |counters, _| counters.publishes_sent),
+                Load::new("bytes/received", |_, shared| {
+                    shared.traffic.received.load(Ordering::Relaxed)
+                }),
+                Load::new("bytes/sent", |_, shared| shared.traffic.sent.load(Ordering::Relaxed)),
+                Load::new("sockets", |_, shared| shared.traffic.sockets.load(Ordering::Relaxed)),
+                Load::new("connections", |counters, _| counters.connects),
+            ],
+            heap_maximum: 0,
+        }
+    }
+
+    /// Time until the next figures.
+    pub(crate) fn due_in(&self) -> Option<Duration> {
+        let due = self.last + self.interval?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Publishes what has changed, if it is time.
+    pub(crate) fn tick(&mut self, shared: &Shared) {
+        let Some(due) = self.due_in() else { return };
+        let first = self.said.is_empty();
+        if !first && due > Duration::ZERO {
+            return;
+        }
+        let secs = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        let counters = shared.engine().counters();
+        let mut figures = figures(&counters, shared);
+        for load in &mut self.loads {
+            if !first {
+                load.update((load.count)(&counters, shared), secs);
+            }
+            for (average, (minutes, _)) in load.averages.iter().zip(MINUTES) {
+                figures.push((format!("load/{}/{minutes}", load.name), format!("{average:.2}")));
+            }
+        }
+        self.memory(shared, &mut figures);
+        self.publish(shared, figures);
+    }
+
+    fn memory(&mut self, shared: &Shared, figures: &mut Vec<(String, String)>) {
+        let reading = memory::read();
+        let mut say = |name: &str, value: Option<usize>| {
+            if let Some(value) = value {
+                figures.push((name.to_owned(), value.to_string()));
+            }
+        };
+        self.heap_maximum = self.heap_maximum.max(reading.allocated.unwrap_or(0));
+        say("heap/current", reading.allocated);
+        say("heap/maximum", Some(self.heap_maximum));
+        say("memory/allocated", reading.allocated);
+        say("memory/active", reading.active);
+        say("memory/resident", reading.resident);
+        say("memory/rss", reading.rss);
+        let book = shared.ledger.snapshot();
+        say("memory/total", Some(book.total()));
+        for (account, bytes) in book.iter() {
+            say(&format!("memory/{}", account.name()), Some(bytes));
+        }
+    }
+
+    fn publish(&mut self, shared: &Shared, figures: Vec<(String, String)>) {
+        let mut changed = Vec::new();
+        for (name, value) in figures {
+            let topic = format!("$SYS/broker/{name}");
+            if self.said.get(&topic) != Some(&value) {
+                self.said.insert(topic.clone(), value.clone());
+                changed.push((topic, value));
+            }
+        }
+        let inputs: Vec<Input<'_>> = changed
+            .iter()
+            .map(|(topic, value)| Input::Publish { topic, payload: value.as_bytes(), retain: true })
+            .collect();
+        shared.tell(&inputs);
+    }
+}
+
+fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
+    let disconnected = counters.clients_total.saturating_sub(counters.clients_connected);
+    let (received, sent) = (
+        shared.traffic.received.load(Ordering::Relaxed),
+        shared.traffic.sent.load(Ordering::Relaxed),
+    );
+    let numbers: [(&str, u64); 25] = [
+        ("clients/total", counters.clients_total),
+        ("clients/maximum", counters.clients_maximum),
+        ("clients/connected", counters.clients_connected),
+        ("clients/active", counters.clients_connected),
+        ("clients/disconnected", disconnected),
+        ("clients/inactive", disconnected),
+        ("clients/expired", counters.sessions_expired),
+        ("connections/socket/count", shared.connections() as u64),
+        ("messages/received", counters.packets_received),
+        ("messages/sent", counters.packets_sent),
+        ("messages/stored", counters.messages_stored + counters.retained),
+        ("bytes/received", received),
+        ("bytes/sent", sent),
+        ("publish/bytes/received", counters.publish_bytes_received),
+        ("publish/bytes/sent", counters.publish_bytes_sent),
+        ("publish/messages/received", counters.publishes_received),
+        ("publish/messages/sent", counters.publishes_sent),
+        ("publish/messages/dropped", counters.publishes_dropped),
+        ("packet/out/count", counters.packets_sent),
+        ("packet/out/bytes", counters.bytes_sent),
+        ("retained messages/count", counters.retained),
+        ("store/messages/count", counters.messages_stored + counters.retained),
+        ("store/messages/bytes", counters.stored_payload_bytes),
+        ("subscriptions/count", counters.subscriptions + counters.shared_subscriptions),
+        ("shared_subscriptions/count", counters.shared_subscriptions),
+    ];
+    let mut figures: Vec<(String, String)> =
+        numbers.iter().map(|(name, number)| ((*name).to_owned(), number.to_string())).collect();
+    figures
+        .push(("version".into(), concat!("plimsoll version ", env!("CARGO_PKG_VERSION")).into()));
+    figures.push(("uptime".into(), format!("{} seconds", shared.clock.uptime().as_secs())));
+    figures
+}

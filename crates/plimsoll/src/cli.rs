@@ -1,0 +1,199 @@
+//! The command line: Mosquitto's flags, and subcommands beside them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{self, Arguments};
+use crate::{broker, fleet};
+
+/// Exit code of a mistake in flags or configuration (as Mosquitto's).
+const EXIT_CONFIGURATION: u8 = 3;
+
+/// An MQTT broker for device fleets that knows who holds its memory.
+#[derive(Parser, Debug)]
+#[command(
+    name = "plimsoll",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true
+)]
+#[command(after_help = "Examples:
+  plimsoll                                   broker on 127.0.0.1:1883, nothing to configure
+  plimsoll -c /etc/mosquitto/mosquitto.conf  drop-in for Mosquitto
+  plimsoll check-config -c mosquitto.conf    what would that do?
+  plimsoll fleet --sensors 1000 --speed 10x  a plant's sensors against the broker on this machine")]
+struct CommandLine {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The flags alone, for a program that is called `mosquitto`.
+#[derive(Parser, Debug)]
+#[command(name = "mosquitto", version, disable_version_flag = true)]
+struct MosquittoCommandLine {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Args, Clone, Debug)]
+struct Flags {
+    /// Configuration file
+    #[arg(short = 'c', long = "config-file", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Run in the background
+    #[arg(short = 'd', long)]
+    daemon: bool,
+    /// Listen on this port; may be given several times
+    #[arg(short, long, value_name = "PORT")]
+    port: Vec<u16>,
+    /// Log everything, whatever the configuration says
+    #[arg(short, long)]
+    verbose: bool,
+    /// Log nothing
+    #[arg(short, long)]
+    quiet: bool,
+    /// Check the configuration and exit
+    #[arg(long)]
+    test_config: bool,
+    /// Write TLS keys to this file (comes with TLS)
+    #[arg(long, value_name = "FILE")]
+    tls_keylog: Option<PathBuf>,
+    /// Print the version
+    #[arg(long)]
+    version: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check a configuration file: exit 0 if it is fine, 3 if not
+    CheckConfig {
+        /// Configuration file
+        #[arg(short = 'c', long = "config-file", value_name = "FILE")]
+        config_file: PathBuf,
+    },
+    /// Simulate a fleet of sensors against a broker
+    Fleet(fleet::Options),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the reference of all configuration directives (Markdown)
+    ConfigReference,
+}
+
+/// Does what the command line says.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let program = arguments.first().map(Path::new).and_then(Path::file_name);
+    let parsed = if program.is_some_and(|name| name == "mosquitto") {
+        MosquittoCommandLine::try_parse_from(&arguments)
+            .map(|line| CommandLine { flags: line.flags, command: None })
+    } else {
+        CommandLine::try_parse_from(&arguments)
+    };
+    match parsed {
+        Ok(line) => line.run(),
+        Err(error) => {
+            // Help goes to standard output and is no mistake.
+            let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            if help { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIGURATION) }
+        }
+    }
+}
+
+impl CommandLine {
+    fn run(self) -> ExitCode {
+        match self.command {
+            None => self.flags.run(),
+            Some(Command::CheckConfig { config_file }) => {
+                check(&Arguments { file: Some(config_file), ..Arguments::default() })
+            }
+            Some(Command::Fleet(options)) => fleet::run(&options),
+            Some(Command::Completion { shell }) => {
+                clap_complete::generate(
+                    shell,
+                    &mut Self::command(),
+                    "plimsoll",
+                    &mut std::io::stdout(),
+                );
+                ExitCode::SUCCESS
+            }
+            Some(Command::ConfigReference) => {
+                print!("{}", config::reference());
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+impl Flags {
+    fn run(self) -> ExitCode {
+        if self.version {
+            println!("plimsoll version {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        if self.tls_keylog.is_some() {
+            eprintln!("Error: --tls-keylog: TLS comes with a later release.");
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
+        let arguments = Arguments {
+            file: self.config_file,
+            ports: self.port,
+            verbose: self.verbose,
+            quiet: self.quiet,
+            daemon: self.daemon,
+        };
+        if self.test_config {
+            return check(&arguments);
+        }
+        match config::load(&arguments) {
+            Ok(config) => broker::run(config, move || config::load(&arguments)),
+            Err(errors) => refuse(&errors),
+        }
+    }
+}
+
+fn refuse(errors: &str) -> ExitCode {
+    for line in errors.lines() {
+        eprintln!("Error: {line}");
+    }
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Reads the configuration, and says what the broker would do.
+fn check(arguments: &Arguments) -> ExitCode {
+    let config = match config::load(arguments) {
+        Ok(config) => config,
+        Err(errors) => return refuse(&errors),
+    };
+    for warning in &config.warnings {
+        eprintln!("Warning: {warning}");
+    }
+    for listener in &config.listeners {
+        let hosts: Vec<&str> =
+            listener.hosts.iter().map(|host| host.as_deref().unwrap_or("every address")).collect();
+        println!(
+            "listener on port {} of {}: anonymous clients {}, {}",
+            listener.port,
+            hosts.join(" and "),
+            if listener.allow_anonymous { "let in" } else { "refused" },
+            listener.max_connections.map_or_else(
+                || "no limit of connections".into(),
+                |most| format!("at most {most} connections")
+            ),
+        );
+    }
+    println!(
+        "{} messages in flight and {} queued per client, packets of {} bytes (0 is no limit)",
+        config.max_inflight_messages, config.max_queued_messages, config.max_packet_size
+    );
+    println!("The configuration is fine.");
+    ExitCode::SUCCESS
+}

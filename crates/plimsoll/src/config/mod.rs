@@ -1,0 +1,173 @@
+//! Configuration: `mosquitto.conf`, read by one typed table.
+//!
+//! `directives` is the table: one definition per directive gives parsing, bounds, default, scope,
+//! help and the generated reference. `parse` reads files into a [`Config`], which is ready to use.
+
+mod directives;
+mod parse;
+mod reference;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::path::PathBuf;
+
+use plimsoll_engine::{ListenerSettings, Settings};
+use plimsoll_mqtt::QoS;
+
+pub(crate) use parse::{Arguments, load};
+pub(crate) use reference::reference;
+
+use crate::log::Setup;
+use crate::process::ProcessConfig;
+
+/// Everything that the broker has been told, ready to use.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The file that it came from.
+    pub(crate) source: Option<PathBuf>,
+    /// What the operator should know: directives without effect, and the like.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) log: Setup,
+    pub(crate) process: ProcessConfig,
+    pub(crate) persistence_location: PathBuf,
+    pub(crate) connection_messages: bool,
+    pub(crate) sys_interval: u32,
+    pub(crate) io_threads: u8,
+    pub(crate) set_tcp_nodelay: bool,
+    pub(crate) connect_timeout: u32,
+    pub(crate) global_max_connections: Option<usize>,
+    pub(crate) global_max_clients: u32,
+    pub(crate) max_inflight_messages: u16,
+    pub(crate) max_inflight_bytes: usize,
+    pub(crate) max_queued_messages: u32,
+    pub(crate) max_queued_bytes: usize,
+    pub(crate) max_packet_size: u32,
+    pub(crate) message_size_limit: u32,
+    pub(crate) max_keepalive: u16,
+    pub(crate) max_topic_levels: u16,
+    pub(crate) max_user_properties: u16,
+    pub(crate) max_filters_per_packet: u16,
+    pub(crate) max_subscriptions_per_client: u32,
+    pub(crate) queue_qos0_messages: bool,
+    pub(crate) persistent_client_expiration: Option<u32>,
+    pub(crate) retain_available: bool,
+    pub(crate) retain_expiry_interval: u32,
+    pub(crate) allow_duplicate_messages: bool,
+    pub(crate) upgrade_outgoing_qos: bool,
+    pub(crate) slow_consumer_timeout: u32,
+    pub(crate) max_output_bytes: u32,
+}
+
+/// A listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    /// Where it was defined, for messages.
+    pub(crate) place: String,
+    pub(crate) port: u16,
+    /// Addresses or names; `None` is every address.
+    pub(crate) hosts: Vec<Option<String>>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) allow_anonymous: bool,
+    pub(crate) max_qos: QoS,
+    pub(crate) max_topic_alias: u16,
+    pub(crate) max_topic_alias_broker: u16,
+    pub(crate) allow_zero_length_clientid: bool,
+    pub(crate) auto_id_prefix: String,
+}
+
+impl Listener {
+    fn new(place: String, port: u16, hosts: Vec<Option<String>>) -> Self {
+        let settings = ListenerSettings::default();
+        Self {
+            place,
+            port,
+            hosts,
+            max_connections: None,
+            allow_anonymous: false,
+            max_qos: settings.max_qos,
+            max_topic_alias: settings.max_topic_alias,
+            max_topic_alias_broker: settings.max_topic_alias_broker,
+            allow_zero_length_clientid: settings.allow_zero_length_clientid,
+            auto_id_prefix: settings.auto_id_prefix,
+        }
+    }
+}
+
+impl Default for Config {
+    /// What holds where nothing is said. The table's defaults are the same, which a test checks.
+    fn default() -> Self {
+        let settings = Settings::default();
+        Self {
+            source: None,
+            warnings: Vec::new(),
+            listeners: Vec::new(),
+            log: Setup::default(),
+            process: ProcessConfig::default(),
+            persistence_location: PathBuf::from("./plimsoll-data"),
+            connection_messages: true,
+            sys_interval: 10,
+            io_threads: 0,
+            set_tcp_nodelay: true,
+            connect_timeout: 30,
+            global_max_connections: None,
+            global_max_clients: settings.global_max_clients,
+            max_inflight_messages: settings.max_inflight_messages,
+            max_inflight_bytes: settings.max_inflight_bytes,
+            max_queued_messages: settings.max_queued_messages,
+            max_queued_bytes: settings.max_queued_bytes,
+            max_packet_size: settings.max_packet_size,
+            message_size_limit: settings.message_size_limit,
+            max_keepalive: settings.max_keepalive,
+            max_topic_levels: 200,
+            max_user_properties: 1000,
+            max_filters_per_packet: 10_000,
+            max_subscriptions_per_client: settings.subscriptions_max,
+            queue_qos0_messages: settings.queue_qos0_messages,
+            persistent_client_expiration: None,
+            retain_available: settings.retain_available,
+            retain_expiry_interval: settings.retain_expiry_interval,
+            allow_duplicate_messages: settings.allow_duplicate_messages,
+            upgrade_outgoing_qos: settings.upgrade_outgoing_qos,
+            slow_consumer_timeout: settings.slow_consumer_timeout,
+            max_output_bytes: settings.output_bytes_max,
+        }
+    }
+}
+
+impl Config {
+    /// The engine's part of it.
+    pub(crate) fn settings(&self) -> Settings {
+        let listener = |listener: &Listener| ListenerSettings {
+            allow_anonymous: listener.allow_anonymous,
+            max_qos: listener.max_qos,
+            max_topic_alias: listener.max_topic_alias,
+            max_topic_alias_broker: listener.max_topic_alias_broker,
+            allow_zero_length_clientid: listener.allow_zero_length_clientid,
+            auto_id_prefix: listener.auto_id_prefix.clone(),
+        };
+        Settings {
+            listeners: self.listeners.iter().map(listener).collect(),
+            max_inflight_messages: self.max_inflight_messages,
+            max_inflight_bytes: self.max_inflight_bytes,
+            max_queued_messages: self.max_queued_messages,
+            max_queued_bytes: self.max_queued_bytes,
+            max_packet_size: self.max_packet_size,
+            message_size_limit: self.message_size_limit,
+            max_keepalive: self.max_keepalive,
+            queue_qos0_messages: self.queue_qos0_messages,
+            persistent_client_expiration: self.persistent_client_expiration,
+            retain_available: self.retain_available,
+            retain_expiry_interval: self.retain_expiry_interval,
+            allow_duplicate_messages: self.allow_duplicate_messages,
+            upgrade_outgoing_qos: self.upgrade_outgoing_qos,
+            slow_consumer_timeout: self.slow_consumer_timeout,
+            output_bytes_max: self.max_output_bytes,
+            subscriptions_max: self.max_subscriptions_per_client,
+            global_max_clients: self.global_max_clients,
+            trace: self.log.kinds & crate::log::Kind::Debug as u16 != 0,
+            ..Settings::default()
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Reading `mosquitto.conf`.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::directives::{Apply, Directive, PLUGIN_PREFIXES, Scope, Status, find, nearest};
+use super::value::{Kind, Value};
+use super::{Config, Listener};
+use crate::log::{ALL_KINDS, DEFAULT_KINDS, Destination, Kind as LogKind, Kinds, Timestamp};
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// `-c`
+    pub(crate) file: Option<PathBuf>,
+    /// `-p`, each
+    pub(crate) ports: Vec<u16>,
+    /// `-v`
+    pub(crate) verbose: bool,
+    /// `-q`
+    pub(crate) quiet: bool,
+    /// `-d`
+    pub(crate) daemon: bool,
+}
+
+/// The port of MQTT.
+const PORT: u16 = 1883;
+
+/// Reads the configuration. All mistakes are answered, a line each.
+pub(crate) fn load(arguments: &Arguments) -> Result<Config, String> {
+    let mut reader = Reader::new(arguments);
+    if let Some(path) = &arguments.file {
+        reader.config.source = Some(path.clone());
+        reader.file(path, true);
+    }
+    reader.finish(arguments)
+}
+
+/// The state of reading.
+struct Reader {
+    config: Config,
+    errors: Vec<String>,
+    /// File and line, for messages.
+    place: String,
+    /// The listener that directives belong to; `None` before the first.
+    listener: Option<usize>,
+    default_listener: Option<usize>,
+    per_listener: bool,
+    /// Security directives for the whole broker, applied to every listener at the end.
+    security: Vec<(&'static Directive, Value)>,
+    /// Names that were given before `per_listener_settings`.
+    security_seen: bool,
+    /// What was said of security for single listeners.
+    own_anonymous: HashSet<usize>,
+    in_bridge: bool,
+    domains: Vec<(usize, String)>,
+    log_kinds: Option<Kinds>,
+    log_destinations: Vec<Destination>,
+    log_silent: bool,
+    log_stamped: bool,
+    log_format: Option<String>,
+    log_facility: String,
+    warned: HashSet<&'static str>,
+    explicit_listener: bool,
+}
+
+impl Reader {
+    fn new(arguments: &Arguments) -> Self {
+        let mut config = Config::default();
+        config.process.daemon = arguments.daemon;
+        Self {
+            config,
+            errors: Vec::new(),
+            place: String::new(),
+            listener: None,
+            default_listener: None,
+            per_listener: false,
+            security: Vec::new(),
+            security_seen: false,
+            own_anonymous: HashSet::new(),
+            in_bridge: false,
+            domains: Vec::new(),
+            log_kinds: None,
+            log_destinations: Vec::new(),
+            log_silent: false,
+            log_stamped: true,
+            log_format: None,
+            log_facility: "daemon".into(),
+            warned: HashSet::new(),
+            explicit_listener: false,
+        }
+    }
+
+    fn error(&mut self, name: &str, text: &str) {
+        self.errors.push(format!("{}: {name}: {text}", self.place));
+    }
+
+    fn warn(&mut self, name: &str, text: &str) {
+        self.config.warnings.push(format!("{}: {name}: {text}", self.place));
+    }
+
+    fn file(&mut self, path: &Path, main: bool) {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.errors.push(format!("Unable to open config file {}: {error}", path.display()));
+                return;
+            }
+        };
+        // Each file starts with no listener and no bridge of its own.
+        self.listener = None;
+        self.in_bridge = false;
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+        for (number, line) in text.lines().enumerate() {
+            self.place = format!("{}:{}", path.display(), number + 1);
+            self.line(line, main);
+        }
+    }
+
+    fn line(&mut self, line: &str, main: bool) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return;
+        }
+        let (name, text) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let text = text.trim_start();
+        if PLUGIN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            return; // The plugin above it says what becomes of it.
+        }
+        let Some(directive) = find(name) else {
+            let hint = match nearest(name) {
+                Some(known) => format!("unknown directive; did you mean `{known}`?"),
+                None => "unknown directive".into(),
+            };
+            return self.error(name, &hint);
+        };
+        match directive.kind.parse(text) {
+            Err(problem) => self.error(name, &problem),
+            Ok(value) => self.directive(directive, value, main),
+        }
+    }
+
+    fn directive(&mut self, directive: &'static Directive, value: Value, main: bool) {
+        let name = directive.name;
+        if let (Kind::Text, Some((_, comment))) = (directive.kind, value.text().split_once(" #")) {
+            let text =
+                format!("`#{comment}` is part of the value: comments stand on lines of their own");
+            self.warn(name, &text);
+        }
+        match directive.status {
+            Status::Structure => self.structure(name, &value, main),
+            Status::Done => self.apply(directive, value),
+            Status::NotNeeded(because) => self.warn(name, &format!("has no effect: {because}")),
+            Status::NotYet(release) => self.not_yet(directive, &value, release),
+            Status::Refused(release) if matches!(value, Value::Flag(false)) => {
+                self.warn(name, &format!("has no effect yet; it comes with the release of {release}"));
+            }
+            Status::Refused(release) => self.error(
+                name,
+                &format!(
+                    "is not supported yet and comes with the release of {release}; without it the broker \
+                     would be more open than this file asks for, so remove it if that is meant"
+                ),
+            ),
+        }
+    }
+
+    fn not_yet(&mut self, directive: &'static Directive, value: &Value, release: &str) {
+        if directive.scope == Scope::Bridge {
+            self.in_bridge = true;
+        }
+        // What is switched off needs no support; and one line for a bridge is enough.
+        let said = directive.scope == Scope::Bridge && directive.name != "connection";
+        if matches!(value, Value::Flag(false)) || said || !self.warned.insert(directive.name) {
+            return;
+        }
+        self.warn(
+            directive.name,
+            &format!("has no effect yet; it comes with the release of {release}"),
+        );
+    }
+
+    fn apply(&mut self, directive: &'static Directive, value: Value) {
+        match directive.apply {
+            Apply::Nothing => {}
+            Apply::Global(apply) => apply(&mut self.config, &value),
+            Apply::Listener(apply) => {
+                if directive.scope == Scope::Security {
+                    self.security_seen = true;
+                    if !self.per_listener {
+                        return self.security.push((directive, value));
+                    }
+                    if self.listener.is_none() && self.default_listener.is_none() {
+                        self.warn(directive.name, "applies to the default listener on port 1883, since per_listener_settings is true and no listener stands above it");
+                    }
+                }
+                let number = self.current_listener();
+                if directive.name.ends_with("allow_anonymous") {
+                    self.own_anonymous.insert(number);
+                }
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    apply(listener, &value);
+                }
+            }
+        }
+    }
+
+    /// The listener that a directive belongs to: a default one if none stands above it.
+    fn current_listener(&mut self) -> usize {
+        if let Some(number) = self.listener.or(self.default_listener) {
+            return number;
+        }
+        let place = self.place.clone();
+        self.config.listeners.push(Listener::new(place, PORT, vec![None]));
+        let number = self.config.listeners.len() - 1;
+        self.default_listener = Some(number);
+        number
+    }
+
+    fn structure(&mut self, name: &str, value: &Value, main: bool) {
+        match name {
+            "listener" => self.begin_listener(value.text()),
+            "port" => {
+                let number = self.current_default();
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    listener.port = value.number();
+                }
+            }
+            "bind_address" => {
+                let number = self.current_default();
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    listener.hosts = vec![Some(value.text().to_owned())];
+                }
+            }
+            "protocol" => self.protocol(value.text()),
+            "socket_domain" => {
+                let number = self.current_listener();
+                self.domains.push((number, value.text().to_owned()));
+            }
+            "per_listener_settings" => {
+                if self.security_seen && value.flag() != self.per_listener {
+                    return self.error(name, "must stand before all other security settings");
+                }
+                self.per_listener = value.flag();
+            }
+            "include_dir" if main => self.include(value.text()),
+            "include_dir" => self.error(name, "cannot stand in an included file"),
+            "log_dest" => self.log_dest(value.text()),
+            "log_type" => self.log_type(value.text()),
+            "log_timestamp" => self.log_stamped = value.flag(),
+            "log_timestamp_format" => self.log_format = Some(value.text().to_owned()),
+            "log_facility" => self.log_facility = format!("local{}", value.number::<u8>()),
+            _ => {}
+        }
+    }
+
+    /// The default listener that `port` and `bind_address` speak of.
+    fn current_default(&mut self) -> usize {
+        self.listener = None;
+        self.explicit_listener = true;
+        self.current_listener()
+    }
+
+    fn begin_listener(&mut self, text: &str) {
+        let text = text.split_once('#').map_or(text, |(value, _)| value).trim_end();
+        let mut words = text.split_whitespace();
+        let (port, host) = (words.next().unwrap_or_default(), words.next());
+        let Ok(port) = port.parse::<u16>() else {
+            return self.error(
+                "listener",
+                &format!(
+                    "`{port}` is not a port: write `listener 1883` or `listener 1883 ADDRESS`"
+                ),
+            );
+        };
+        if port == 0 {
+            return match host {
+                Some(path) => self.error(
+                    "listener",
+                    &format!("unix sockets such as {path} come with the release of doors"),
+                ),
+                None => self.error("listener", "0 is not a port"),
+            };
+        }
+        self.in_bridge = false;
+        self.explicit_listener = true;
+        let place = self.place.clone();
+        self.config.listeners.push(Listener::new(place, port, vec![host.map(str::to_owned)]));
+        self.listener = Some(self.config.listeners.len() - 1);
+    }
+
+    fn protocol(&mut self, protocol: &str) {
+        self.current_listener();
+        match protocol {
+            "mqtt" => {}
+            "http_api" => self.error("protocol", "http_api comes with the release of the ledger's window; remove this listener"),
+            "mqttsn" => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
+            other => self.error("protocol", &format!("{other} comes with the release of doors; this listener would speak plain MQTT, so remove it")),
+        }
+    }
+
+    fn include(&mut self, directory: &str) {
+        let place = self.place.clone();
+        let listed = fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = match listed {
+            Ok(entries) => entries,
+            Err(error) => {
+                return self.error("include_dir", &format!("cannot read {directory}: {error}"));
+            }
+        };
+        let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+        paths.sort();
+        let here = self.listener;
+        for path in paths {
+            self.file(&path, false);
+        }
+        self.place = place;
+        self.listener = here;
+    }
+
+    fn log_dest(&mut self, text: &str) {
+        let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+        let destination = match (word, rest.trim()) {
+            ("none", _) => {
+                self.log_silent = true;
+                return;
+            }
+            ("stdout", _) => Destination::Stdout,
+            ("stderr", _) => Destination::Stderr,
+            ("syslog", _) => Destination::Syslog(String::new()),
+            ("file", "") => {
+                return self
+                    .error("log_dest", "file needs a path: `log_dest file /var/log/plimsoll.log`");
+            }
+            ("file", path) => Destination::File(path.into()),
+            ("topic", _) => {
+                return self.warn(
+                    "log_dest",
+                    "topic has no effect yet; it comes with the release of the ledger's window",
+                );
+            }
+            ("dlt" | "android", _) => {
+                return self.warn("log_dest", "has no effect: it is not for Linux servers");
+            }
+            (other, _) => {
+                let text =
+                    format!("`{other}` is not one of none, stdout, stderr, syslog, file, topic");
+                return self.error("log_dest", &text);
+            }
+        };
+        if !self.log_destinations.contains(&destination) {
+            self.log_destinations.push(destination);
+        }
+    }
+
+    fn log_type(&mut self, text: &str) {
+        let word = text.split_once('#').map_or(text, |(value, _)| value).trim_end();
+        let kinds = self.log_kinds.get_or_insert(0);
+        match LogKind::ALL.iter().find(|(name, _)| *name == word) {
+            Some((_, kind)) => *kinds |= *kind as Kinds,
+            None if word == "all" => *kinds = ALL_KINDS,
+            None if word == "none" => *kinds = 0,
+            None if word == "websockets" || word == "internal" => {}
+            None => {
+                let text = format!(
+                    "`{word}` is not one of error, warning, notice, information, debug, subscribe, unsubscribe, websockets, all, none"
+                );
+                self.error("log_type", &text);
+            }
+        }
+    }
+
+    fn finish(mut self, arguments: &Arguments) -> Result<Config, String> {
+        self.finish_listeners(arguments);
+        self.finish_log(arguments);
+        for (number, domain) in std::mem::take(&mut self.domains) {
+            if let Some(listener) = self.config.listeners.get_mut(number)
+                && listener.hosts == [None]
+            {
+                let any = if domain == "ipv4" { "0.0.0.0" } else { "::" };
+                listener.hosts = vec![Some(any.to_owned())];
+            }
+        }
+        if self.errors.is_empty() { Ok(self.config) } else { Err(self.errors.join("\n")) }
+    }
+
+    fn finish_listeners(&mut self, arguments: &Arguments) {
+        let local_only = self.config.listeners.is_empty();
+        let loopback = || vec![Some("127.0.0.1".to_owned()), Some("::1".to_owned())];
+        if local_only {
+            let ports =
+                if arguments.ports.is_empty() { vec![PORT] } else { arguments.ports.clone() };
+            for port in ports {
+                self.config.listeners.push(Listener::new(format!("port {port}"), port, loopback()));
+            }
+        } else {
+            for &port in &arguments.ports {
+                self.config.listeners.push(Listener::new(format!("-p {port}"), port, vec![None]));
+            }
+        }
+        // Without any listener defined only this machine can connect, so it is let in.
+        for (number, listener) in self.config.listeners.iter_mut().enumerate() {
+            if local_only && !self.own_anonymous.contains(&number) {
+                listener.allow_anonymous = true;
+            }
+        }
+        for (directive, value) in std::mem::take(&mut self.security) {
+            let Apply::Listener(apply) = directive.apply else { continue };
+            for (number, listener) in self.config.listeners.iter_mut().enumerate() {
+                let own =
+                    directive.name == "allow_anonymous" && self.own_anonymous.contains(&number);
+                if !own {
+                    apply(listener, &value);
+                }
+            }
+        }
+    }
+
+    fn finish_log(&mut self, arguments: &Arguments) {
+        let log = &mut self.config.log;
+        if let Some(kinds) = self.log_kinds {
+            log.kinds = kinds;
+        }
+        if arguments.verbose {
+            log.kinds = ALL_KINDS;
+        } else if self.log_kinds.is_none() {
+            log.kinds = DEFAULT_KINDS;
+        }
+        for destination in &mut self.log_destinations {
+            if let Destination::Syslog(facility) = destination {
+                facility.clone_from(&self.log_facility);
+            }
+        }
+        if self.log_silent || arguments.quiet {
+            log.destinations.clear();
+        } else if !self.log_destinations.is_empty() {
+            log.destinations = std::mem::take(&mut self.log_destinations);
+        }
+        log.timestamp = match (self.log_stamped, self.log_format.take()) {
+            (false, _) => Timestamp::None,
+            (true, None) => Timestamp::Seconds,
+            (true, Some(format)) => Timestamp::Format(format),
+        };
+    }
+}

@@ -1,0 +1,75 @@
+//! `docs/configuration.md`, made from the table.
+
+use std::fmt::Write;
+
+use super::directives::{DIRECTIVES, Directive, Scope, Status};
+
+const HEAD: &str = "# Configuration
+
+Made by `plimsoll config-reference` from the table in `crates/plimsoll/src/config/directives.rs`; do not edit.
+
+Plimsoll reads `mosquitto.conf`. Every directive of Mosquitto 2.1 is known. One that has no effect in
+this release says so as a warning; one without which the broker would be more open than the file asks
+for is an error. Directives marked (Plimsoll) are ours.
+
+";
+
+const TAIL: &str = "
+## Where Plimsoll differs from Mosquitto
+
+- Tabs separate words, and comments may be indented: Mosquitto refuses both.
+- All mistakes of a file are reported at once, each with file, line and the nearest known name.
+- A full queue of a connected client holds back the publisher's acknowledgement instead of dropping
+  what was acknowledged (`max_queued_messages`, `slow_consumer_timeout`).
+- QoS 0 for a connected client is bounded by `max_output_bytes`, not by the queue's limits.
+- A 5.0 client with overlapping subscriptions gets one copy with all identifiers.
+- A session takeover publishes the Will Message and tells a 5.0 client why (MQTT-3.1.2-8, MQTT-3.1.4-3).
+- A Will Message survives a DISCONNECT with any reason but 0x00 (MQTT-3.14.4-3).
+- A client that exceeds Receive Maximum is disconnected with 0x93.
+- `set_tcp_nodelay` is on.
+";
+
+/// The reference as Markdown.
+pub(crate) fn reference() -> String {
+    let mut text = String::from(HEAD);
+    let sections = [
+        (Scope::Global, "The whole broker"),
+        (Scope::Listener, "A listener (what follows `listener`, or the default one)"),
+        (Scope::Security, "A listener if `per_listener_settings true`, else the whole broker"),
+        (Scope::Plugin, "Plugins"),
+        (Scope::Bridge, "Bridges"),
+    ];
+    for (scope, title) in sections {
+        let _ = writeln!(
+            text,
+            "## {title}\n\n| directive | values | default | meaning | status |\n|---|---|---|---|---|"
+        );
+        let mut directives: Vec<&Directive> =
+            DIRECTIVES.iter().filter(|d| d.scope == scope).collect();
+        directives.sort_by_key(|directive| directive.name);
+        for directive in directives {
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} |",
+                directive.name,
+                directive.kind.describe(),
+                directive.default,
+                directive.help,
+                status(directive.status),
+            );
+        }
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text + TAIL
+}
+
+fn status(status: Status) -> String {
+    match status {
+        Status::Done | Status::Structure => "done".into(),
+        Status::NotYet(release) => format!("warning; comes with {release}"),
+        Status::Refused(release) => format!("error; comes with {release}"),
+        Status::NotNeeded(because) => format!("not needed: {because}"),
+    }
+}

@@ -1,0 +1,194 @@
+//! Parsing by example.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Arguments, Config, load, reference};
+
+/// A file of its own with this text.
+fn file(text: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("plimsoll-{}-{number}.conf", std::process::id()));
+    fs::write(&path, text).expect("the temporary directory can be written");
+    path
+}
+
+fn read(text: &str) -> Result<Config, String> {
+    let path = file(text);
+    let result = load(&Arguments { file: Some(path.clone()), ..Arguments::default() });
+    fs::remove_file(&path).expect("it was just written");
+    result.map_err(|errors| errors.replace(&path.display().to_string(), "FILE"))
+}
+
+fn accepted(text: &str) -> Config {
+    read(text).unwrap_or_else(|errors| panic!("{text:?}: {errors}"))
+}
+
+fn refused(text: &str, expected: &str) {
+    match read(text) {
+        Ok(_) => panic!("{text:?} was accepted"),
+        Err(errors) => assert!(errors.contains(expected), "{text:?}: {errors}"),
+    }
+}
+
+#[test]
+fn values_are_read_as_mosquitto_reads_them() {
+    assert!(accepted("queue_qos0_messages 1\n").queue_qos0_messages);
+    assert!(accepted("queue_qos0_messages true # yes\n").queue_qos0_messages);
+    assert_eq!(accepted("max_queued_messages 5\r\n").max_queued_messages, 5);
+    assert_eq!(accepted("  max_queued_messages 5  \n").max_queued_messages, 5);
+    assert_eq!(
+        accepted("persistent_client_expiration 2d\n").persistent_client_expiration,
+        Some(172_800)
+    );
+    assert_eq!(
+        accepted("persistent_client_expiration 1m\n").persistent_client_expiration,
+        Some(2_592_000)
+    );
+    for text in ["queue_qos0_messages True", "queue_qos0_messages yes", "queue_qos0_messages"] {
+        refused(text, "FILE:1: queue_qos0_messages:");
+    }
+    refused("persistent_client_expiration 14\n", "such as 12h");
+    refused("max_inflight_messages 65536\n", "out of range");
+    refused(
+        "\n\nmax_inflight_message 1\n",
+        "FILE:3: max_inflight_message: unknown directive; did you mean `max_inflight_messages`?",
+    );
+    refused("listener = 21883\n", "not a port");
+}
+
+#[test]
+fn tabs_and_indented_comments_are_fine() {
+    let config = accepted("\u{FEFF}\tmax_queued_messages\t7\n   # a comment\n");
+    assert_eq!(config.max_queued_messages, 7);
+}
+
+#[test]
+fn all_mistakes_are_reported() {
+    let errors = read("nonsense\nmax_qos 3\n").expect_err("two mistakes");
+    assert_eq!(errors.lines().count(), 2, "{errors}");
+}
+
+#[test]
+fn a_comment_behind_text_is_part_of_it_and_warned_about() {
+    let config = accepted("persistence_location /var/lib # where\n");
+    assert_eq!(config.persistence_location, PathBuf::from("/var/lib # where"));
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn without_a_listener_only_this_machine_is_let_in() {
+    let config = load(&Arguments::default()).expect("defaults");
+    let [listener] = config.listeners.as_slice() else { panic!("one listener") };
+    assert_eq!(listener.port, 1883);
+    assert_eq!(listener.hosts, [Some("127.0.0.1".into()), Some("::1".into())]);
+    assert!(listener.allow_anonymous);
+    let config =
+        load(&Arguments { ports: vec![4000, 4001], ..Arguments::default() }).expect("ports");
+    assert_eq!(config.listeners.iter().map(|l| l.port).collect::<Vec<_>>(), [4000, 4001]);
+    assert!(config.listeners.iter().all(|l| l.allow_anonymous));
+}
+
+#[test]
+fn with_a_listener_anonymous_clients_must_be_allowed() {
+    let config = accepted("listener 2000\nlistener 2001 127.0.0.1 # local\nmax_qos 1\n");
+    assert!(config.listeners.iter().all(|listener| !listener.allow_anonymous));
+    assert_eq!(config.listeners[1].hosts, [Some("127.0.0.1".into())]);
+    assert_eq!(config.listeners[1].max_qos as u8, 1);
+    let config = accepted("listener 2000\nallow_anonymous true\nlistener 2001\n");
+    assert!(config.listeners.iter().all(|listener| listener.allow_anonymous));
+}
+
+#[test]
+fn per_listener_settings_give_each_listener_its_own() {
+    let config = accepted(
+        "per_listener_settings true\nlistener 2000\nallow_anonymous true\nlistener 2001\n",
+    );
+    assert_eq!(
+        config.listeners.iter().map(|l| l.allow_anonymous).collect::<Vec<_>>(),
+        [true, false]
+    );
+    refused("allow_anonymous true\nper_listener_settings true\n", "must stand before");
+}
+
+#[test]
+fn a_listener_option_without_listener_makes_the_default_one() {
+    let config = accepted("max_connections 5\n");
+    let [listener] = config.listeners.as_slice() else { panic!("one listener") };
+    assert_eq!((listener.port, listener.max_connections), (1883, Some(5)));
+    assert!(!listener.allow_anonymous);
+    let config = accepted("port 2000\nbind_address 127.0.0.1\n");
+    assert_eq!(config.listeners[0].port, 2000);
+    assert_eq!(config.listeners[0].hosts, [Some("127.0.0.1".into())]);
+}
+
+#[test]
+fn what_would_leave_the_broker_open_is_an_error() {
+    for text in [
+        "certfile a.pem",
+        "acl_file acl",
+        "protocol websockets",
+        "plugin x.so",
+        "require_certificate true",
+    ] {
+        refused(&format!("listener 2000\n{text}\n"), "FILE:2:");
+    }
+    assert_eq!(accepted("listener 2000\nrequire_certificate false\n").warnings.len(), 1);
+}
+
+#[test]
+fn generators_files_are_understood() {
+    let debian = accepted(
+        "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\nlog_dest file /var/log/mosquitto/mosquitto.log\n",
+    );
+    assert_eq!(debian.warnings.len(), 1);
+    accepted(
+        "listener 1883\nallow_anonymous true\npersistence true\npersistence_location /mosquitto/data/\nlog_dest stdout\nlog_timestamp_format %Y-%m-%dT%H:%M:%S\n",
+    );
+    let thin_edge = accepted(
+        "per_listener_settings true\nconnection edge\naddress 127.0.0.1:8883\ntopic td/# out 1 aws/ thinedge/ID/\ntopic \"\" out 1 a b\nbridge_cafile /etc/ca\ncleansession false\nnotifications true\nlistener 1883\nallow_anonymous true\n",
+    );
+    assert_eq!(thin_edge.warnings.len(), 1, "{:?}", thin_edge.warnings);
+    assert_eq!(thin_edge.listeners.len(), 1);
+}
+
+#[test]
+fn included_files_are_read_in_order() {
+    let directory = file("").with_extension("d");
+    fs::create_dir(&directory).expect("a new directory");
+    fs::write(directory.join("b.conf"), "max_queued_messages 2\n").expect("written");
+    fs::write(directory.join("a.conf"), "max_queued_messages 1\nlistener 2000\n").expect("written");
+    fs::write(directory.join("c.conf.off"), "nonsense\n").expect("written");
+    let config = accepted(&format!("include_dir {}\n", directory.display()));
+    assert_eq!((config.max_queued_messages, config.listeners.len()), (2, 1));
+    fs::write(directory.join("d.conf"), "include_dir /tmp\n").expect("written");
+    assert!(read(&format!("include_dir {}\n", directory.display())).is_err());
+    fs::remove_dir_all(&directory).expect("it was just made");
+}
+
+#[test]
+fn any_bytes_are_an_answer_not_a_panic() {
+    let mut state = 1u32;
+    for _ in 0..500 {
+        let bytes: Vec<u8> = (0..200)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        let _ = read(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let text = reference();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, &text).expect("docs/ can be written");
+    }
+    let stored = fs::read_to_string(path).unwrap_or_default();
+    assert!(stored == text, "docs/configuration.md is stale: run `UPDATE=1 cargo test`");
+}

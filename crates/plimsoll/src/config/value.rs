@@ -1,0 +1,129 @@
+//! Kinds of values, and their parsing with a message that says how to mend it.
+
+/// What a directive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `true`, `false`, `1` or `0`.
+    Flag,
+    /// A whole number within bounds.
+    Number(i64, i64),
+    /// A number with unit `s h d w m y`.
+    Span,
+    /// The rest of the line.
+    Text,
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// Nothing: the directive stands by itself or takes several words.
+    Words,
+}
+
+/// A parsed value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Flag(bool),
+    Number(i64),
+    Text(String),
+}
+
+impl Value {
+    pub(super) fn flag(&self) -> bool {
+        matches!(self, Self::Flag(true))
+    }
+
+    /// A number within the bounds that its kind has, as the type that they fit.
+    pub(super) fn number<T: TryFrom<i64> + Default>(&self) -> T {
+        match self {
+            Self::Number(number) => T::try_from(*number).unwrap_or_default(),
+            _ => T::default(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
+}
+
+/// The value without a trailing `# comment`, where that cannot be part of it.
+fn without_comment(text: &str) -> &str {
+    text.split_once('#').map_or(text, |(value, _)| value).trim_end()
+}
+
+impl Kind {
+    /// Reads a value.
+    pub(super) fn parse(self, text: &str) -> Result<Value, String> {
+        match self {
+            Self::Flag => flag(without_comment(text)),
+            Self::Number(least, most) => number(without_comment(text), least, most),
+            Self::Span => span(without_comment(text)),
+            Self::Text | Self::Words => match text {
+                "" => Err("needs a value".into()),
+                text => Ok(Value::Text(text.to_owned())),
+            },
+            Self::Word(words) => {
+                let word = without_comment(text);
+                match words.contains(&word) {
+                    true => Ok(Value::Text(word.to_owned())),
+                    false => Err(format!("`{word}` is not one of {}", words.join(", "))),
+                }
+            }
+        }
+    }
+
+    /// Its values in words, for the reference.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Self::Flag => "true or false".into(),
+            Self::Number(least, i64::MAX) => format!("number from {least}"),
+            Self::Number(least, most) => format!("number, {least} to {most}"),
+            Self::Span => "time with unit (s, h, d, w, m, y)".into(),
+            Self::Text => "text".into(),
+            Self::Word(words) => words.join(", "),
+            Self::Words => "words".into(),
+        }
+    }
+}
+
+fn flag(text: &str) -> Result<Value, String> {
+    match text {
+        "true" | "1" => Ok(Value::Flag(true)),
+        "false" | "0" => Ok(Value::Flag(false)),
+        "" => Err("needs a value: true or false".into()),
+        other => Err(format!("`{other}` is neither true nor false (nor 1 or 0)")),
+    }
+}
+
+fn number(text: &str, least: i64, most: i64) -> Result<Value, String> {
+    let number: i64 = text.parse().map_err(|_| match text {
+        "" => "needs a number".to_owned(),
+        text => format!("`{text}` is not a whole number"),
+    })?;
+    if number < least || number > most {
+        return Err(format!("{number} is out of range: {least} to {most}"));
+    }
+    Ok(Value::Number(number))
+}
+
+fn span(text: &str) -> Result<Value, String> {
+    const HOUR: i64 = 3600;
+    let explain = || format!("`{text}` is not a time such as 12h, 14d, 2w, 3m or 1y");
+    let unit = text.chars().last().ok_or_else(explain)?;
+    let secs_per_unit = match unit {
+        's' => 1,
+        'h' => HOUR,
+        'd' => 24 * HOUR,
+        'w' => 7 * 24 * HOUR,
+        'm' => 30 * 24 * HOUR,
+        'y' => 365 * 24 * HOUR,
+        _ => return Err(explain()),
+    };
+    let digits = text.strip_suffix(unit).unwrap_or_default().trim_end();
+    let count: i64 = digits.parse().map_err(|_| explain())?;
+    let secs = count.saturating_mul(secs_per_unit);
+    if secs <= 0 || secs >= i64::from(u32::MAX) {
+        return Err(format!("{text} is out of range: 1s to 135y"));
+    }
+    Ok(Value::Number(secs))
+}

@@ -1,0 +1,289 @@
+//! The log: Mosquitto's destinations, kinds and line format.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Lines that may wait for a slow destination; more are dropped, and counted.
+const LINES_MAX: usize = 4096;
+
+/// What a line is about: the values of `log_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Kind {
+    /// `error`
+    Error = 1,
+    /// `warning`
+    Warning = 1 << 1,
+    /// `notice`
+    Notice = 1 << 2,
+    /// `information`
+    Information = 1 << 3,
+    /// `debug`
+    Debug = 1 << 4,
+    /// `subscribe`
+    Subscribe = 1 << 5,
+    /// `unsubscribe`
+    Unsubscribe = 1 << 6,
+}
+
+impl Kind {
+    /// Every kind with its name in `log_type`.
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
+        ("error", Self::Error),
+        ("warning", Self::Warning),
+        ("notice", Self::Notice),
+        ("information", Self::Information),
+        ("debug", Self::Debug),
+        ("subscribe", Self::Subscribe),
+        ("unsubscribe", Self::Unsubscribe),
+    ];
+}
+
+/// A set of [`Kind`]s.
+pub(crate) type Kinds = u16;
+
+/// Errors, warnings, notices and information: what is logged unless told otherwise.
+pub(crate) const DEFAULT_KINDS: Kinds =
+    Kind::Error as u16 | Kind::Warning as u16 | Kind::Notice as u16 | Kind::Information as u16;
+
+/// Everything.
+pub(crate) const ALL_KINDS: Kinds = 0x7F;
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+    /// The system log.
+    Syslog(String),
+}
+
+/// How lines are stamped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    /// Not at all.
+    None,
+    /// Seconds since 1970.
+    Seconds,
+    /// As `strftime` writes it, in local time.
+    Format(String),
+}
+
+/// What the log is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// Destinations; none of them is silence.
+    pub(crate) destinations: Vec<Destination>,
+    /// Kinds that are logged.
+    pub(crate) kinds: Kinds,
+    /// Stamp of each line.
+    pub(crate) timestamp: Timestamp,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            destinations: vec![Destination::Stderr],
+            kinds: DEFAULT_KINDS,
+            timestamp: Timestamp::Seconds,
+        }
+    }
+}
+
+enum Order {
+    Line(u64, Kind, String),
+    Setup(Setup),
+    Reopen,
+    Flush(SyncSender<()>),
+}
+
+/// A handle of the log. Lines are written by a thread of their own, so that a slow disk does not
+/// hold up a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    kinds: Arc<AtomicU16>,
+    dropped: Arc<AtomicU64>,
+    orders: Arc<Mutex<SyncSender<Order>>>,
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Order")
+    }
+}
+
+impl Log {
+    /// Starts the log. A file that cannot be opened is an error.
+    pub(crate) fn start(setup: Setup) -> Result<Self, String> {
+        let kinds = Arc::new(AtomicU16::new(setup.kinds));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (sender, receiver) = sync_channel(LINES_MAX);
+        let mut writer = Writer::open(setup)?;
+        let missed = Arc::clone(&dropped);
+        let thread = thread::Builder::new().name("log".into());
+        thread
+            .spawn(move || writer.run(&receiver, &missed))
+            .map_err(|error| format!("cannot start the log's thread: {error}"))?;
+        Ok(Self { kinds, dropped, orders: Arc::new(Mutex::new(sender)) })
+    }
+
+    /// Whether lines of this kind are wanted: ask before making one.
+    pub(crate) fn enabled(&self, kind: Kind) -> bool {
+        self.kinds.load(Ordering::Relaxed) & kind as u16 != 0
+    }
+
+    /// Writes a line.
+    pub(crate) fn write(&self, kind: Kind, line: &str) {
+        if !self.enabled(kind) {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Err(TrySendError::Full(_)) =
+            self.sender().try_send(Order::Line(now, kind, line.to_owned()))
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes destinations, kinds and stamps.
+    pub(crate) fn set(&self, setup: Setup) {
+        self.kinds.store(setup.kinds, Ordering::Relaxed);
+        // Fails only if the log's thread is gone, at the end of the process.
+        let _ = self.sender().send(Order::Setup(setup));
+    }
+
+    /// Opens log files anew, after somebody moved them away.
+    pub(crate) fn reopen(&self) {
+        let _ = self.sender().send(Order::Reopen);
+    }
+
+    /// Waits until everything that was written is out.
+    pub(crate) fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.sender().send(Order::Flush(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    fn sender(&self) -> SyncSender<Order> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The log's thread.
+struct Writer {
+    setup: Setup,
+    files: Vec<File>,
+}
+
+impl Writer {
+    fn open(setup: Setup) -> Result<Self, String> {
+        let mut files = Vec::new();
+        for destination in &setup.destinations {
+            if let Destination::File(path) = destination {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                files.push(file.map_err(|error| {
+                    format!("cannot open the log file {}: {error}", path.display())
+                })?);
+            }
+        }
+        Ok(Self { setup, files })
+    }
+
+    fn run(&mut self, orders: &Receiver<Order>, dropped: &AtomicU64) {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Line(at, kind, line) => self.line(at, kind, &line),
+                Order::Setup(setup) => self.change(setup),
+                Order::Reopen => self.change(self.setup.clone()),
+                Order::Flush(done) => {
+                    let _ = done.send(());
+                }
+            }
+            let missed = dropped.swap(0, Ordering::Relaxed);
+            if missed > 0 {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let line =
+                    format!("{missed} log lines were dropped: the log's destination is too slow.");
+                self.line(now.as_secs(), Kind::Warning, &line);
+            }
+        }
+    }
+
+    fn change(&mut self, setup: Setup) {
+        match Self::open(setup) {
+            Ok(writer) => *self = writer,
+            Err(error) => self.line(0, Kind::Error, &format!("Log left as it was: {error}")),
+        }
+    }
+
+    fn line(&mut self, at: u64, kind: Kind, line: &str) {
+        let stamp = match &self.setup.timestamp {
+            Timestamp::None => String::new(),
+            Timestamp::Seconds => format!("{at}: "),
+            Timestamp::Format(format) => format!("{}: ", local_time(at, format)),
+        };
+        let text = format!("{stamp}{line}\n");
+        // There is nobody to tell of a log that cannot be written.
+        for file in &mut self.files {
+            let _ = file.write_all(text.as_bytes());
+        }
+        for destination in &self.setup.destinations {
+            match destination {
+                Destination::Stdout => {
+                    let _ = std::io::stdout().write_all(text.as_bytes());
+                }
+                Destination::Stderr => {
+                    let _ = std::io::stderr().write_all(text.as_bytes());
+                }
+                Destination::File(_) => {}
+                Destination::Syslog(facility) => syslog(facility, kind, line),
+            }
+        }
+    }
+}
+
+/// A point in time as `strftime` writes it.
+fn local_time(at: u64, format: &str) -> String {
+    let Ok(time) = jiff::Timestamp::from_second(i64::try_from(at).unwrap_or(0)) else {
+        return at.to_string();
+    };
+    let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+    jiff::fmt::strtime::format(format, &zoned).unwrap_or_else(|_| at.to_string())
+}
+
+/// Sends a line to the system log by its socket (RFC 3164).
+fn syslog(facility: &str, kind: Kind, line: &str) {
+    let facility: u8 = match facility {
+        "local0" => 16,
+        "local1" => 17,
+        "local2" => 18,
+        "local3" => 19,
+        "local4" => 20,
+        "local5" => 21,
+        "local6" => 22,
+        "local7" => 23,
+        _ => 3, // daemon
+    };
+    let severity: u8 = match kind {
+        Kind::Error => 3,
+        Kind::Warning => 4,
+        Kind::Notice => 5,
+        Kind::Information | Kind::Subscribe | Kind::Unsubscribe => 6,
+        Kind::Debug => 7,
+    };
+    if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
+        let text = format!("<{}>plimsoll[{}]: {line}", facility * 8 + severity, std::process::id());
+        let _ = socket.send_to(text.as_bytes(), "/dev/log");
+    }
+}

@@ -1,0 +1,69 @@
+//! The process: daemon, pid file, user.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Uid, User, daemon, initgroups, setgid, setuid};
+
+/// What the configuration says of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessConfig {
+    /// Go on in the background.
+    pub(crate) daemon: bool,
+    /// File for the process's number.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// User to become if started as root.
+    pub(crate) user: Option<String>,
+}
+
+/// Who to be when nothing else is said.
+const USERS: [&str; 2] = ["mosquitto", "nobody"];
+
+/// Does what the configuration says. The sockets are bound by now, and no thread has started.
+pub(crate) fn settle(config: &ProcessConfig) -> Result<(), String> {
+    if config.daemon {
+        // Keeps the directory, so that relative paths mean what they meant.
+        daemon(true, false).map_err(|error| format!("cannot go on in the background: {error}"))?;
+    }
+    if let Some(path) = &config.pid_file {
+        fs::write(path, format!("{}", std::process::id()))
+            .map_err(|error| format!("cannot write the pid file {}: {error}", path.display()))?;
+    }
+    drop_privileges(config.user.as_deref())
+}
+
+/// Takes away what [`settle`] left behind.
+pub(crate) fn forget(config: &ProcessConfig) {
+    if let Some(path) = &config.pid_file {
+        // After a change of user it may not be ours to remove.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Becomes `name` if the process is root's; `root` stays root.
+fn drop_privileges(name: Option<&str>) -> Result<(), String> {
+    if !Uid::effective().is_root() || name == Some("root") {
+        return Ok(());
+    }
+    let candidates: Vec<&str> = name.map_or_else(|| USERS.to_vec(), |name| vec![name]);
+    for candidate in &candidates {
+        let found =
+            User::from_name(candidate).map_err(|error| format!("user {candidate}: {error}"))?;
+        if let Some(user) = found {
+            return become_user(&user);
+        }
+    }
+    Err(format!(
+        "there is no user `{}`: set `user` to one that exists, or to root",
+        candidates.join("` or `")
+    ))
+}
+
+fn become_user(user: &User) -> Result<(), String> {
+    let name = std::ffi::CString::new(user.name.as_str()).map_err(|error| error.to_string())?;
+    let (uid, gid): (Uid, Gid) = (user.uid, user.gid);
+    initgroups(&name, gid)
+        .and_then(|()| setgid(gid))
+        .and_then(|()| setuid(uid))
+        .map_err(|error| format!("cannot become user {}: {error}", user.name))
+}
