@@ -273,7 +273,7 @@ impl Engine {
                 properties.receive_maximum(settings.max_inflight_messages);
             }
             if on.max_qos != plimsoll_mqtt::QoS::ExactlyOnce {
-                properties.maximum_qos(on.max_qos as u8); // MQTT-3.2.2-9
+                properties.maximum_qos(on.max_qos); // MQTT-3.2.2-9
             }
         }
         let connack = Connack {

@@ -1,13 +1,17 @@
 //! From packets to bytes. Everything appends to a buffer of the caller.
 
+mod within;
+
 use alloc::vec::Vec;
 
-use crate::packet::{Ack, Auth, Connack, Connect, Disconnect, Packet, Publish, Will};
-use crate::property::{Properties, PropertiesBuf, PropertyIdentifier, PropertyValue};
+pub use within::packet_within;
+
+use crate::packet::Packet;
+use crate::property::{Properties, PropertyIdentifier, PropertyValue};
 use crate::reason::ReasonCode;
 use crate::version::{QoS, Version};
 
-/// The four acknowledgements of a PUBLISH.
+/// The four acknowledgements of a PUBLISH, with their first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum AckKind {
@@ -50,27 +54,31 @@ pub struct PublishStart<'a> {
     pub qos: QoS,
     /// RETAIN flag.
     pub retain: bool,
-    /// Topic name; empty with a topic alias.
+    /// Topic name, at most 65,535 bytes; empty with a topic alias.
     pub topic: &'a [u8],
-    /// Packet identifier; not written at QoS 0.
+    /// Packet identifier; not written at QoS 0 (MQTT-2.2.1-2).
     pub packet_identifier: u16,
     /// Encoded properties, in two parts; not written in 3.x.
     pub properties: [&'a [u8]; 2],
-    /// Length of the payload in bytes.
+    /// Length of the payload in bytes. The whole packet must fit into [`REMAINING_LENGTH_MAX`].
     pub payload_len: usize,
 }
 
+/// The largest Remaining Length that can be written (MQTT 5.0, 2.1.4).
+pub const REMAINING_LENGTH_MAX: usize = 268_435_455;
+
 impl PublishStart<'_> {
     fn properties_len(&self) -> usize {
-        let [own, forwarded] = self.properties;
-        own.len() + forwarded.len()
+        let [first, second] = self.properties;
+        first.len() + second.len()
     }
 
     fn remaining(&self) -> usize {
         let identifier = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties = match self.version.is_v5() {
-            true => variable_len(self.properties_len()) + self.properties_len(),
-            false => 0,
+        let properties = if self.version.is_v5() {
+            variable_len(self.properties_len()) + self.properties_len()
+        } else {
+            0
         };
         2 + self.topic.len() + identifier + properties + self.payload_len
     }
@@ -85,9 +93,11 @@ impl PublishStart<'_> {
     /// Appends everything but the payload.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let remaining = self.remaining();
+        out.reserve(1 + variable_len(remaining) + remaining - self.payload_len);
         let flags = u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
         out.push(0x30 | flags);
-        variable(out, self.remaining());
+        variable(out, remaining);
         out.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
         out.extend_from_slice(self.topic);
         if self.qos != QoS::AtMostOnce {
@@ -102,188 +112,51 @@ impl PublishStart<'_> {
     }
 }
 
-/// Appends any packet.
+/// Appends any packet. CONNECT has its own version; `version` is not used for it.
 ///
-/// What a version cannot say is left out: properties and reason codes before 5.0; a DISCONNECT to
-/// a 3.x client or an AUTH becomes nothing at all if it has no form there.
+/// What a version cannot say is left out: properties and reason codes before 5.0. There, AUTH and
+/// a DISCONNECT with any other reason than normal disconnection become nothing at all.
 pub fn packet(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) {
     match packet {
-        Packet::Connect(connect) => encode_connect(connect, out),
-        Packet::Connack(connack) => encode_connack(connack, version, out),
-        Packet::Publish(publish) => encode_publish(publish, version, out),
-        Packet::Puback(fields) => encode_ack(AckKind::Puback, fields, version, out),
-        Packet::Pubrec(fields) => encode_ack(AckKind::Pubrec, fields, version, out),
-        Packet::Pubrel(fields) => encode_ack(AckKind::Pubrel, fields, version, out),
-        Packet::Pubcomp(fields) => encode_ack(AckKind::Pubcomp, fields, version, out),
-        Packet::Subscribe(subscribe) => framed(out, 0x82, |out| {
-            out.extend_from_slice(&subscribe.packet_identifier.to_be_bytes());
-            properties(out, version, &subscribe.properties);
-            out.extend_from_slice(subscribe.payload);
-        }),
-        Packet::Suback(suback) => framed(out, 0x90, |out| {
-            out.extend_from_slice(&suback.packet_identifier.to_be_bytes());
-            properties(out, version, &suback.properties);
-            // MQTT3-3.9.3-2: 3.x knows one failure.
-            let code = |code: ReasonCode| {
-                if code.is_error() && !version.is_v5() { 0x80 } else { code.byte() }
-            };
-            out.extend(suback.codes().map(code));
-        }),
-        Packet::Unsubscribe(unsubscribe) => framed(out, 0xA2, |out| {
-            out.extend_from_slice(&unsubscribe.packet_identifier.to_be_bytes());
-            properties(out, version, &unsubscribe.properties);
-            out.extend_from_slice(unsubscribe.payload);
-        }),
-        Packet::Unsuback(unsuback) => framed(out, 0xB0, |out| {
-            out.extend_from_slice(&unsuback.packet_identifier.to_be_bytes());
-            properties(out, version, &unsuback.properties);
-            if version.is_v5() {
-                out.extend(unsuback.reasons.iter().map(|code| code.byte()));
-                out.extend_from_slice(unsuback.raw_reasons);
-            }
-        }),
+        Packet::Connect(connect) => connect.encode(out),
+        Packet::Connack(connack) => connack.encode(version, out),
+        Packet::Publish(publish) => publish.encode(version, out),
+        Packet::Puback(ack) => ack.encode(AckKind::Puback, version, out),
+        Packet::Pubrec(ack) => ack.encode(AckKind::Pubrec, version, out),
+        Packet::Pubrel(ack) => ack.encode(AckKind::Pubrel, version, out),
+        Packet::Pubcomp(ack) => ack.encode(AckKind::Pubcomp, version, out),
+        Packet::Subscribe(subscribe) => subscribe.encode(version, out),
+        Packet::Suback(suback) => suback.encode(version, out),
+        Packet::Unsubscribe(unsubscribe) => unsubscribe.encode(version, out),
+        Packet::Unsuback(unsuback) => unsuback.encode(version, out),
         Packet::Pingreq => out.extend_from_slice(&[0xC0, 0]),
         Packet::Pingresp => out.extend_from_slice(&[0xD0, 0]),
-        Packet::Disconnect(disconnect) => encode_disconnect(disconnect, version, out),
-        Packet::Auth(auth) => encode_auth(auth, version, out),
+        Packet::Disconnect(disconnect) => disconnect.encode(version, out),
+        Packet::Auth(auth) => auth.encode(version, out),
     }
 }
 
-/// Appends a packet that must not be larger than `limit` bytes: if it would be, its Reason String
-/// and User Properties are left out (MQTT-3.2.2-19, -20, MQTT-3.4.2-2, -3 and their like); if that
-/// does not help, nothing is appended. Answers whether it was.
-pub fn packet_within(what: &Packet<'_>, version: Version, limit: u32, out: &mut Vec<u8>) -> bool {
+/// Appends a fixed header and what `body` writes. Most bodies are shorter than 128 bytes; a longer
+/// one is moved by the rest of its Remaining Length.
+pub(crate) fn framed(out: &mut Vec<u8>, first: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[first, 0]);
     let start = out.len();
-    packet(what, version, out);
-    if out.len() - start <= limit as usize {
-        return true;
+    body(out);
+    let remaining = out.len() - start;
+    if remaining <= 0x7F
+        && let Some(byte) = out.get_mut(start - 1)
+    {
+        *byte = remaining as u8;
+    } else {
+        let mut length = Vec::new();
+        variable(&mut length, remaining);
+        out.splice(start - 1..start, length);
     }
-    out.truncate(start);
-    let Some(fields) = what.properties() else { return false };
-    let mut kept = PropertiesBuf::new();
-    for (identifier, value) in fields.iter() {
-        if !matches!(
-            identifier,
-            PropertyIdentifier::ReasonString | PropertyIdentifier::UserProperty
-        ) {
-            kept.push(identifier, value);
-        }
-    }
-    packet(&what.with_properties(kept.view()), version, out);
-    if out.len() - start > limit as usize {
-        out.truncate(start);
-        return false;
-    }
-    true
-}
-
-/// Appends a fixed header and what `body` writes.
-fn framed(out: &mut Vec<u8>, first: u8, body: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = Vec::new();
-    body(&mut bytes);
-    out.push(first);
-    variable(out, bytes.len());
-    out.extend_from_slice(&bytes);
-}
-
-fn encode_connect(connect: &Connect<'_>, out: &mut Vec<u8>) {
-    let version = connect.version;
-    framed(out, 0x10, |out| {
-        string(out, version.name());
-        out.push(version.level() | u8::from(connect.bridge) << 7);
-        out.push(connect_flags(connect));
-        out.extend_from_slice(&connect.keep_alive.to_be_bytes());
-        properties(out, version, &connect.properties);
-        string(out, connect.client_identifier);
-        if let Some(will) = &connect.will {
-            properties(out, version, &will.properties);
-            string(out, will.topic);
-            binary(out, will.payload);
-        }
-        if let Some(username) = connect.username {
-            string(out, username);
-        }
-        if let Some(password) = connect.password {
-            binary(out, password);
-        }
-    });
-}
-
-fn connect_flags(connect: &Connect<'_>) -> u8 {
-    let will = |will: &Will<'_>| 0b100 | (will.qos as u8) << 3 | u8::from(will.retain) << 5;
-    u8::from(connect.clean_start) << 1
-        | connect.will.as_ref().map_or(0, will)
-        | u8::from(connect.password.is_some()) << 6
-        | u8::from(connect.username.is_some()) << 7
-}
-
-fn encode_connack(connack: &Connack<'_>, version: Version, out: &mut Vec<u8>) {
-    framed(out, 0x20, |out| {
-        out.push(u8::from(connack.session_present));
-        if version.is_v5() {
-            out.push(connack.reason.byte());
-        } else {
-            out.push(connack.reason.connack_v3());
-        }
-        properties(out, version, &connack.properties);
-    });
-}
-
-fn encode_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) {
-    let start = PublishStart {
-        version,
-        dup: publish.dup,
-        qos: publish.qos,
-        retain: publish.retain,
-        topic: publish.topic.as_bytes(),
-        packet_identifier: publish.packet_identifier,
-        properties: [&[], publish.properties.raw()],
-        payload_len: publish.payload.len(),
-    };
-    start.encode(out);
-    out.extend_from_slice(publish.payload);
-}
-
-fn encode_ack(kind: AckKind, fields: &Ack<'_>, version: Version, out: &mut Vec<u8>) {
-    if !version.is_v5() || fields.properties.is_empty() {
-        return ack(out, version, kind, fields.packet_identifier, fields.reason);
-    }
-    framed(out, kind as u8, |out| {
-        out.extend_from_slice(&fields.packet_identifier.to_be_bytes());
-        out.push(fields.reason.byte());
-        properties(out, version, &fields.properties);
-    });
-}
-
-fn encode_disconnect(disconnect: &Disconnect<'_>, version: Version, out: &mut Vec<u8>) {
-    if !version.is_v5() {
-        return out.extend_from_slice(&[0xE0, 0]);
-    }
-    if disconnect.properties.is_empty() {
-        if disconnect.reason == ReasonCode::SUCCESS {
-            return out.extend_from_slice(&[0xE0, 0]);
-        }
-        return out.extend_from_slice(&[0xE0, 1, disconnect.reason.byte()]);
-    }
-    framed(out, 0xE0, |out| {
-        out.push(disconnect.reason.byte());
-        properties(out, version, &disconnect.properties);
-    });
-}
-
-fn encode_auth(auth: &Auth<'_>, version: Version, out: &mut Vec<u8>) {
-    if !version.is_v5() {
-        return;
-    }
-    framed(out, 0xF0, |out| {
-        out.push(auth.reason.byte());
-        properties(out, version, &auth.properties);
-    });
 }
 
 /// Bytes that a Variable Byte Integer takes (MQTT-1.5.5-1).
 #[inline]
-pub(crate) fn variable_len(value: usize) -> usize {
+pub(crate) const fn variable_len(value: usize) -> usize {
     match value {
         0..=0x7F => 1,
         0x80..=0x3FFF => 2,
@@ -294,7 +167,7 @@ pub(crate) fn variable_len(value: usize) -> usize {
 
 /// Appends a Variable Byte Integer.
 #[inline]
-fn variable(out: &mut Vec<u8>, mut value: usize) {
+pub(crate) fn variable(out: &mut Vec<u8>, mut value: usize) {
     while value > 0x7F {
         out.push((value & 0x7F) as u8 | 0x80);
         value >>= 7;
@@ -302,42 +175,33 @@ fn variable(out: &mut Vec<u8>, mut value: usize) {
     out.push(value as u8);
 }
 
-/// Appends a UTF-8 Encoded String; what is beyond 65,535 bytes is cut off.
+/// Appends a UTF-8 Encoded String; characters beyond 65,535 bytes are left out.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
-    binary(out, text.as_bytes());
+    let mut len = text.len().min(usize::from(u16::MAX));
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    binary(out, text.get(..len).unwrap_or_default().as_bytes());
 }
 
-fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    let len = bytes.len().min(usize::from(u16::MAX));
-    out.extend_from_slice(&(len as u16).to_be_bytes());
-    out.extend_from_slice(bytes.get(..len).unwrap_or_default());
+/// Appends Binary Data; what is beyond 65,535 bytes is left out.
+pub(crate) fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(bytes.get(..usize::from(len)).unwrap_or_default());
 }
 
-fn properties(out: &mut Vec<u8>, version: Version, fields: &Properties<'_>) {
+/// Appends properties behind their length; nothing before 5.0.
+pub(crate) fn properties(out: &mut Vec<u8>, version: Version, properties: Properties<'_>) {
     if version.is_v5() {
-        variable(out, fields.raw().len());
-        out.extend_from_slice(fields.raw());
+        variable(out, properties.raw().len());
+        out.extend_from_slice(properties.raw());
     }
 }
 
 /// Appends one property.
 pub fn property(out: &mut Vec<u8>, identifier: PropertyIdentifier, value: &PropertyValue<'_>) {
-    out.push(identifier as u8);
-    match *value {
-        PropertyValue::Number(number) => match identifier.number_width() {
-            Some(width) => {
-                let bytes = number.to_be_bytes();
-                out.extend_from_slice(bytes.get(4 - width..).unwrap_or_default());
-            }
-            None => variable(out, number as usize),
-        },
-        PropertyValue::Text(text) => string(out, text),
-        PropertyValue::Binary(bytes) => binary(out, bytes),
-        PropertyValue::Pair(name, value) => {
-            string(out, name);
-            string(out, value);
-        }
-    }
+    value.encode(identifier, out);
 }
 
 /// Appends Message Expiry Interval, seconds.
@@ -355,4 +219,63 @@ pub fn property_subscription_identifier(out: &mut Vec<u8>, subscription_identifi
 pub fn property_topic_alias(out: &mut Vec<u8>, topic_alias: u16) {
     let value = PropertyValue::Number(u32::from(topic_alias));
     property(out, PropertyIdentifier::TopicAlias, &value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v5_mqtt_3_4_2_1_acknowledgements_are_short() {
+        let encoded = |version, reason| {
+            let mut out = Vec::new();
+            ack(&mut out, version, AckKind::Pubrec, 0x0102, reason);
+            out
+        };
+        assert_eq!(encoded(Version::V5, ReasonCode::SUCCESS), b"\x50\x02\x01\x02");
+        assert_eq!(encoded(Version::V311, ReasonCode::QUOTA_EXCEEDED), b"\x50\x02\x01\x02");
+        let quota = encoded(Version::V5, ReasonCode::QUOTA_EXCEEDED);
+        assert_eq!(quota, b"\x50\x03\x01\x02\x97");
+    }
+
+    #[test]
+    fn v5_mqtt_3_3_the_start_of_a_publish_knows_its_length() {
+        let mut properties = Vec::new();
+        property_topic_alias(&mut properties, 3);
+        let start = PublishStart {
+            version: Version::V5,
+            dup: true,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: b"a/b",
+            packet_identifier: 10,
+            properties: [&properties, &[0x01, 0x01]],
+            payload_len: 200,
+        };
+        let mut out = Vec::new();
+        start.encode(&mut out);
+        assert_eq!(out, b"\x3A\xD5\x01\0\x03a/b\0\x0A\x05\x23\0\x03\x01\x01");
+        assert_eq!(start.packet_len(), out.len() + 200);
+    }
+
+    #[test]
+    fn v5_mqtt_2_1_4_long_bodies_have_long_lengths() {
+        for len in [0, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+            let mut out = Vec::from(*b"before");
+            framed(&mut out, 0x20, |out| out.resize(out.len() + len, b'x'));
+            let mut expected = Vec::from(*b"before\x20");
+            variable(&mut expected, len);
+            assert_eq!(expected.len(), 7 + variable_len(len));
+            expected.resize(expected.len() + len, b'x');
+            assert!(out == expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn v5_mqtt_1_5_4_strings_end_at_a_character() {
+        let mut out = Vec::new();
+        string(&mut out, &"°".repeat(40_000));
+        assert_eq!(out.get(..2), Some(&[0xFF, 0xFE][..]));
+        assert_eq!(out.len(), 2 + 65_534);
+    }
 }

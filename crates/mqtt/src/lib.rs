@@ -10,6 +10,9 @@
 #![no_std]
 extern crate alloc;
 
+#[cfg(test)]
+extern crate std;
+
 mod cursor;
 mod decode;
 pub mod encode;
@@ -17,15 +20,17 @@ mod error;
 mod packet;
 mod property;
 mod reason;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 mod utf8;
 mod version;
 
 pub use decode::{DecodeLimits, Decoded, decode, decode_first};
-pub use error::DecodeError;
+pub use error::{DecodeError, LimitExceeded, MalformedPacket, ProtocolError, Violation};
 pub use packet::{
-    Ack, Auth, Connack, Connect, Disconnect, Packet, Publish, RetainHandling, Suback, Subscribe,
-    SubscribeFilter, SubscriptionOptions, Unsuback, Unsubscribe, Will,
+    Ack, Auth, Connack, Connect, Disconnect, Packet, Publish, Reasons, RetainHandling, Suback,
+    Subscribe, SubscribeFilter, SubscriptionOptions, Unsuback, Unsubscribe, Will,
 };
 pub use property::{Properties, PropertiesBuf, PropertyIdentifier, PropertyValue};
 pub use reason::ReasonCode;

@@ -1,363 +1,154 @@
-//! The packets. All text and bytes are borrowed from the buffer that a packet was decoded from.
+//! The control packets (MQTT 5.0, chapter 3), one file each. All text and bytes are borrowed from
+//! the buffer that a packet was decoded from.
+
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod filters;
+mod publish;
+mod reasons;
+mod suback;
+mod subscribe;
+mod subscription_options;
+mod unsuback;
+mod unsubscribe;
 
 use alloc::boxed::Box;
 
-use crate::cursor::Cursor;
-use crate::property::Properties;
-use crate::reason::ReasonCode;
-use crate::version::{QoS, Version};
+pub use ack::Ack;
+pub use auth::Auth;
+pub use connack::Connack;
+pub use connect::{Connect, Will};
+pub use disconnect::Disconnect;
+pub use publish::Publish;
+pub use reasons::Reasons;
+pub use suback::Suback;
+pub use subscribe::{Subscribe, SubscribeFilter};
+pub use subscription_options::{RetainHandling, SubscriptionOptions};
+pub use unsuback::Unsuback;
+pub use unsubscribe::Unsubscribe;
 
-/// A control packet.
+use crate::error::{DecodeError, MalformedPacket, ProtocolError};
+use crate::version::Version;
+
+/// A control packet, in at most 72 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is documented at its type")]
 pub enum Packet<'a> {
+    /// A client asks for a connection.
     Connect(Box<Connect<'a>>),
+    /// The answer to CONNECT.
     Connack(Connack<'a>),
+    /// A message.
     Publish(Publish<'a>),
+    /// The answer to a PUBLISH at QoS 1.
     Puback(Ack<'a>),
+    /// The first answer to a PUBLISH at QoS 2.
     Pubrec(Ack<'a>),
+    /// The answer to PUBREC.
     Pubrel(Ack<'a>),
+    /// The answer to PUBREL.
     Pubcomp(Ack<'a>),
+    /// A client subscribes.
     Subscribe(Subscribe<'a>),
+    /// The answer to SUBSCRIBE.
     Suback(Suback<'a>),
+    /// A client ends subscriptions.
     Unsubscribe(Unsubscribe<'a>),
+    /// The answer to UNSUBSCRIBE.
     Unsuback(Unsuback<'a>),
+    /// A client shows that it is alive (MQTT 5.0, 3.12).
     Pingreq,
+    /// The answer to PINGREQ (MQTT 5.0, 3.13).
     Pingresp,
+    /// The sender will close the connection.
     Disconnect(Disconnect<'a>),
+    /// A step of extended authentication.
     Auth(Auth<'a>),
 }
 
-impl<'a> Packet<'a> {
-    /// The properties of a packet in which Reason String and User Properties can be left out.
-    pub(crate) fn properties(&self) -> Option<Properties<'a>> {
-        match self {
-            Self::Connack(packet) => Some(packet.properties),
-            Self::Puback(packet)
-            | Self::Pubrec(packet)
-            | Self::Pubrel(packet)
-            | Self::Pubcomp(packet) => Some(packet.properties),
-            Self::Suback(packet) => Some(packet.properties),
-            Self::Unsuback(packet) => Some(packet.properties),
-            Self::Disconnect(packet) => Some(packet.properties),
-            Self::Auth(packet) => Some(packet.properties),
-            _ => None,
-        }
-    }
-
-    /// The same packet with other properties.
-    pub(crate) fn with_properties(&self, properties: Properties<'a>) -> Self {
-        let mut packet = self.clone();
-        match &mut packet {
-            Self::Connack(packet) => packet.properties = properties,
-            Self::Puback(packet)
-            | Self::Pubrec(packet)
-            | Self::Pubrel(packet)
-            | Self::Pubcomp(packet) => packet.properties = properties,
-            Self::Suback(packet) => packet.properties = properties,
-            Self::Unsuback(packet) => packet.properties = properties,
-            Self::Disconnect(packet) => packet.properties = properties,
-            Self::Auth(packet) => packet.properties = properties,
-            _ => {}
-        }
-        packet
-    }
-}
-
-/// CONNECT (3.1): a client asks for a connection.
+/// The upper half of a packet's first byte (MQTT 5.0, table 2-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connect<'a> {
-    /// Protocol version, from name and level.
-    pub version: Version,
-    /// Bit 7 of the level: the client is a bridge, as Mosquitto's say.
-    pub bridge: bool,
-    /// Clean Start; Clean Session in 3.x.
-    pub clean_start: bool,
-    /// Keep Alive, seconds; 0 is off.
-    pub keep_alive: u16,
-    /// Client Identifier; may be empty.
-    pub client_identifier: &'a str,
-    /// User Name.
-    pub username: Option<&'a str>,
-    /// Password.
-    pub password: Option<&'a [u8]>,
-    /// Will Message.
-    pub will: Option<Will<'a>>,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-}
-
-/// A Will Message in CONNECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Will<'a> {
-    /// Will Topic.
-    pub topic: &'a str,
-    /// Will Payload.
-    pub payload: &'a [u8],
-    /// Will QoS.
-    pub qos: QoS,
-    /// Will Retain.
-    pub retain: bool,
-    /// Will Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-}
-
-/// CONNACK (3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connack<'a> {
-    /// Session Present.
-    pub session_present: bool,
-    /// Connect Reason Code.
-    pub reason: ReasonCode,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-}
-
-/// PUBLISH (3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Publish<'a> {
-    /// DUP flag.
-    pub dup: bool,
-    /// QoS.
-    pub qos: QoS,
-    /// RETAIN flag.
-    pub retain: bool,
-    /// Topic Name; empty only with a Topic Alias.
-    pub topic: &'a str,
-    /// Packet Identifier; 0 at QoS 0.
-    pub packet_identifier: u16,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-    /// Payload.
-    pub payload: &'a [u8],
-}
-
-/// PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack<'a> {
-    /// Packet Identifier.
-    pub packet_identifier: u16,
-    /// Reason Code; success in 3.x.
-    pub reason: ReasonCode,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-}
-
-impl Ack<'_> {
-    /// Success, without properties.
-    pub fn new(packet_identifier: u16) -> Self {
-        Self { packet_identifier, reason: ReasonCode::SUCCESS, properties: Properties::default() }
-    }
-}
-
-/// SUBSCRIBE (3.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscribe<'a> {
-    /// Packet Identifier.
-    pub packet_identifier: u16,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-    pub(crate) version: Version,
-    /// Filters with their options, encoded and checked.
-    pub(crate) payload: &'a [u8],
-}
-
-/// One filter of a SUBSCRIBE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubscribeFilter<'a> {
-    /// Topic Filter, with `$share/…/` if it is shared.
-    pub filter: &'a str,
-    /// Subscription Options.
-    pub options: SubscriptionOptions,
-}
-
-/// Subscription Options (3.8.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SubscriptionOptions {
-    /// Maximum QoS.
-    pub qos: QoS,
-    /// No Local.
-    pub no_local: bool,
-    /// Retain As Published.
-    pub retain_as_published: bool,
-    /// Retain Handling.
-    pub retain_handling: RetainHandling,
-}
-
-/// When retained messages are sent for a subscription (3.8.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub enum RetainHandling {
-    /// At the time of the subscribe.
-    #[default]
-    SendAtSubscribe = 0,
-    /// Only if the subscription did not exist.
-    SendIfNew = 1,
-    /// Not at all.
-    DoNotSend = 2,
+pub(crate) enum PacketType {
+    Connect = 1,
+    Connack,
+    Publish,
+    Puback,
+    Pubrec,
+    Pubrel,
+    Pubcomp,
+    Subscribe,
+    Suback,
+    Unsubscribe,
+    Unsuback,
+    Pingreq,
+    Pingresp,
+    Disconnect,
+    Auth,
 }
 
-impl SubscriptionOptions {
-    /// Reads the options byte; `None` if reserved bits or values are in it.
-    pub(crate) fn from_byte(byte: u8, version: Version) -> Option<Self> {
-        let qos = QoS::try_from(byte & 0b11).ok()?;
-        if !version.is_v5() {
-            return (byte & !0b11 == 0).then_some(Self { qos, ..Self::default() });
-        }
-        let retain_handling = match byte >> 4 & 0b11 {
-            0 => RetainHandling::SendAtSubscribe,
-            1 => RetainHandling::SendIfNew,
-            2 => RetainHandling::DoNotSend,
-            _ => return None,
+impl PacketType {
+    /// The type that a first byte names, if its flags are those of the type (MQTT-2.1.3-1).
+    #[inline]
+    pub(crate) fn of(first: u8, version: Version) -> Result<Self, DecodeError> {
+        let packet_type = match first >> 4 {
+            1 => Self::Connect,
+            2 => Self::Connack,
+            3 => Self::Publish,
+            4 => Self::Puback,
+            5 => Self::Pubrec,
+            6 => Self::Pubrel,
+            7 => Self::Pubcomp,
+            8 => Self::Subscribe,
+            9 => Self::Suback,
+            10 => Self::Unsubscribe,
+            11 => Self::Unsuback,
+            12 => Self::Pingreq,
+            13 => Self::Pingresp,
+            14 => Self::Disconnect,
+            15 if version.is_v5() => Self::Auth,
+            _ => return Err(MalformedPacket::PacketType.into()),
         };
-        let (no_local, retain_as_published) = (byte & 0b100 != 0, byte & 0b1000 != 0);
-        let options = Self { qos, no_local, retain_as_published, retain_handling };
-        (byte & 0b1100_0000 == 0).then_some(options)
+        packet_type.check_flags(first & 0x0F, version)?;
+        Ok(packet_type)
     }
 
-    pub(crate) fn to_byte(self, version: Version) -> u8 {
-        if !version.is_v5() {
-            return self.qos as u8;
+    #[inline]
+    fn check_flags(self, flags: u8, version: Version) -> Result<(), DecodeError> {
+        let expected = match self {
+            Self::Publish if flags & 0b0110 == 0b0110 => return Err(MalformedPacket::QoS.into()),
+            Self::Publish if flags & 0b1110 == 0b1000 => {
+                return Err(ProtocolError::DupAtQoS0.into());
+            }
+            Self::Publish => return Ok(()),
+            // MQTT-3.6.1-1, MQTT-3.8.1-1, MQTT-3.10.1-1
+            Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
+            _ => 0,
+        };
+        // 3.1 (2.1 there) let these three have DUP when they were sent again.
+        let again = version == Version::V31 && expected != 0 && flags == expected | 0b1000;
+        if flags == expected || again {
+            Ok(())
+        } else {
+            Err(MalformedPacket::FixedHeaderFlags.into())
         }
-        self.qos as u8
-            | u8::from(self.no_local) << 2
-            | u8::from(self.retain_as_published) << 3
-            | (self.retain_handling as u8) << 4
+    }
+
+    /// Whether only servers send it (MQTT 5.0, table 2-1).
+    #[inline]
+    pub(crate) const fn is_from_server(self) -> bool {
+        matches!(self, Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp)
     }
 }
 
-impl<'a> Subscribe<'a> {
-    /// A packet to be encoded; `payload` is made by [`Subscribe::payload`].
-    pub fn new(
-        packet_identifier: u16,
-        properties: Properties<'a>,
-        version: Version,
-        payload: &'a [u8],
-    ) -> Self {
-        Self { packet_identifier, properties, version, payload }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_small() {
+        assert!(size_of::<Packet<'_>>() <= 72, "{} bytes", size_of::<Packet<'_>>());
     }
-
-    /// Encodes filters for [`Subscribe::new`].
-    pub fn payload(filters: &[SubscribeFilter<'_>], version: Version) -> alloc::vec::Vec<u8> {
-        let mut payload = alloc::vec::Vec::new();
-        for filter in filters {
-            crate::encode::string(&mut payload, filter.filter);
-            payload.push(filter.options.to_byte(version));
-        }
-        payload
-    }
-
-    /// Every filter with its options, in order.
-    pub fn filters(&self) -> impl Iterator<Item = SubscribeFilter<'a>> + use<'a> {
-        let (mut rest, version) = (Cursor::new(self.payload), self.version);
-        core::iter::from_fn(move || {
-            let filter = rest.string().ok()?;
-            let options = SubscriptionOptions::from_byte(rest.u8().ok()?, version)?;
-            Some(SubscribeFilter { filter, options })
-        })
-    }
-}
-
-/// SUBACK (3.9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suback<'a> {
-    /// Packet Identifier.
-    pub packet_identifier: u16,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-    /// One reason code for each filter.
-    pub reasons: &'a [ReasonCode],
-    /// The same, as they came from the network.
-    pub raw_reasons: &'a [u8],
-}
-
-impl<'a> Suback<'a> {
-    /// Without properties.
-    pub fn new(packet_identifier: u16, reasons: &'a [ReasonCode]) -> Self {
-        Self { packet_identifier, properties: Properties::default(), reasons, raw_reasons: &[] }
-    }
-
-    /// The reason codes, wherever they came from.
-    pub fn codes(&self) -> impl Iterator<Item = ReasonCode> + use<'a> {
-        let raw = self.raw_reasons.iter().map(|&byte| ReasonCode::from_byte(byte));
-        self.reasons.iter().copied().chain(raw)
-    }
-}
-
-/// UNSUBSCRIBE (3.10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsubscribe<'a> {
-    /// Packet Identifier.
-    pub packet_identifier: u16,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-    /// Filters, encoded and checked.
-    pub(crate) payload: &'a [u8],
-}
-
-impl<'a> Unsubscribe<'a> {
-    /// A packet to be encoded; `payload` is made by [`Unsubscribe::payload`].
-    pub fn new(packet_identifier: u16, properties: Properties<'a>, payload: &'a [u8]) -> Self {
-        Self { packet_identifier, properties, payload }
-    }
-
-    /// Encodes filters for [`Unsubscribe::new`].
-    pub fn payload(filters: &[&str]) -> alloc::vec::Vec<u8> {
-        let mut payload = alloc::vec::Vec::new();
-        for filter in filters {
-            crate::encode::string(&mut payload, filter);
-        }
-        payload
-    }
-
-    /// Every filter, in order.
-    pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let mut rest = Cursor::new(self.payload);
-        core::iter::from_fn(move || rest.string().ok())
-    }
-}
-
-/// UNSUBACK (3.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsuback<'a> {
-    /// Packet Identifier.
-    pub packet_identifier: u16,
-    /// Properties; empty in 3.x.
-    pub properties: Properties<'a>,
-    /// One reason code for each filter; not sent in 3.x.
-    pub reasons: &'a [ReasonCode],
-    /// The same, as they came from the network.
-    pub raw_reasons: &'a [u8],
-}
-
-impl<'a> Unsuback<'a> {
-    /// Without properties.
-    pub fn new(packet_identifier: u16, reasons: &'a [ReasonCode]) -> Self {
-        Self { packet_identifier, properties: Properties::default(), reasons, raw_reasons: &[] }
-    }
-}
-
-/// DISCONNECT (3.14). In 3.x only a client sends it, and it says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disconnect<'a> {
-    /// Disconnect Reason Code.
-    pub reason: ReasonCode,
-    /// Properties.
-    pub properties: Properties<'a>,
-}
-
-impl Disconnect<'_> {
-    /// Without properties.
-    pub fn new(reason: ReasonCode) -> Self {
-        Self { reason, properties: Properties::default() }
-    }
-}
-
-/// AUTH (3.15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Auth<'a> {
-    /// Authenticate Reason Code.
-    pub reason: ReasonCode,
-    /// Properties.
-    pub properties: Properties<'a>,
 }

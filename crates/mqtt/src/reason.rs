@@ -71,6 +71,12 @@ reason_codes! {
 }
 
 impl ReasonCode {
+    /// Granted QoS 0, in SUBACK: the same byte as success.
+    pub const GRANTED_QOS_0: Self = Self::SUCCESS;
+
+    /// Normal disconnection, in DISCONNECT: the same byte as success.
+    pub const NORMAL_DISCONNECTION: Self = Self::SUCCESS;
+
     /// The code of a byte, whatever it is: what is not in the list has no meaning of its own.
     pub const fn from_byte(byte: u8) -> Self {
         Self(byte)
@@ -91,8 +97,8 @@ impl ReasonCode {
         Self(qos as u8)
     }
 
-    /// The return code of a 3.x CONNACK (MQTT3-3.2.2-4 and table 3.1) that says it best.
-    pub const fn connack_v3(self) -> u8 {
+    /// The return code of a 3.x CONNACK (table 3.1 there) that says it best.
+    pub const fn to_v3_connack(self) -> u8 {
         match self {
             Self(code) if code < 0x80 => 0,
             Self::UNSUPPORTED_PROTOCOL_VERSION => 1,
@@ -104,7 +110,7 @@ impl ReasonCode {
     }
 
     /// What a 3.x CONNACK's return code means.
-    pub const fn from_connack_v3(code: u8) -> Self {
+    pub const fn from_v3_connack(code: u8) -> Self {
         match code {
             0 => Self::SUCCESS,
             1 => Self::UNSUPPORTED_PROTOCOL_VERSION,
@@ -120,5 +126,31 @@ impl ReasonCode {
 impl fmt::Display for ReasonCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02X})", self.text(), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn v3_mqtt_3_2_2_3_return_codes_of_connack() {
+        for code in 0..=5 {
+            assert_eq!(ReasonCode::from_v3_connack(code).to_v3_connack(), code);
+        }
+        assert_eq!(ReasonCode::BANNED.to_v3_connack(), 5);
+        assert_eq!(ReasonCode::SERVER_BUSY.to_v3_connack(), 3);
+        assert_eq!(ReasonCode::from_v3_connack(6), ReasonCode::UNSPECIFIED_ERROR);
+    }
+
+    #[test]
+    fn v5_mqtt_2_4_codes_from_0x80_on_are_failures() {
+        assert!(!ReasonCode::RE_AUTHENTICATE.is_error());
+        assert!(ReasonCode::UNSPECIFIED_ERROR.is_error());
+        assert_eq!(ReasonCode::NOT_AUTHORIZED.to_string(), "Not authorized (0x87)");
+        assert_eq!(ReasonCode::from_byte(0xFF).text(), "Unknown reason");
+        assert_eq!(ReasonCode::granted(QoS::ExactlyOnce), ReasonCode::GRANTED_QOS_2);
     }
 }

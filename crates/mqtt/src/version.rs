@@ -1,5 +1,7 @@
 //! Protocol versions and qualities of service.
 
+use crate::error::MalformedPacket;
+
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -13,11 +15,12 @@ pub enum Version {
 
 impl Version {
     /// Whether packets have properties and reason codes.
+    #[inline]
     pub const fn is_v5(self) -> bool {
         matches!(self, Self::V5)
     }
 
-    /// The protocol level in CONNECT.
+    /// The protocol level in CONNECT (MQTT-3.1.2-2).
     pub const fn level(self) -> u8 {
         match self {
             Self::V31 => 3,
@@ -26,11 +29,11 @@ impl Version {
         }
     }
 
-    /// The protocol name in CONNECT.
+    /// The protocol name in CONNECT (MQTT-3.1.2-1).
     pub const fn name(self) -> &'static str {
         match self {
             Self::V31 => "MQIsdp",
-            _ => "MQTT",
+            Self::V311 | Self::V5 => "MQTT",
         }
     }
 }
@@ -49,14 +52,15 @@ pub enum QoS {
 }
 
 impl TryFrom<u8> for QoS {
-    type Error = u8;
+    type Error = MalformedPacket;
 
-    fn try_from(bits: u8) -> Result<Self, u8> {
+    #[inline]
+    fn try_from(bits: u8) -> Result<Self, MalformedPacket> {
         match bits {
             0 => Ok(Self::AtMostOnce),
             1 => Ok(Self::AtLeastOnce),
             2 => Ok(Self::ExactlyOnce),
-            other => Err(other),
+            _ => Err(MalformedPacket::QoS), // MQTT-3.3.1-4
         }
     }
 }

@@ -145,10 +145,8 @@ impl Fleet<'_> {
             {
                 control.queue(&connect("plant-control"));
                 let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
-                let filter = SubscribeFilter { filter: CONTROL_FILTER, options };
-                let filters = Subscribe::payload(&[filter], Version::V311);
-                let subscribe = Subscribe::new(1, Default::default(), Version::V311, &filters);
-                control.queue(&Packet::Subscribe(subscribe));
+                let filters = [SubscribeFilter { filter: CONTROL_FILTER, options }];
+                control.queue(&Packet::Subscribe(Subscribe::new(1, &filters)));
                 control.flush()?;
                 greeted = true;
             }
