@@ -188,7 +188,7 @@ impl Session {
     }
 
     /// Gives back parts that hold nothing.
-    fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         if self.flow.as_ref().is_some_and(|flow| flow.is_idle() && !flow.owes()) {
             self.flow = None;
         }

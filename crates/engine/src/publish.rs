@@ -300,7 +300,7 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
         let unacknowledged =
             rare_if(session).map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
         if unacknowledged >= settings.receive_maximum() {
-            return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-9
+            return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-7
         }
     }
     let size_max = settings.message_size_limit as usize;

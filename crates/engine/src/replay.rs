@@ -115,7 +115,10 @@ impl Engine {
             let ledger = self.dispatch.ledger;
             let replays = &mut rare(session, ledger).replays;
             match progress {
-                Progress::Done if replays.is_empty() => *replays.edit() = VecDeque::new(),
+                Progress::Done if replays.is_empty() => {
+                    *replays.edit() = VecDeque::new();
+                    session.tidy();
+                }
                 Progress::Done => {}
                 Progress::More | Progress::Blocked => replays.edit().push_front(replay),
             }

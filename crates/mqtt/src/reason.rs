@@ -109,17 +109,17 @@ impl ReasonCode {
         }
     }
 
-    /// What a 3.x CONNACK's return code means.
-    pub const fn from_v3_connack(code: u8) -> Self {
-        match code {
+    /// What a 3.x CONNACK's return code means; the others are reserved.
+    pub const fn from_v3_connack(code: u8) -> Option<Self> {
+        Some(match code {
             0 => Self::SUCCESS,
             1 => Self::UNSUPPORTED_PROTOCOL_VERSION,
             2 => Self::CLIENT_IDENTIFIER_NOT_VALID,
             3 => Self::SERVER_UNAVAILABLE,
             4 => Self::BAD_USER_NAME_OR_PASSWORD,
             5 => Self::NOT_AUTHORIZED,
-            _ => Self::UNSPECIFIED_ERROR,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -138,11 +138,12 @@ mod tests {
     #[test]
     fn v3_mqtt_3_2_2_3_return_codes_of_connack() {
         for code in 0..=5 {
-            assert_eq!(ReasonCode::from_v3_connack(code).to_v3_connack(), code);
+            let reason = ReasonCode::from_v3_connack(code);
+            assert_eq!(reason.map(ReasonCode::to_v3_connack), Some(code));
         }
         assert_eq!(ReasonCode::BANNED.to_v3_connack(), 5);
         assert_eq!(ReasonCode::SERVER_BUSY.to_v3_connack(), 3);
-        assert_eq!(ReasonCode::from_v3_connack(6), ReasonCode::UNSPECIFIED_ERROR);
+        assert_eq!(ReasonCode::from_v3_connack(6), None);
     }
 
     #[test]

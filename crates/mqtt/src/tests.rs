@@ -45,3 +45,7 @@ pub(crate) fn refused_from_server(
 fn refused_with(bytes: &[u8], version: Version, expected: DecodeError, limits: &DecodeLimits) {
     assert_eq!(decode(bytes, version, limits), Err(expected), "{bytes:x?}");
 }
+
+mod sample;
+mod totality;
+mod vectors;

@@ -18,17 +18,17 @@ pub struct Auth<'a> {
     pub properties: Properties<'a>,
 }
 
-/// What clients may say (MQTT-3.15.2-1 and table 3-11).
-const CLIENT_REASONS: &[ReasonCode] =
-    &[ReasonCode::CONTINUE_AUTHENTICATION, ReasonCode::RE_AUTHENTICATE];
-
-/// What a client or a server may say.
-const REASONS: &[ReasonCode] =
-    &[ReasonCode::SUCCESS, ReasonCode::CONTINUE_AUTHENTICATION, ReasonCode::RE_AUTHENTICATE];
-
 impl<'a> Auth<'a> {
+    /// What clients may say (MQTT-3.15.2-1 and table 3-11).
+    pub(crate) const CLIENT_REASONS: &'static [ReasonCode] =
+        &[ReasonCode::CONTINUE_AUTHENTICATION, ReasonCode::RE_AUTHENTICATE];
+
+    /// What a client or a server may say.
+    pub(crate) const REASONS: &'static [ReasonCode] =
+        &[ReasonCode::SUCCESS, ReasonCode::CONTINUE_AUTHENTICATION, ReasonCode::RE_AUTHENTICATE];
+
     pub(crate) fn decode(body: &mut Body<'a, '_>) -> Result<Self, DecodeError> {
-        let allowed = if body.limits.from_client { CLIENT_REASONS } else { REASONS };
+        let allowed = if body.limits.from_client { Self::CLIENT_REASONS } else { Self::REASONS };
         let (reason, properties) = body.reason_and_properties(allowed, Place::Auth)?;
         if !allowed.contains(&reason) {
             return Err(ProtocolError::ReasonCode.into()); // Left out, it is success.

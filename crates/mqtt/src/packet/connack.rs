@@ -20,33 +20,33 @@ pub struct Connack<'a> {
     pub properties: Properties<'a>,
 }
 
-/// MQTT-3.2.2-8
-const REASONS: &[ReasonCode] = &[
-    ReasonCode::SUCCESS,
-    ReasonCode::UNSPECIFIED_ERROR,
-    ReasonCode::MALFORMED_PACKET,
-    ReasonCode::PROTOCOL_ERROR,
-    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
-    ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
-    ReasonCode::BAD_USER_NAME_OR_PASSWORD,
-    ReasonCode::NOT_AUTHORIZED,
-    ReasonCode::SERVER_UNAVAILABLE,
-    ReasonCode::SERVER_BUSY,
-    ReasonCode::BANNED,
-    ReasonCode::BAD_AUTHENTICATION_METHOD,
-    ReasonCode::TOPIC_NAME_INVALID,
-    ReasonCode::PACKET_TOO_LARGE,
-    ReasonCode::QUOTA_EXCEEDED,
-    ReasonCode::PAYLOAD_FORMAT_INVALID,
-    ReasonCode::RETAIN_NOT_SUPPORTED,
-    ReasonCode::QOS_NOT_SUPPORTED,
-    ReasonCode::USE_ANOTHER_SERVER,
-    ReasonCode::SERVER_MOVED,
-    ReasonCode::CONNECTION_RATE_EXCEEDED,
-];
-
 impl<'a> Connack<'a> {
+    /// MQTT-3.2.2-8
+    pub(crate) const REASONS: &'static [ReasonCode] = &[
+        ReasonCode::SUCCESS,
+        ReasonCode::UNSPECIFIED_ERROR,
+        ReasonCode::MALFORMED_PACKET,
+        ReasonCode::PROTOCOL_ERROR,
+        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION,
+        ReasonCode::CLIENT_IDENTIFIER_NOT_VALID,
+        ReasonCode::BAD_USER_NAME_OR_PASSWORD,
+        ReasonCode::NOT_AUTHORIZED,
+        ReasonCode::SERVER_UNAVAILABLE,
+        ReasonCode::SERVER_BUSY,
+        ReasonCode::BANNED,
+        ReasonCode::BAD_AUTHENTICATION_METHOD,
+        ReasonCode::TOPIC_NAME_INVALID,
+        ReasonCode::PACKET_TOO_LARGE,
+        ReasonCode::QUOTA_EXCEEDED,
+        ReasonCode::PAYLOAD_FORMAT_INVALID,
+        ReasonCode::RETAIN_NOT_SUPPORTED,
+        ReasonCode::QOS_NOT_SUPPORTED,
+        ReasonCode::USE_ANOTHER_SERVER,
+        ReasonCode::SERVER_MOVED,
+        ReasonCode::CONNECTION_RATE_EXCEEDED,
+    ];
+
     pub(crate) fn decode(body: &mut Body<'a, '_>) -> Result<Self, DecodeError> {
         let flags = body.cursor.u8()?;
         // 3.1 leaves the byte unused.
@@ -81,7 +81,12 @@ fn reason(body: &mut Body<'_, '_>) -> Result<ReasonCode, DecodeError> {
     // A server that does not know 5.0 answers a CONNECT of 5.0 so, too: with a return code, and
     // no properties behind it.
     let v3 = matches!(body.cursor.rest(), [1..=5]) || !body.version.is_v5();
-    if v3 { Ok(ReasonCode::from_v3_connack(body.cursor.u8()?)) } else { body.reason(REASONS) }
+    if v3 {
+        let known = ReasonCode::from_v3_connack(body.cursor.u8()?);
+        known.ok_or_else(|| ProtocolError::ReasonCode.into())
+    } else {
+        body.reason(Connack::REASONS)
+    }
 }
 
 #[cfg(test)]

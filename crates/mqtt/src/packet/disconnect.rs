@@ -18,58 +18,6 @@ pub struct Disconnect<'a> {
     pub properties: Properties<'a>,
 }
 
-/// What clients may say (MQTT-3.14.2-1 and table 3-10).
-const CLIENT_REASONS: &[ReasonCode] = &[
-    ReasonCode::NORMAL_DISCONNECTION,
-    ReasonCode::DISCONNECT_WITH_WILL,
-    ReasonCode::UNSPECIFIED_ERROR,
-    ReasonCode::MALFORMED_PACKET,
-    ReasonCode::PROTOCOL_ERROR,
-    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    ReasonCode::TOPIC_NAME_INVALID,
-    ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-    ReasonCode::TOPIC_ALIAS_INVALID,
-    ReasonCode::PACKET_TOO_LARGE,
-    ReasonCode::MESSAGE_RATE_TOO_HIGH,
-    ReasonCode::QUOTA_EXCEEDED,
-    ReasonCode::ADMINISTRATIVE_ACTION,
-    ReasonCode::PAYLOAD_FORMAT_INVALID,
-];
-
-/// What a client or a server may say.
-const REASONS: &[ReasonCode] = &[
-    ReasonCode::NORMAL_DISCONNECTION,
-    ReasonCode::DISCONNECT_WITH_WILL,
-    ReasonCode::UNSPECIFIED_ERROR,
-    ReasonCode::MALFORMED_PACKET,
-    ReasonCode::PROTOCOL_ERROR,
-    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    ReasonCode::NOT_AUTHORIZED,
-    ReasonCode::SERVER_BUSY,
-    ReasonCode::SERVER_SHUTTING_DOWN,
-    ReasonCode::BAD_AUTHENTICATION_METHOD,
-    ReasonCode::KEEP_ALIVE_TIMEOUT,
-    ReasonCode::SESSION_TAKEN_OVER,
-    ReasonCode::TOPIC_FILTER_INVALID,
-    ReasonCode::TOPIC_NAME_INVALID,
-    ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
-    ReasonCode::TOPIC_ALIAS_INVALID,
-    ReasonCode::PACKET_TOO_LARGE,
-    ReasonCode::MESSAGE_RATE_TOO_HIGH,
-    ReasonCode::QUOTA_EXCEEDED,
-    ReasonCode::ADMINISTRATIVE_ACTION,
-    ReasonCode::PAYLOAD_FORMAT_INVALID,
-    ReasonCode::RETAIN_NOT_SUPPORTED,
-    ReasonCode::QOS_NOT_SUPPORTED,
-    ReasonCode::USE_ANOTHER_SERVER,
-    ReasonCode::SERVER_MOVED,
-    ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-    ReasonCode::CONNECTION_RATE_EXCEEDED,
-    ReasonCode::MAXIMUM_CONNECT_TIME,
-    ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
-    ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
-];
-
 impl Disconnect<'_> {
     /// Without properties.
     pub fn new(reason: ReasonCode) -> Self {
@@ -78,8 +26,60 @@ impl Disconnect<'_> {
 }
 
 impl<'a> Disconnect<'a> {
+    /// What clients may say (MQTT-3.14.2-1 and table 3-10).
+    pub(crate) const CLIENT_REASONS: &'static [ReasonCode] = &[
+        ReasonCode::NORMAL_DISCONNECTION,
+        ReasonCode::DISCONNECT_WITH_WILL,
+        ReasonCode::UNSPECIFIED_ERROR,
+        ReasonCode::MALFORMED_PACKET,
+        ReasonCode::PROTOCOL_ERROR,
+        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode::TOPIC_NAME_INVALID,
+        ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+        ReasonCode::TOPIC_ALIAS_INVALID,
+        ReasonCode::PACKET_TOO_LARGE,
+        ReasonCode::MESSAGE_RATE_TOO_HIGH,
+        ReasonCode::QUOTA_EXCEEDED,
+        ReasonCode::ADMINISTRATIVE_ACTION,
+        ReasonCode::PAYLOAD_FORMAT_INVALID,
+    ];
+
+    /// What a client or a server may say.
+    pub(crate) const REASONS: &'static [ReasonCode] = &[
+        ReasonCode::NORMAL_DISCONNECTION,
+        ReasonCode::DISCONNECT_WITH_WILL,
+        ReasonCode::UNSPECIFIED_ERROR,
+        ReasonCode::MALFORMED_PACKET,
+        ReasonCode::PROTOCOL_ERROR,
+        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode::NOT_AUTHORIZED,
+        ReasonCode::SERVER_BUSY,
+        ReasonCode::SERVER_SHUTTING_DOWN,
+        ReasonCode::BAD_AUTHENTICATION_METHOD,
+        ReasonCode::KEEP_ALIVE_TIMEOUT,
+        ReasonCode::SESSION_TAKEN_OVER,
+        ReasonCode::TOPIC_FILTER_INVALID,
+        ReasonCode::TOPIC_NAME_INVALID,
+        ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+        ReasonCode::TOPIC_ALIAS_INVALID,
+        ReasonCode::PACKET_TOO_LARGE,
+        ReasonCode::MESSAGE_RATE_TOO_HIGH,
+        ReasonCode::QUOTA_EXCEEDED,
+        ReasonCode::ADMINISTRATIVE_ACTION,
+        ReasonCode::PAYLOAD_FORMAT_INVALID,
+        ReasonCode::RETAIN_NOT_SUPPORTED,
+        ReasonCode::QOS_NOT_SUPPORTED,
+        ReasonCode::USE_ANOTHER_SERVER,
+        ReasonCode::SERVER_MOVED,
+        ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+        ReasonCode::CONNECTION_RATE_EXCEEDED,
+        ReasonCode::MAXIMUM_CONNECT_TIME,
+        ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+        ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+    ];
+
     pub(crate) fn decode(body: &mut Body<'a, '_>) -> Result<Self, DecodeError> {
-        let allowed = if body.limits.from_client { CLIENT_REASONS } else { REASONS };
+        let allowed = if body.limits.from_client { Self::CLIENT_REASONS } else { Self::REASONS };
         let (reason, properties) = body.reason_and_properties(allowed, Place::Disconnect)?;
         Ok(Self { reason, properties })
     }
@@ -125,7 +125,9 @@ mod tests {
         let taken_over = Packet::Disconnect(Disconnect::new(ReasonCode::SESSION_TAKEN_OVER));
         assert_eq!(accepted_from_server(b"\xE0\x01\x8E", Version::V5), taken_over);
         refused_from_server(b"\xE0\x01\x85", Version::V5, ProtocolError::ReasonCode);
-        assert!(CLIENT_REASONS.iter().all(|reason| REASONS.contains(reason)));
+        assert!(
+            Disconnect::CLIENT_REASONS.iter().all(|reason| Disconnect::REASONS.contains(reason))
+        );
     }
 
     #[test]

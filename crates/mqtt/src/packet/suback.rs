@@ -21,31 +21,31 @@ pub struct Suback<'a> {
     pub reasons: Reasons<'a>,
 }
 
-/// MQTT-3.9.3-2
-const REASONS: &[ReasonCode] = &[
-    ReasonCode::GRANTED_QOS_0,
-    ReasonCode::GRANTED_QOS_1,
-    ReasonCode::GRANTED_QOS_2,
-    ReasonCode::UNSPECIFIED_ERROR,
-    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    ReasonCode::NOT_AUTHORIZED,
-    ReasonCode::TOPIC_FILTER_INVALID,
-    ReasonCode::PACKET_IDENTIFIER_IN_USE,
-    ReasonCode::QUOTA_EXCEEDED,
-    ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-    ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
-    ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
-];
-
-/// MQTT3-3.9.3-2
-const REASONS_V3: &[ReasonCode] = &[
-    ReasonCode::GRANTED_QOS_0,
-    ReasonCode::GRANTED_QOS_1,
-    ReasonCode::GRANTED_QOS_2,
-    ReasonCode::UNSPECIFIED_ERROR,
-];
-
 impl<'a> Suback<'a> {
+    /// MQTT-3.9.3-2
+    pub(crate) const REASONS: &'static [ReasonCode] = &[
+        ReasonCode::GRANTED_QOS_0,
+        ReasonCode::GRANTED_QOS_1,
+        ReasonCode::GRANTED_QOS_2,
+        ReasonCode::UNSPECIFIED_ERROR,
+        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode::NOT_AUTHORIZED,
+        ReasonCode::TOPIC_FILTER_INVALID,
+        ReasonCode::PACKET_IDENTIFIER_IN_USE,
+        ReasonCode::QUOTA_EXCEEDED,
+        ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+        ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+        ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+    ];
+
+    /// MQTT3-3.9.3-2
+    pub(crate) const REASONS_V3: &'static [ReasonCode] = &[
+        ReasonCode::GRANTED_QOS_0,
+        ReasonCode::GRANTED_QOS_1,
+        ReasonCode::GRANTED_QOS_2,
+        ReasonCode::UNSPECIFIED_ERROR,
+    ];
+
     /// Without properties.
     pub fn new(packet_identifier: u16, reasons: &'a [ReasonCode]) -> Self {
         Self { packet_identifier, properties: Properties::default(), reasons: reasons.into() }
@@ -54,7 +54,7 @@ impl<'a> Suback<'a> {
     pub(crate) fn decode(body: &mut Body<'a, '_>) -> Result<Self, DecodeError> {
         let packet_identifier = body.cursor.packet_identifier()?;
         let properties = body.properties(Place::Acknowledgement)?;
-        let reasons = if body.version.is_v5() { REASONS } else { REASONS_V3 };
+        let reasons = if body.version.is_v5() { Self::REASONS } else { Self::REASONS_V3 };
         let reasons = decode_reasons(body, reasons)?;
         Ok(Self { packet_identifier, properties, reasons })
     }

@@ -38,6 +38,11 @@ impl<'a> Subscribe<'a> {
         Self { packet_identifier, properties: Properties::default(), filters }
     }
 
+    /// The same with these properties.
+    pub fn with_properties(self, properties: Properties<'a>) -> Self {
+        Self { properties, ..self }
+    }
+
     /// Every filter with its options, in order.
     pub fn filters(&self) -> impl Iterator<Item = SubscribeFilter<'a>> + use<'a> {
         let (list, bytes, version): (&[_], &[u8], _) = match self.filters {
@@ -123,7 +128,7 @@ mod tests {
         ];
         assert!(subscribe.filters().eq(filters));
         assert!(subscribe.properties.subscription_identifiers().eq([7]));
-        let own = Subscribe { properties: subscribe.properties, ..Subscribe::new(10, &filters) };
+        let own = Subscribe::new(10, &filters).with_properties(subscribe.properties);
         assert_eq!(own, subscribe);
         let mut out = Vec::new();
         own.encode(Version::V5, &mut out);

@@ -22,18 +22,18 @@ pub struct Unsuback<'a> {
     pub reasons: Reasons<'a>,
 }
 
-/// MQTT-3.11.3-2
-const REASONS: &[ReasonCode] = &[
-    ReasonCode::SUCCESS,
-    ReasonCode::NO_SUBSCRIPTION_EXISTED,
-    ReasonCode::UNSPECIFIED_ERROR,
-    ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
-    ReasonCode::NOT_AUTHORIZED,
-    ReasonCode::TOPIC_FILTER_INVALID,
-    ReasonCode::PACKET_IDENTIFIER_IN_USE,
-];
-
 impl<'a> Unsuback<'a> {
+    /// MQTT-3.11.3-2
+    pub(crate) const REASONS: &'static [ReasonCode] = &[
+        ReasonCode::SUCCESS,
+        ReasonCode::NO_SUBSCRIPTION_EXISTED,
+        ReasonCode::UNSPECIFIED_ERROR,
+        ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR,
+        ReasonCode::NOT_AUTHORIZED,
+        ReasonCode::TOPIC_FILTER_INVALID,
+        ReasonCode::PACKET_IDENTIFIER_IN_USE,
+    ];
+
     /// Without properties.
     pub fn new(packet_identifier: u16, reasons: &'a [ReasonCode]) -> Self {
         Self { packet_identifier, properties: Properties::default(), reasons: reasons.into() }
@@ -43,7 +43,7 @@ impl<'a> Unsuback<'a> {
         let packet_identifier = body.cursor.packet_identifier()?;
         let properties = body.properties(Place::Acknowledgement)?;
         let reasons = if body.version.is_v5() {
-            decode_reasons(body, REASONS)?
+            decode_reasons(body, Self::REASONS)?
         } else {
             Reasons::of_bytes(&[])
         };

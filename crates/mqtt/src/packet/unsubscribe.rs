@@ -28,6 +28,11 @@ impl<'a> Unsubscribe<'a> {
         Self { packet_identifier, properties: Properties::default(), filters }
     }
 
+    /// The same with these properties.
+    pub fn with_properties(self, properties: Properties<'a>) -> Self {
+        Self { properties, ..self }
+    }
+
     /// Every filter, in order.
     pub fn filters(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let (list, bytes): (&[_], &[u8]) = match self.filters {

@@ -137,15 +137,10 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
     Ok(bound)
 }
 
-/// Half of the processors do I/O; the kernel's network needs the other half.
+/// One thread unless told otherwise: the engine is one value, and plain TCP needs so little work
+/// beside it that a second thread moves fewer messages, not more (`docs/performance.md`).
 fn threads(wanted: u8) -> usize {
-    match wanted {
-        0 => {
-            let cores = thread::available_parallelism().map_or(1, usize::from);
-            (cores / 2).clamp(1, THREADS_MAX)
-        }
-        wanted => usize::from(wanted).min(THREADS_MAX),
-    }
+    usize::from(wanted).clamp(1, THREADS_MAX)
 }
 
 /// Limits that the shell keeps itself.

@@ -622,7 +622,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Number(0, 8),
         "0",
-        "(Plimsoll) Threads for connections; 0 is half of the processors.",
+        "(Plimsoll) Threads for connections; 0 is automatic, which is one: for plain TCP more threads move fewer messages.",
         Global(|c, v| c.io_threads = v.number()),
     ),
     done(
