@@ -1,6 +1,6 @@
 //! MQTT 3.1, 3.1.1 and 5.0: packets, codec, topic names and filters.
 //!
-//! - [`decode`] and [`decode_first`] borrow from the bytes that they are given and allocate
+//! - [`decode()`] and [`decode_first`] borrow from the bytes that they are given and allocate
 //!   nothing; every size that a peer can announce is checked against [`DecodeLimits`] first.
 //! - [`encode`] appends to a buffer; [`encode::PublishStart`] writes a PUBLISH up to its payload.
 //! - There is one vocabulary, that of MQTT 5.0. What differs in 3.1 and 3.1.1 is decided here and
@@ -9,9 +9,6 @@
 //! Statements of the specifications are cited as `MQTT-x.y.z-n` (5.0) and `MQTT3-x.y.z-n` (3.1.1).
 #![no_std]
 extern crate alloc;
-
-#[cfg(test)]
-extern crate std;
 
 mod cursor;
 mod decode;

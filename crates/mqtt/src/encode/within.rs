@@ -8,8 +8,9 @@ use crate::property::{Properties, PropertiesBuf, PropertyIdentifier};
 use crate::version::Version;
 
 /// Appends a packet that must not be larger than `limit` bytes (MQTT-3.1.2-24). If it would be,
-/// its User Properties are left out, and if that is not enough its Reason String too: see
-/// [`without`]. If nothing helps, nothing is appended. Answers whether the packet fitted.
+/// its User Properties are left out, and if that is not enough its Reason String too (not those of
+/// CONNECT, PUBLISH, SUBSCRIBE and UNSUBSCRIBE). If nothing helps, nothing is appended. Answers
+/// whether the packet fitted.
 pub fn packet_within(what: &Packet<'_>, version: Version, limit: u32, out: &mut Vec<u8>) -> bool {
     let user_properties = [PropertyIdentifier::UserProperty];
     let both = [PropertyIdentifier::UserProperty, PropertyIdentifier::ReasonString];

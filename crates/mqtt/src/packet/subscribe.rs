@@ -39,6 +39,7 @@ impl<'a> Subscribe<'a> {
     }
 
     /// The same with these properties.
+    #[must_use]
     pub fn with_properties(self, properties: Properties<'a>) -> Self {
         Self { properties, ..self }
     }

@@ -29,6 +29,7 @@ impl<'a> Unsubscribe<'a> {
     }
 
     /// The same with these properties.
+    #[must_use]
     pub fn with_properties(self, properties: Properties<'a>) -> Self {
         Self { properties, ..self }
     }
