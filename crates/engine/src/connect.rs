@@ -128,7 +128,7 @@ impl Engine {
         });
         match version {
             Some(version) => {
-                self.dispatch.refuse_link(link, version, &connack, Box::default(), reason)
+                self.dispatch.refuse_link(link, version, &connack, Box::default(), reason);
             }
             None => self.dispatch.drop_link(link, reason),
         }
@@ -331,7 +331,7 @@ fn wanted_expiry(connect: &Connect<'_>) -> u32 {
     }
 }
 
-/// The output function of SplitMix64 (Steele, Lea, Flood 2014).
+/// The output function of `SplitMix64` (Steele, Lea, Flood 2014).
 fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed, Ledger};
-use plimsoll_mqtt::{Packet, QoS, ReasonCode, encode};
+use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::counters::Counters;
 use crate::event::{Cause, Event, Limit};
@@ -115,6 +115,7 @@ impl Dispatch {
     /// beyond its Maximum Packet Size (MQTT-3.1.2-24).
     pub(crate) fn packet(&mut self, session: &mut Session, packet: &Packet<'_>) {
         let Some(link) = session.link else { return };
+        self.trace_sent(session, packet);
         let (version, limit) = (session.version, session.packet_size_max);
         let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
         let sent = outbox.frame(link, |out| {
@@ -132,6 +133,7 @@ impl Dispatch {
         reason: ReasonCode,
     ) {
         let Some(link) = session.link else { return };
+        self.trace_acknowledged(session, kind, packet_identifier, reason);
         let version = session.version;
         let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
         let sent =
@@ -356,6 +358,9 @@ impl Dispatch {
     /// Encodes a PUBLISH. Answers whether it fits into the client's Maximum Packet Size.
     fn send(&mut self, session: &mut Session, frame: &Frame<'_>) -> bool {
         let Some(link) = session.link else { return true };
+        if self.settings.trace {
+            self.trace_frame(session, frame);
+        }
         let mut topic = frame.parts.topic.as_bytes();
         self.properties.clear();
         let mut forwarded: &[u8] = &[];
@@ -394,6 +399,19 @@ impl Dispatch {
         self.counters.publish_bytes_sent += frame.parts.payload.len() as u64;
         self.sent(session, total);
         true
+    }
+
+    fn trace_frame(&mut self, session: &Session, frame: &Frame<'_>) {
+        let publish = Publish {
+            dup: frame.dup,
+            qos: frame.qos,
+            retain: frame.retain,
+            topic: frame.parts.topic,
+            packet_identifier: frame.packet_identifier,
+            properties: Default::default(),
+            payload: frame.parts.payload,
+        };
+        self.trace_sent(session, &Packet::Publish(publish));
     }
 
     /// The properties that differ from receiver to receiver: what is left of the expiry

@@ -203,6 +203,9 @@ impl Engine {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         session.seen_at = now;
+        if !matches!(packet, Packet::Publish(_)) {
+            self.dispatch.trace_received(session, packet);
+        }
         let used = match packet {
             Packet::Publish(publish) => self.handle_publishes(link, slot, publish, inputs),
             Packet::Puback(_) | Packet::Pubrec(_) | Packet::Pubcomp(_) => {

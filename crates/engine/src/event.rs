@@ -69,10 +69,8 @@ pub enum Event {
     },
     /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
     Packet {
-        /// Client identifier.
-        client: Box<str>,
-        /// Mosquitto's wording of what happened, for instance `Received PINGREQ from`.
-        what: Box<str>,
+        /// The whole line, in Mosquitto's wording.
+        line: Box<str>,
     },
 }
 

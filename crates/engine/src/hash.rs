@@ -1,6 +1,6 @@
 //! Hashing of names that peers choose: seeded, so that they cannot choose collisions.
 
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::BuildHasher;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
@@ -15,8 +15,6 @@ impl Seeded {
     }
 
     pub(crate) fn hash(&self, text: &str) -> u64 {
-        let mut state = self.0.build_hasher();
-        text.hash(&mut state);
-        state.finish()
+        self.0.hash_one(text)
     }
 }

@@ -37,6 +37,7 @@ mod settings;
 mod subscribe;
 pub mod subscriptions;
 mod time;
+mod trace;
 
 pub use counters::Counters;
 pub use engine::Engine;

@@ -130,7 +130,7 @@ impl Outbox {
         let end = self.arena.len();
         match self.parts.last_mut() {
             Some(Part { slot, what: What::Bytes { end: last } }) if *slot == link.slot() => {
-                *last = end
+                *last = end;
             }
             _ => self.parts.push(Part { slot: link.slot(), what: What::Bytes { end } }),
         }

@@ -67,6 +67,7 @@ impl Engine {
         let mut due = Vec::new();
         let mut violation = None;
         for publish in publishes(link, inputs).take(run.capacity()) {
+            self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let answer = match admit(session, publish, topic, &self.dispatch.settings) {
@@ -324,10 +325,9 @@ fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
 /// What the publisher is told became of its message.
 fn verdict(session: &Session, outgoing: &Outgoing<'_>) -> ReasonCode {
     match (outgoing.taken, outgoing.refused) {
-        (1.., _) => ReasonCode::SUCCESS,
         (0, 0) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
         (0, _) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
-        (0, _) => ReasonCode::SUCCESS,
+        _ => ReasonCode::SUCCESS,
     }
 }
 

@@ -89,13 +89,13 @@ enum Command {
 }
 
 /// Does what the command line says.
-pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     let parsed = if program.is_some_and(|name| name == "mosquitto") {
-        MosquittoCommandLine::try_parse_from(&arguments)
+        MosquittoCommandLine::try_parse_from(arguments)
             .map(|line| CommandLine { flags: line.flags, command: None })
     } else {
-        CommandLine::try_parse_from(&arguments)
+        CommandLine::try_parse_from(arguments)
     };
     match parsed {
         Ok(line) => line.run(),
@@ -154,7 +154,7 @@ impl Flags {
             return check(&arguments);
         }
         match config::load(&arguments) {
-            Ok(config) => broker::run(config, move || config::load(&arguments)),
+            Ok(config) => broker::run(&config, move || config::load(&arguments)),
             Err(errors) => refuse(&errors),
         }
     }

@@ -147,7 +147,7 @@ impl<'a> Pattern<'a> {
             if *level == b"+" {
                 last_plus = Some(start + end);
             } else if *level != name {
-                return self.seek(key, start, level, name, last_plus);
+                return seek(key, start, level, name, last_plus);
             }
             rest = if end < bytes.len() { bytes.get(end + 1..) } else { None };
             start += end + 1;
@@ -159,28 +159,21 @@ impl<'a> Pattern<'a> {
             Some(_) => Verdict::Seek(behind(key, start - 1)),
         }
     }
+}
 
-    /// Where to go from a key whose level at `start` is `name` and not `level`.
-    fn seek(
-        &self,
-        key: &[u8],
-        start: usize,
-        level: &[u8],
-        name: &[u8],
-        last_plus: Option<usize>,
-    ) -> Verdict {
-        if name < level {
-            let mut to = Vec::from(key.get(..start).unwrap_or_default());
-            to.extend_from_slice(level);
-            // A name that `level` continues sorts before it, but so may what is below the name.
-            return if to.as_slice() > key { Verdict::Seek(to) } else { Verdict::Next };
-        }
-        match last_plus {
-            Some(end) => Verdict::Seek(behind(key, end)),
-            // The literal prefix itself was passed.
-            None if level.starts_with(name) || name.starts_with(level) => Verdict::Next,
-            None => Verdict::End,
-        }
+/// Where to go from a key whose level at `start` is `name` and not `level`.
+fn seek(key: &[u8], start: usize, level: &[u8], name: &[u8], last_plus: Option<usize>) -> Verdict {
+    if name < level {
+        let mut to = Vec::from(key.get(..start).unwrap_or_default());
+        to.extend_from_slice(level);
+        // A name that `level` continues sorts before it, but so may what is below the name.
+        return if to.as_slice() > key { Verdict::Seek(to) } else { Verdict::Next };
+    }
+    match last_plus {
+        Some(end) => Verdict::Seek(behind(key, end)),
+        // The literal prefix itself was passed.
+        None if level.starts_with(name) || name.starts_with(level) => Verdict::Next,
+        None => Verdict::End,
     }
 }
 

@@ -25,7 +25,7 @@ fn message(payload: &[u8], expires_at: Option<u32>) -> RetainedMessage<'_> {
 
 fn level() -> impl Strategy<Value = String> {
     let names = alloc::vec!["", "a", "b", "ab", "a b", "a-", "$x", "\u{1}", "ü", "level"];
-    prop::sample::select(names).prop_map(|level| level.to_string())
+    prop::sample::select(names).prop_map(alloc::string::ToString::to_string)
 }
 
 fn topic_name() -> impl Strategy<Value = String> {

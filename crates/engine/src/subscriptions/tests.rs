@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Ledger};
@@ -21,7 +21,7 @@ fn ledger() -> &'static Ledger {
 
 fn level() -> impl Strategy<Value = String> {
     prop::sample::select(alloc::vec!["", "a", "b", "$x", "longer level"])
-        .prop_map(|l| l.to_string())
+        .prop_map(alloc::string::ToString::to_string)
 }
 
 fn topic_name() -> impl Strategy<Value = String> {

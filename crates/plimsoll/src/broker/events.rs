@@ -99,9 +99,7 @@ impl EventLog {
             Event::Unsubscribed { client, filter } => {
                 self.log.write(Kind::Unsubscribe, &format!("{client} {filter}"));
             }
-            Event::Packet { client, what } => {
-                self.log.write(Kind::Debug, &format!("{what} {client}"));
-            }
+            Event::Packet { line } => self.log.write(Kind::Debug, line),
         }
     }
 

@@ -44,7 +44,7 @@ const EXIT_FAILED: u8 = 1;
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(
-    config: Config,
+    config: &Config,
     reload: impl Fn() -> Result<Config, String> + Send + 'static,
 ) -> ExitCode {
     match start(config, reload) {
@@ -57,11 +57,11 @@ pub(crate) fn run(
 }
 
 fn start(
-    config: Config,
+    config: &Config,
     reload: impl Fn() -> Result<Config, String> + Send + 'static,
 ) -> Result<(), String> {
     let file_limit = raise_file_limit();
-    let bound = bind_all(&config)?;
+    let bound = bind_all(config)?;
     let signals =
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
     process::settle(&config.process)?;
@@ -71,7 +71,7 @@ fn start(
     let threads = threads(config.io_threads);
     let engine = Engine::new(config.settings(), threads, seed, &LEDGER);
     let log = EventLog::new(log, config.connection_messages);
-    announce(&log, &config, &bound, threads, file_limit);
+    announce(&log, config, &bound, threads, file_limit);
 
     let mut polls = Vec::new();
     let mut handles = Vec::new();
@@ -82,7 +82,7 @@ fn start(
         handles.push(Handle::new(waker));
         polls.push(poll);
     }
-    let shared = Shared::new(engine, handles, limits(&config), clock, &LEDGER, log);
+    let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor =

@@ -61,6 +61,7 @@ pub(crate) struct Shard {
     /// Connections that must have sent CONNECT, or taken their last output, by then.
     impatient: VecDeque<(Instant, u32, u32)>,
     outbox: Outbox,
+    #[expect(clippy::vec_box, reason = "the boxes themselves go from connection to connection")]
     pool: Vec<Box<Pending>>,
     /// Limits in force in this turn.
     limits: Arc<Limits>,
@@ -116,7 +117,7 @@ impl Shard {
         while !self.shared.stopping() {
             self.wait(&mut events)?;
             self.limits = self.shared.limits();
-            self.take_events(&events)?;
+            self.take_events(&events);
             self.take_incoming();
             self.expire_impatient();
             self.tick();
@@ -181,7 +182,7 @@ impl Shard {
         sleep
     }
 
-    fn take_events(&mut self, events: &Events) -> io::Result<()> {
+    fn take_events(&mut self, events: &Events) {
         for event in events {
             match event.token() {
                 WAKE => {}
@@ -197,7 +198,7 @@ impl Shard {
                 }
             }
         }
-        self.accept()
+        self.accept();
     }
 
     fn list_readable(&mut self, slot: u32) {
@@ -216,8 +217,8 @@ impl Shard {
         }
     }
 
-    fn accept(&mut self) -> io::Result<()> {
-        let Some(mut acceptor) = self.acceptor.take() else { return Ok(()) };
+    fn accept(&mut self) {
+        let Some(mut acceptor) = self.acceptor.take() else { return };
         while let Some((shard, incoming)) = acceptor.accept(&self.shared) {
             if shard == self.index {
                 self.adopt(incoming);
@@ -226,7 +227,6 @@ impl Shard {
             }
         }
         self.acceptor = Some(acceptor);
-        Ok(())
     }
 
     fn take_incoming(&mut self) {

@@ -1,5 +1,6 @@
 //! What a run came to, for people and for scripts.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -99,7 +100,8 @@ fn millis(us: u64) -> f64 {
 fn percentiles(histogram: &Histogram<u64>) -> String {
     let mut text = String::new();
     for (name, quantile) in QUANTILES {
-        text += &format!("{name} {:<9.3}", millis(histogram.value_at_quantile(quantile)));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{name} {:<9.3}", millis(histogram.value_at_quantile(quantile)));
     }
     text + &format!("max {:.3}", millis(histogram.max()))
 }
@@ -107,7 +109,7 @@ fn percentiles(histogram: &Histogram<u64>) -> String {
 fn percentiles_json(histogram: &Histogram<u64>) -> String {
     let mut text = String::from("{");
     for (name, quantile) in QUANTILES {
-        text += &format!(r#""{name}":{:.3},"#, millis(histogram.value_at_quantile(quantile)));
+        let _ = write!(text, r#""{name}":{:.3},"#, millis(histogram.value_at_quantile(quantile)));
     }
     text + &format!(r#""max":{:.3}}}"#, millis(histogram.max()))
 }
