@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn v5_mqtt_3_1_2_11_4_sizes_are_refused_before_the_packet_is_there() {
+    fn v5_mqtt_3_2_2_15_sizes_are_refused_before_the_packet_is_there() {
         let limits = DecodeLimits { packet_size_max: 10, ..CLIENT };
         let of = |bytes: &[u8]| decode(bytes, Version::V5, &limits).map(|_| ());
         assert_eq!(of(&[0x30, 8]), Ok(()));

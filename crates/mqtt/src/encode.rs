@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn v5_mqtt_3_4_2_1_acknowledgements_are_short() {
+    fn v5_mqtt_3_4_2_acknowledgements_are_short() {
         let encoded = |version, reason| {
             let mut out = Vec::new();
             ack(&mut out, version, AckKind::Pubrec, 0x0102, reason);

@@ -143,7 +143,7 @@ impl DecodeError {
     }
 
     /// The version in which a CONNACK says it, if one is due: a CONNECT of 5.0 is always answered,
-    /// one of 3.x only if it has a return code for it (MQTT3-3.1.4-1).
+    /// one of 3.x only if it has a return code for it (MQTT3-3.1.4-1, MQTT3-3.2.2-6).
     pub const fn connect_version(self) -> Option<Version> {
         match (self.violation, self.connect) {
             // MQTT3-3.1.2-2: every client reads the answer to a level that is not known.

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn v3_mqtt_3_2_2_3_return_codes_of_connack() {
+    fn v3_mqtt_3_2_2_return_codes_of_connack() {
         for code in 0..=5 {
             let reason = ReasonCode::from_v3_connack(code);
             assert_eq!(reason.map(ReasonCode::to_v3_connack), Some(code));

@@ -13,8 +13,8 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
 }
 
-/// Checks a topic name: not empty (MQTT-4.7.3-1), no wildcard (MQTT-3.3.2-2), at most `levels_max`
-/// levels. UTF-8 and U+0000 (MQTT-4.7.3-2) are checked when a string is decoded.
+/// Checks a topic name: not empty (MQTT-4.7.3-1), no wildcard (MQTT-3.3.2-2, MQTT-4.7.0-1,
+/// MQTT3-4.7.1-1), at most `levels_max` levels. UTF-8 and U+0000 (MQTT-4.7.3-2) are checked when a string is decoded.
 #[inline]
 pub fn validate_topic_name(topic: &str, levels_max: u16) -> Result<(), DecodeError> {
     if topic.is_empty() {

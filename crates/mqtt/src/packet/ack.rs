@@ -81,7 +81,7 @@ mod tests {
     use crate::tests::{accepted, refused};
 
     #[test]
-    fn v5_mqtt_3_4_2_1_short_forms() {
+    fn v5_mqtt_3_4_2_short_forms() {
         assert_eq!(accepted(b"\x40\x02\x12\x34", Version::V5), Packet::Puback(Ack::new(0x1234)));
         assert_eq!(accepted(b"\x50\x02\0\x01", Version::V311), Packet::Pubrec(Ack::new(1)));
         let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;

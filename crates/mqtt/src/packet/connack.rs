@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn v3_mqtt_3_2_2_3_return_codes() {
+    fn v3_mqtt_3_2_2_return_codes() {
         let refusal = Connack {
             session_present: false,
             reason: ReasonCode::NOT_AUTHORIZED,

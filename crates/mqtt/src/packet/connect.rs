@@ -93,6 +93,7 @@ impl<'a> Connect<'a> {
         if client_identifier.is_empty() && body.version == Version::V31 {
             return Err(ProtocolError::ClientIdentifierEmpty.into());
         }
+        // MQTT-3.1.2-9, MQTT3-3.1.2-12
         let will = if flags & WILL != 0 { Some(Will::decode(body, flags)?) } else { None };
         let username =
             if is_there(flags, USERNAME, body) { Some(body.cursor.string()?) } else { None };
@@ -175,8 +176,8 @@ fn check_flags(flags: u8, version: Version) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Whether a field follows (MQTT-3.1.2-17, MQTT-3.1.2-19). In 3.1 it may be missing though its
-/// flag is set: the remaining length decides (3.1 of that specification).
+/// Whether a field follows: just if its flag is set (MQTT-3.1.2-16, -17, -18, -19; MQTT3-3.1.2-18,
+/// -19, -20, -21). In 3.1 it may be missing even then: the remaining length decides (3.1 there).
 fn is_there(flags: u8, flag: u8, body: &Body<'_, '_>) -> bool {
     flags & flag != 0 && !(body.version == Version::V31 && body.cursor.is_empty())
 }
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn v5_mqtt_3_1_3_2_a_will_has_properties_of_its_own() {
+    fn v5_mqtt_3_1_3_a_will_has_properties_of_its_own() {
         let rest = b"\x05\x06\0\x3C\x05\x11\0\0\0\x05\0\x02id\x05\x18\0\0\0\x07\0\x01w\0\0";
         let bytes = connect("MQTT", rest);
         let Packet::Connect(connect) = accepted(&bytes, Version::V5) else { panic!("no CONNECT") };

@@ -109,7 +109,7 @@ mod tests {
     use crate::tests::{accepted, accepted_from_server, refused, refused_from_server};
 
     #[test]
-    fn v5_mqtt_3_14_2_1_short_forms() {
+    fn v5_mqtt_3_14_2_short_forms() {
         let normal = Packet::Disconnect(Disconnect::new(ReasonCode::NORMAL_DISCONNECTION));
         assert_eq!(accepted(b"\xE0\x00", Version::V5), normal);
         assert_eq!(accepted(b"\xE0\x00", Version::V311), normal);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn v5_mqtt_3_14_2_2_a_server_reference_comes_from_servers() {
+    fn v5_mqtt_3_14_2_a_server_reference_comes_from_servers() {
         let bytes = b"\xE0\x06\x9D\x04\x1C\0\x01s";
         let Packet::Disconnect(disconnect) = accepted_from_server(bytes, Version::V5) else {
             panic!("no DISCONNECT")

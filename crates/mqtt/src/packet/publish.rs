@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn v3_mqtt_3_3_2_3_no_packet_identifier_at_qos_0() {
+    fn v5_mqtt_2_2_1_2_no_packet_identifier_at_qos_0() {
         let Packet::Publish(publish) = accepted(b"\x30\x04\0\x01ax", Version::V311) else {
             panic!("no PUBLISH")
         };

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn v5_mqtt_3_8_3_1_violations_have_names() {
+    fn v5_mqtt_3_8_3_violations_have_names() {
         let error = |byte| SubscriptionOptions::decode(byte, Version::V5);
         assert_eq!(error(0xC1), Err(MalformedPacket::SubscriptionOptions.into()));
         assert_eq!(error(0x03), Err(ProtocolError::SubscriptionQoS.into()));
