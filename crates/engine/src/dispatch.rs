@@ -366,8 +366,9 @@ impl Dispatch {
         let mut forwarded: &[u8] = &[];
         if session.version.is_v5() {
             forwarded = frame.parts.properties;
-            self.own_properties(session, frame, &mut topic);
+            self.own_properties(session, frame);
         }
+        let new_alias = self.alias(session, &mut topic);
         let publish = encode::PublishStart {
             version: session.version,
             dup: frame.dup,
@@ -381,6 +382,11 @@ impl Dispatch {
         let total = publish.packet_len();
         if total > session.packet_size_max as usize {
             return false;
+        }
+        // Only what is really sent may be referred to later.
+        if let Some(alias) = new_alias {
+            let aliases = &mut rare(session, self.ledger).aliases_out;
+            aliases.edit().set(alias, frame.parts.topic);
         }
         let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return true };
         match frame.message {
@@ -415,8 +421,8 @@ impl Dispatch {
     }
 
     /// The properties that differ from receiver to receiver: what is left of the expiry
-    /// (MQTT-3.3.2-6), Subscription Identifiers (MQTT-3.3.4-3 to -5), Topic Alias.
-    fn own_properties(&mut self, session: &mut Session, frame: &Frame<'_>, topic: &mut &[u8]) {
+    /// (MQTT-3.3.2-6) and Subscription Identifiers (MQTT-3.3.4-3 to -5).
+    fn own_properties(&mut self, session: &Session, frame: &Frame<'_>) {
         let out = &mut self.properties;
         if let Some(at) = frame.parts.expires_at {
             encode::property_message_expiry_interval(out, at.saturating_sub(self.now.as_secs()));
@@ -428,20 +434,28 @@ impl Dispatch {
         } else if frame.identifier != 0 {
             encode::property_subscription_identifier(out, frame.identifier);
         }
+    }
+
+    /// Puts a Topic Alias in place of a topic that has one (MQTT 5.0, 3.3.2.3.4). Answers the alias
+    /// if this packet is the one that makes it known.
+    fn alias(&mut self, session: &Session, topic: &mut &[u8]) -> Option<u16> {
         if session.topic_alias_max == 0 {
-            return;
+            return None;
         }
-        let ledger = self.ledger;
-        let topic_alias_max = session.topic_alias_max;
-        let aliases = &mut rare(session, ledger).aliases_out;
-        if let Some(alias) = aliases.alias(topic) {
-            encode::property_topic_alias(out, alias);
+        let known = session.rare.as_ref().map(|rare| &rare.aliases_out);
+        if let Some(alias) = known.and_then(|aliases| aliases.alias(topic)) {
+            encode::property_topic_alias(&mut self.properties, alias);
             *topic = &[];
-        } else if aliases.len() < topic_alias_max {
-            let alias = aliases.len() + 1;
-            aliases.edit().set(alias, frame.parts.topic);
-            encode::property_topic_alias(out, alias);
+            return None;
         }
+        let used = known.map_or(0, |aliases| aliases.len());
+        // A client with a tight limit on packets gets no larger ones for the sake of smaller ones.
+        let roomy = session.packet_size_max == u32::MAX;
+        if !roomy || used >= session.topic_alias_max {
+            return None;
+        }
+        encode::property_topic_alias(&mut self.properties, used + 1);
+        Some(used + 1)
     }
 }
 

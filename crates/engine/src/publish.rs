@@ -63,10 +63,11 @@ impl Engine {
         let publisher = Publisher { slot, epoch: session.epoch };
         let mut ordinal = session.next_ordinal();
         let forwarded = forwarded(&first.properties, self.dispatch.now);
-        let mut run = Vec::with_capacity(run_len(link, first, inputs));
+        let taken = run_len(link, first, inputs).max(1);
+        let mut run = Vec::with_capacity(taken);
         let mut due = Vec::new();
         let mut violation = None;
-        for publish in publishes(link, inputs).take(run.capacity()) {
+        for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
@@ -97,7 +98,6 @@ impl Engine {
                 });
             }
         }
-        let taken = run.capacity().max(1);
         for outgoing in run.iter().filter(|outgoing| outgoing.parts.retain) {
             self.retain(&outgoing.parts);
         }
@@ -306,7 +306,7 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
     }
     let size_max = settings.message_size_limit as usize;
     if size_max > 0 && publish.payload.len() > size_max {
-        return refusal(publish, ReasonCode::PACKET_TOO_LARGE);
+        return refusal(publish, ReasonCode::QUOTA_EXCEEDED);
     }
     // Clients may read the broker's own topics, not write them.
     if topic == "$SYS" || topic.starts_with("$SYS/") {

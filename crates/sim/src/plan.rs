@@ -1,0 +1,52 @@
+//! What a world is like: everything is drawn from its seed.
+
+use plimsoll_engine::Settings;
+
+use crate::rng::Rng;
+
+/// The parameters of a world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Clients beside the watcher.
+    pub clients: u32,
+    /// I/O threads that links are spread over.
+    pub shards: usize,
+    /// Steps of the safety phase.
+    pub steps: u32,
+    /// Percent of steps in which a client's connection breaks.
+    pub losses: u64,
+    /// Percent of steps in which a client does not read.
+    pub stalls: u64,
+    /// Largest delay of a network, ms.
+    pub delay_max: u64,
+    /// The engine's limits.
+    pub settings: Settings,
+}
+
+impl Plan {
+    /// Draws a plan.
+    pub fn new(rng: &mut Rng) -> Self {
+        let settings = Settings {
+            max_inflight_messages: rng.within(1, 20) as u16,
+            max_queued_messages: *rng.pick(&[0, 1, 3, 10, 1000, 1000]),
+            max_queued_bytes: *rng.pick(&[0, 0, 0, 2000]),
+            queue_qos0_messages: rng.chance(30),
+            allow_duplicate_messages: rng.chance(50),
+            upgrade_outgoing_qos: rng.chance(5),
+            slow_consumer_timeout: *rng.pick(&[1, 10, 600, 600]),
+            output_bytes_max: *rng.pick(&[200, 1000, 1 << 20]),
+            retained_scan_entries: rng.within(1, 20) as usize,
+            trace: rng.chance(10),
+            ..Settings::default()
+        };
+        Self {
+            clients: rng.within(2, 8) as u32,
+            shards: rng.within(1, 3) as usize,
+            steps: rng.within(200, 800) as u32,
+            losses: *rng.pick(&[0, 0, 1, 3]),
+            stalls: *rng.pick(&[0, 0, 5, 30]),
+            delay_max: *rng.pick(&[0, 5, 100]),
+            settings,
+        }
+    }
+}
