@@ -1,6 +1,6 @@
 //! A simulated client: correct, but moody.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_engine::Time;
 use plimsoll_mqtt::encode::{self, AckKind};
@@ -47,7 +47,7 @@ pub(crate) struct Client {
     pending: BTreeMap<u16, Pending>,
     next_identifier: u16,
     server_receive_maximum: u16,
-    incoming: BTreeMap<u16, ()>,
+    incoming: BTreeSet<u16>,
     in_flight: BTreeMap<u16, Number>,
     acks: VecDeque<(AckKind, u16)>,
     asked: BTreeMap<u16, Asked>,
@@ -112,7 +112,7 @@ impl Client {
             pending: BTreeMap::new(),
             next_identifier: 0,
             server_receive_maximum: 1,
-            incoming: BTreeMap::new(),
+            incoming: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             acks: VecDeque::new(),
             asked: BTreeMap::new(),
@@ -168,6 +168,9 @@ impl Client {
         self.outbox.clear();
         self.asked.clear();
         self.will = will;
+        if clean {
+            oracle.session_ends(self.who, now);
+        }
         if let Some(number) = will {
             oracle.will_set(number, self.who, &format!("will/{}", self.who), now);
         }
@@ -331,9 +334,9 @@ impl Client {
         self.put(&Packet::Disconnect(Disconnect::new(reason)));
         if let Some(number) = self.will.take() {
             if reason == ReasonCode::SUCCESS {
-                oracle.will_forbidden(number)
+                oracle.will_forbidden(number);
             } else {
-                oracle.will_due(number)
+                oracle.will_due(number);
             }
         }
     }
@@ -522,7 +525,7 @@ impl Client {
                 ));
             }
             if publish.qos == QoS::ExactlyOnce {
-                fresh = self.incoming.insert(id, ()).is_none();
+                fresh = self.incoming.insert(id);
                 self.acks.push_back((AckKind::Pubrec, id));
             } else {
                 self.acks.push_back((AckKind::Puback, id));

@@ -233,6 +233,7 @@ impl Oracle {
         if !upgrade && qos > sent_qos {
             return Err(Violation(format!("client {who} received {number} at a higher QoS")));
         }
+        let sent_once = !published.resent;
         let resent = published.resent && sent_qos == QoS::AtLeastOnce;
         let session = self.session(who);
         let matching = session.filters.iter().filter(|filter| topic::matches(filter, topic));
@@ -254,7 +255,8 @@ impl Oracle {
         }
         let first = earlier.is_empty();
         earlier.push((qos, dup));
-        if first && single && !dup {
+        // One that was refused for want of room and sent again comes later than it was first sent.
+        if first && single && !dup && sent_once {
             let last = session.last.entry((by, sent_topic, qos)).or_insert(0);
             if *last > number {
                 let text = format!(
@@ -277,12 +279,10 @@ impl Oracle {
         resent: bool,
     ) -> Result<(), Violation> {
         let earlier = self.shared.entry(number).or_default();
-        let again = match qos {
-            QoS::AtLeastOnce => {
-                resent || self.any_session_ended || earlier.iter().all(|(by, ..)| *by == who && dup)
-            }
-            _ => resent || earlier.is_empty(),
-        };
+        let at_least_once = |(_, qos, _): &(Who, QoS, bool)| *qos == QoS::AtLeastOnce;
+        let moved_on = self.any_session_ended && earlier.iter().all(at_least_once);
+        let repeated = dup && earlier.iter().all(|entry| entry.0 == who && at_least_once(entry));
+        let again = resent || earlier.is_empty() || moved_on || repeated;
         if !again {
             return Err(Violation(format!(
                 "{number} reached {earlier:?} and then {who} by one shared subscription"
@@ -362,7 +362,7 @@ impl Oracle {
                 continue;
             }
             for (number, published) in &self.published {
-                self.check_arrival(*who, session, *number, published)?;
+                check_arrival(*who, session, *number, published)?;
             }
         }
         let seen = self.sessions.iter().filter(|((who, _), _)| *who == watcher);
@@ -381,34 +381,6 @@ impl Oracle {
         Ok(())
     }
 
-    fn check_arrival(
-        &self,
-        who: Who,
-        session: &Session,
-        number: Number,
-        published: &Published,
-    ) -> Result<(), Violation> {
-        let Some(acknowledged) = published.acknowledged else { return Ok(()) };
-        // What a session that ended had not taken yet is gone with it.
-        // An empty message has no number by which it could be known.
-        let done = session.ended || published.refused || published.empty;
-        if done || session.received.contains_key(&number) {
-            return Ok(());
-        }
-        let mut owed = session.subscriptions.iter().filter(|subscription| {
-            subscription.qos.min(published.qos) > QoS::AtMostOnce
-                && subscription.from <= published.at
-                && subscription.until.is_none_or(|until| until > acknowledged)
-                && !(subscription.no_local && published.by == who)
-                && topic::matches(&subscription.filter, &published.topic)
-        });
-        let Some(subscription) = owed.next() else { return Ok(()) };
-        let Published { topic, qos, by, .. } = published;
-        Err(Violation(format!(
-            "client {who} never received {number} on {topic} at {qos:?}, acknowledged to client {by}; {subscription:?}"
-        )))
-    }
-
     /// What a fresh subscriber was sent as retained must be what was last accepted.
     pub(crate) fn check_retained(&self, sent: &BTreeMap<String, Number>) -> Result<(), Violation> {
         for (topic, possible) in &self.retained {
@@ -424,4 +396,32 @@ impl Oracle {
             None => Ok(()),
         }
     }
+}
+
+/// A message that was acknowledged must have reached a session that was subscribed all the time.
+fn check_arrival(
+    who: Who,
+    session: &Session,
+    number: Number,
+    published: &Published,
+) -> Result<(), Violation> {
+    let Some(acknowledged) = published.acknowledged else { return Ok(()) };
+    // What a session that ended had not taken yet is gone with it.
+    // An empty message has no number by which it could be known.
+    let done = session.ended || published.refused || published.empty;
+    if done || session.received.contains_key(&number) {
+        return Ok(());
+    }
+    let mut owed = session.subscriptions.iter().filter(|subscription| {
+        subscription.qos.min(published.qos) > QoS::AtMostOnce
+            && subscription.from <= published.at
+            && subscription.until.is_none_or(|until| until > acknowledged)
+            && !(subscription.no_local && published.by == who)
+            && topic::matches(&subscription.filter, &published.topic)
+    });
+    let Some(subscription) = owed.next() else { return Ok(()) };
+    let Published { topic, qos, by, .. } = published;
+    Err(Violation(format!(
+        "client {who} never received {number} on {topic} at {qos:?}, acknowledged to client {by}; {subscription:?}"
+    )))
 }

@@ -1,4 +1,4 @@
-//! The one source of chance: SplitMix64 (Steele, Lea, Flood 2014).
+//! The one source of chance: `SplitMix64` (Steele, Lea, Flood 2014).
 
 /// A generator of pseudo-random numbers.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,7 +21,7 @@ impl Rng {
 
     /// A number below `bound` (0 if that is 0).
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
+        if bound == 0 { 0 } else { self.draw() % bound }
     }
 
     /// A number from `least` to `most`.

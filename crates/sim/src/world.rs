@@ -221,7 +221,7 @@ impl World {
                 ["a", "a/b", "/x"]
                     .map(|rest| format!("c/{who}/{rest}"))
                     .into_iter()
-                    .chain([format!("$c/{who}")])
+                    .chain([format!("$c/{who}"), format!("s/{who}")])
             })
             .collect();
         for topic in &topics {
