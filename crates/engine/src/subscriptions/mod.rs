@@ -6,7 +6,7 @@
 //! shapes, so a match costs a dozen probes, whatever the number of filters.
 //!
 //! The number of shapes is bounded. Filters beyond it (an attacker can make thousands of shapes)
-//! and filters of more than 32 levels lie in a trie ([`odd`]), whose cost depends on the topic's
+//! and filters of more than 32 levels lie in a trie (`odd`), whose cost depends on the topic's
 //! depth and not on their number.
 
 mod filters;

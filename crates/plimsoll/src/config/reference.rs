@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::directives::{DIRECTIVES, Directive, Scope, Status};
+use super::directives::{Directive, Scope, Status, all};
 
 const HEAD: &str = "# Configuration
 
-Made by `plimsoll config-reference` from the table in `crates/plimsoll/src/config/directives.rs`; do not edit.
+Made by `plimsoll config-reference` from the table in `crates/plimsoll/src/config/directives/`; do not edit.
 
 Plimsoll reads `mosquitto.conf`. Every directive of Mosquitto 2.1 is known. One that has no effect in
 this release says so as a warning; one without which the broker would be more open than the file asks
@@ -44,8 +44,7 @@ pub(crate) fn reference() -> String {
             text,
             "## {title}\n\n| directive | values | default | meaning | status |\n|---|---|---|---|---|"
         );
-        let mut directives: Vec<&Directive> =
-            DIRECTIVES.iter().filter(|d| d.scope == scope).collect();
+        let mut directives: Vec<&Directive> = all().filter(|d| d.scope == scope).collect();
         directives.sort_by_key(|directive| directive.name);
         for directive in directives {
             let _ = writeln!(
