@@ -33,3 +33,23 @@ fn rss() -> Option<usize> {
     let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size())
 }
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_ledger::usable_size;
+    use tikv_jemalloc_ctl::thread::allocatedp;
+
+    #[test]
+    fn the_ledger_knows_the_allocators_size_classes() {
+        let allocated = allocatedp::mib().and_then(|mib| mib.read()).expect("jemalloc counts");
+        let small = 1..5000;
+        let large = (5000..200_000).step_by(997).chain([1 << 20, (1 << 20) + 1, 7 << 20]);
+        for size in small.chain(large) {
+            let before = allocated.get();
+            let block = Vec::<u8>::with_capacity(size);
+            let taken = allocated.get() - before;
+            assert_eq!(taken as usize, usable_size(size, 1), "{size}");
+            drop(block);
+        }
+    }
+}
