@@ -80,7 +80,8 @@ def test_retained_messages(server, version):
             assert later.silent()
 
 
-def test_retain_handling_and_retain_as_published(server):
+def test_retain_handling_and_retain_as_published(server, differs):
+    differs("a new subscription to the same filter does not change Retain As Published")
     with Client(server.port) as client:
         client.publish("handling", "x", 1, retain=True)
         client.subscribe("handling", 1, retainHandling=2)
@@ -98,7 +99,10 @@ def test_wildcards_and_dollar_topics(server):
     with Client(server.port) as client:
         client.subscribe("#")
         client.publish("wild/card/end", "x")
-        assert client.next().topic == "wild/card/end"
+        message = client.next()
+        while message.retain:  # What other tests left behind.
+            message = client.next()
+        assert message.topic == "wild/card/end"
         assert client.silent(1.2), "a $SYS topic came to #"
 
 
