@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub(crate) lost: bool,
     /// It stands in the list of those with new output.
     pub(crate) touched: bool,
+    /// The peer has closed its side. That is said once, possibly together with data, so it is read
+    /// from until the end is reached.
+    pub(crate) ending: bool,
 }
 
 /// Bytes of an incomplete packet.

@@ -113,6 +113,8 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
 pub(crate) struct Acceptor {
     sockets: Vec<Bound>,
     accepted: usize,
+    /// Somebody may be waiting.
+    ready: bool,
     recover_at: Option<Instant>,
 }
 
@@ -121,7 +123,12 @@ impl Acceptor {
         for (index, bound) in sockets.iter_mut().enumerate() {
             registry.register(&mut bound.socket, Token(LISTENERS + index), Interest::READABLE)?;
         }
-        Ok(Self { sockets, accepted: 0, recover_at: None })
+        Ok(Self { sockets, accepted: 0, ready: true, recover_at: None })
+    }
+
+    /// Somebody is waiting to be accepted.
+    pub(crate) fn wake(&mut self) {
+        self.ready = true;
     }
 
     /// How long accepting is left off, if it is; or no time, if more are waiting.
@@ -131,7 +138,7 @@ impl Acceptor {
 
     /// The next connection that the limits allow, with its shard.
     pub(crate) fn accept(&mut self, shared: &Shared) -> Option<(u8, Incoming)> {
-        if self.recover_at.is_some_and(|at| at > Instant::now()) {
+        if !self.ready || self.recover_at.is_some_and(|at| at > Instant::now()) {
             return None;
         }
         self.recover_at = None;
@@ -169,6 +176,7 @@ impl Acceptor {
             }
         }
         self.accepted = 0;
+        self.ready = false;
         None
     }
 }

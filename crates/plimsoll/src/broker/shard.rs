@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use plimsoll_engine::{Input, Link, Loss, Outbox, Piece, Time};
+use plimsoll_ledger::{Account, Charge, Charged, Measure};
 use plimsoll_mqtt::{Decoded, decode, decode_first};
 
 use super::connection::{Connection, Partial, Pending, Written};
@@ -59,7 +60,9 @@ pub(crate) struct Shard {
     /// Connections that failed since the engine was told.
     lost: Vec<(u32, Loss)>,
     /// Connections that must have sent CONNECT, or taken their last output, by then.
-    impatient: VecDeque<(Instant, u32, u32)>,
+    impatient: Charged<VecDeque<(Instant, u32, u32)>>,
+    /// For the arena and the lists of a turn.
+    charge: Charge,
     outbox: Outbox,
     #[expect(clippy::vec_box, reason = "the boxes themselves go from connection to connection")]
     pool: Vec<Box<Pending>>,
@@ -99,7 +102,8 @@ impl Shard {
             finished: Vec::new(),
             flushed: Vec::new(),
             lost: Vec::new(),
-            impatient: VecDeque::new(),
+            impatient: ledger.own(Account::Connections, VecDeque::new()),
+            charge: ledger.charge(Account::Connections, ARENA_BYTES),
             outbox: Outbox::new(ledger),
             pool: Vec::new(),
             limits: shared.limits(),
@@ -186,9 +190,18 @@ impl Shard {
         for event in events {
             match event.token() {
                 WAKE => {}
-                Token(token) if token >= LISTENERS => {}
+                Token(token) if token >= LISTENERS => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.wake();
+                    }
+                }
                 Token(slot) => {
                     let slot = slot as u32;
+                    if (event.is_read_closed() || event.is_error())
+                        && let Some(connection) = self.slots.get_mut(slot)
+                    {
+                        connection.state.ending = true;
+                    }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.list_readable(slot);
                     }
@@ -251,7 +264,7 @@ impl Shard {
         }
         self.slots.insert(slot, connection);
         let deadline = Instant::now() + self.limits.connect_timeout;
-        self.impatient.push_back((deadline, slot, self.serial));
+        self.impatient.edit().push_back((deadline, slot, self.serial));
         self.list_readable(slot);
     }
 
@@ -276,7 +289,10 @@ impl Shard {
                     self.lost.push((slot, Loss::HandshakeTimeout));
                 }
             }
-            self.impatient.pop_front();
+            self.impatient.edit().pop_front();
+        }
+        if self.impatient.is_empty() {
+            *self.impatient.edit() = VecDeque::new();
         }
     }
 
@@ -314,6 +330,7 @@ impl Shard {
                 self.arena[at..at + kept].copy_from_slice(&partial.bytes);
                 at += kept;
             }
+            let ending = connection.state.ending;
             let room = &mut self.arena[at..];
             let room_len = room.len();
             let (count, ended) = match connection.read(room) {
@@ -324,7 +341,7 @@ impl Shard {
             };
             at += count;
             self.count_received(count);
-            if count == room_len {
+            if count == room_len || ending && count > 0 {
                 self.list_readable(slot);
             }
             if at > start || ended.is_some() {
@@ -352,7 +369,8 @@ impl Shard {
             };
         partial.bytes.truncate(before + count);
         self.count_received(count);
-        if count == room {
+        let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
+        if count == room || ending && count > 0 {
             self.list_readable(slot);
         }
         if ended.is_some() {
@@ -376,6 +394,17 @@ impl Shard {
             partial.settle();
             connection.partial = Some(partial);
         }
+    }
+
+    /// Brings the charge up to what the arena and the lists hold.
+    fn settle(&mut self) {
+        let lists = self.readable.heap_bytes()
+            + self.touched.heap_bytes()
+            + self.finished.heap_bytes()
+            + self.flushed.heap_bytes()
+            + self.lost.heap_bytes()
+            + self.pool.heap_bytes();
+        self.charge.set(self.arena.heap_bytes() + lists);
     }
 
     fn count_received(&self, bytes: usize) {
@@ -465,6 +494,7 @@ impl Shard {
 
     /// One write for each connection that has something new to send.
     fn write(&mut self) {
+        self.settle();
         for slot in std::mem::take(&mut self.touched) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             connection.state.touched = false;
@@ -509,7 +539,7 @@ impl Shard {
                 }
                 if connection.state.closing {
                     let serial = connection.serial;
-                    self.impatient.push_back((Instant::now() + LINGER, slot, serial));
+                    self.impatient.edit().push_back((Instant::now() + LINGER, slot, serial));
                 }
                 self.at_once |= bytes > 0;
             }
