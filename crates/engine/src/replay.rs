@@ -19,6 +19,9 @@ use crate::subscriptions::SubscriptionOptions;
 /// Sessions that are given a piece in one turn.
 const SESSIONS_PER_TURN: usize = 16;
 
+/// Entries of the retained store looked at while a SUBSCRIBE is handled, for each of its filters.
+const STEPS_AT_ONCE: usize = 32;
+
 /// Where a session is in the retained messages of one of its filters.
 #[derive(Debug)]
 pub(crate) struct Replay {
@@ -76,15 +79,20 @@ enum Progress {
 }
 
 impl Engine {
-    /// Begins to send what is retained for a new subscription.
+    /// Begins to send what is retained for a new subscription. Where little has to be looked at, as
+    /// for most filters, that is all; the rest follows in later turns.
     pub(crate) fn begin_replay(&mut self, slot: u32, filter: &str, options: SubscriptionOptions) {
         let ledger = self.ledger();
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let replay = Replay {
+        let mut replay = Replay {
             filter: Box::from(filter),
             cursor: ledger.own(Account::Sessions, ScanCursor::default()),
             options,
         };
+        let waits = self.sessions.get(slot).is_none_or(Session::has_replays);
+        if !waits && matches!(self.replay_piece(slot, &mut replay, STEPS_AT_ONCE), Progress::Done) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
         let extra = replay.filter.heap_bytes();
         let replay = Boxed::new(ledger, Account::Sessions, replay, extra);
         rare(session, ledger).replays.edit().push_back(replay);
@@ -110,7 +118,8 @@ impl Engine {
             }
             let replays = session.rare.as_mut().and_then(|rare| rare.replays.edit().pop_front());
             let Some(mut replay) = replays else { continue };
-            let progress = self.replay_piece(slot, &mut replay);
+            let steps = self.dispatch.settings.retained_scan_entries;
+            let progress = self.replay_piece(slot, &mut replay, steps);
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             let ledger = self.dispatch.ledger;
             let replays = &mut rare(session, ledger).replays;
@@ -128,7 +137,7 @@ impl Engine {
         }
     }
 
-    fn replay_piece(&mut self, slot: u32, replay: &mut Replay) -> Progress {
+    fn replay_piece(&mut self, slot: u32, replay: &mut Replay, steps: usize) -> Progress {
         let Some(session) = self.sessions.get_mut(slot) else { return Progress::Done };
         let now = self.dispatch.now;
         let dispatch = &mut self.dispatch;
@@ -136,7 +145,6 @@ impl Engine {
             return Progress::Blocked;
         }
         let mut blocked = false;
-        let steps = dispatch.settings.retained_scan_entries;
         let options = replay.options;
         let scan = self.retained.scan(
             &replay.filter,
