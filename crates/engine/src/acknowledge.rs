@@ -9,7 +9,8 @@ use crate::input::{Input, Link};
 use crate::route::identifier_of;
 
 impl Engine {
-    /// Consecutive acknowledgements of one link. Answers how many inputs it took.
+    /// Consecutive acknowledgements of one link; PUBREL goes out in the order of the PUBRECs
+    /// (MQTT-4.6.0-4). A refused message goes to nobody else (MQTT-4.8.2-6). Answers how many inputs it took.
     pub(crate) fn handle_acknowledgements(
         &mut self,
         link: Link,

@@ -18,7 +18,9 @@ use crate::session::{Flags, Session, Will};
 use crate::time::Time;
 
 impl Engine {
-    /// CONNECT on a fresh link (MQTT-3.1.4).
+    /// CONNECT on a fresh link: the session of this client identifier (MQTT-3.1.3-2) is resumed,
+    /// begun (MQTT-3.1.2-5, MQTT-3.1.2-6) or begun anew (MQTT-3.1.2-4); one CONNACK, ahead of all
+    /// else (MQTT-3.2.0-1, MQTT-3.2.0-2), says which.
     pub(crate) fn handle_connect(&mut self, link: Link, listener: u16, connect: &Connect<'_>) {
         self.dispatch.counters.packets_received += 1;
         let terms = match self.terms(listener, connect) {
@@ -53,7 +55,8 @@ impl Engine {
         self.reschedule(slot);
     }
 
-    /// What the broker agrees to, or why it does not.
+    /// What the broker agrees to, or why it does not (MQTT-3.1.4-2). Without a lower limit of ours
+    /// the client's keep alive holds (MQTT-3.2.2-22).
     fn terms(&self, listener: u16, connect: &Connect<'_>) -> Result<Terms, ReasonCode> {
         let settings = &self.dispatch.settings;
         let on = settings.listener(listener);
@@ -102,6 +105,7 @@ impl Engine {
         })
     }
 
+    /// CONNACK with the reason, then the end (MQTT-3.1.3-8, MQTT-3.2.2-7, MQTT-4.13.2-1).
     fn refuse_connect(&mut self, link: Link, connect: &Connect<'_>, reason: ReasonCode) {
         let connack = Packet::Connack(Connack {
             session_present: false,
@@ -134,7 +138,7 @@ impl Engine {
         }
     }
 
-    /// An identifier for a client that has none.
+    /// An identifier for a client that has none; all goes on as if it had sent it (MQTT-3.1.3-7).
     fn client_identifier(&mut self, listener: u16) -> String {
         let prefix = &self.dispatch.settings.listener(listener).auto_id_prefix;
         let mut words = [0u64; 2];
@@ -229,6 +233,8 @@ impl Engine {
         self.dispatch.event(Some(link), event);
     }
 
+    /// MQTT-3.1.2-7: the will is kept with the session, its RETAIN flag as it was given
+    /// (MQTT-3.1.2-14, MQTT-3.1.2-15).
     fn will(&self, connect: &Connect<'_>) -> Option<Boxed<Will>> {
         let will = connect.will.as_ref()?;
         let will = Will {
@@ -244,7 +250,9 @@ impl Engine {
         Some(Boxed::new(self.ledger(), Account::Wills, will, parts))
     }
 
-    /// CONNACK, with its properties in the order that recordings of Mosquitto show.
+    /// CONNACK 0x00 (MQTT-3.1.4-5) with Session Present (MQTT-3.2.2-2, MQTT-3.2.2-3). Response
+    /// Information is not offered, so none is sent (MQTT-3.1.2-28). The properties stand in
+    /// the order that recordings of Mosquitto show.
     fn send_connack(&mut self, slot: u32, present: bool, connect: &Connect<'_>, terms: &Terms) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut properties = PropertiesBuf::new();

@@ -94,7 +94,7 @@ impl Dispatch {
         }
     }
 
-    /// The most messages that may be in flight to a client that announced `receive_maximum`.
+    /// MQTT-4.9.0-1: the most messages that may be in flight to a client that announced `receive_maximum`.
     pub(crate) fn window(&self, receive_maximum: u16) -> u16 {
         match self.settings.max_inflight_messages {
             0 => receive_maximum,
@@ -124,7 +124,8 @@ impl Dispatch {
         self.sent(session, sent);
     }
 
-    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP.
+    /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP; never a Reason String or User Property with it, so
+    /// Request Problem Information is kept to either way (MQTT-3.1.2-29).
     pub(crate) fn acknowledge(
         &mut self,
         session: &mut Session,
@@ -157,7 +158,8 @@ impl Dispatch {
         }
     }
 
-    /// Closes a link that has a session, telling a 5.0 client why.
+    /// Closes a link that has a session, telling a 5.0 client why, without Session Expiry Interval
+    /// (MQTT-3.14.2-2). Nothing is sent behind it (MQTT-3.14.4-1).
     pub(crate) fn close(&mut self, session: &mut Session, reason: ReasonCode) {
         if session.version.is_v5() && reason != ReasonCode::SUCCESS {
             self.packet(session, &Packet::Disconnect(plimsoll_mqtt::Disconnect::new(reason)));
@@ -179,7 +181,7 @@ impl Dispatch {
             .clone()
     }
 
-    /// Brings a message to one session: sends it, queues it, or counts it as dropped.
+    /// MQTT-4.5.0-1: brings a message to one session: sends it, queues it, or counts it as dropped.
     ///
     /// Answers whether the session's deadline may have changed.
     pub(crate) fn deliver(
@@ -237,6 +239,8 @@ impl Dispatch {
         false
     }
 
+    /// QoS 0: sent once, with DUP 0 (MQTT-4.3.1-1). Neither it nor anything but QoS 1 and 2 waits
+    /// for the client's quota (MQTT-3.3.4-10).
     fn deliver_unacknowledged(
         &mut self,
         session: &mut Session,
@@ -290,6 +294,8 @@ impl Dispatch {
         false
     }
 
+    /// A first transmission: DUP is 0 (MQTT-4.3.2-2, MQTT-4.3.3-2), whatever it was when the message
+    /// came (MQTT-3.3.1-3).
     fn send_launched(
         &mut self,
         session: &mut Session,
@@ -436,7 +442,8 @@ impl Dispatch {
         }
     }
 
-    /// Puts a Topic Alias in place of a topic that has one (MQTT 5.0, 3.3.2.3.4). Answers the alias
+    /// No more aliases than the client allows, and none if it allows none (MQTT-3.1.2-26,
+    /// MQTT-3.1.2-27, MQTT-3.3.2-11). Puts a Topic Alias in place of a topic that has one (MQTT 5.0, 3.3.2.3.4). Answers the alias
     /// if this packet is the one that makes it known.
     fn alias(&mut self, session: &Session, topic: &mut &[u8]) -> Option<u16> {
         if session.topic_alias_max == 0 {

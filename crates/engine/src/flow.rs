@@ -74,7 +74,7 @@ enum InFlight {
     Done,
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Published(Delivery),
-    /// PUBREL sent; PUBCOMP awaited. The message is gone.
+    /// PUBREL sent; PUBCOMP awaited (MQTT-4.3.3-5). The message is gone.
     Released,
 }
 
@@ -234,7 +234,8 @@ impl Flow {
         self.queue.is_empty() && self.resend == 0
     }
 
-    /// Puts a message in flight. Answers its packet identifier, which is unused (MQTT-2.2.1-4).
+    /// Puts a message in flight until it is acknowledged (MQTT-4.3.2-3, MQTT-4.3.3-3). Answers its
+    /// packet identifier, which is unused (MQTT-2.2.1-4, MQTT-4.3.2-1, MQTT-4.3.3-1).
     pub(crate) fn launch(&mut self, delivery: Delivery) -> u16 {
         let packet_identifier = self.identifier_at(self.inflight.len());
         self.inflight_bytes += delivery.message.bytes();
@@ -244,7 +245,8 @@ impl Flow {
     }
 
     /// What to send next on this connection: first what an earlier one left unfinished
-    /// (MQTT-4.4.0-1, MQTT-4.6.0-5), then what waits.
+    /// (MQTT-4.4.0-1, MQTT-4.6.0-5), in the order in which it was sent (MQTT-4.6.0-1) and with DUP
+    /// (MQTT-3.3.1-1), whether it has expired or not (MQTT-4.3.3-7, MQTT-4.3.3-13); then what waits.
     pub(crate) fn next(&mut self, window: u16, settings: &Settings, now: Time) -> Option<Next> {
         while self.resend > 0 {
             if self.used >= window {
@@ -286,7 +288,7 @@ impl Flow {
         }
     }
 
-    /// PUBACK: ends a QoS 1 flow.
+    /// PUBACK: ends a QoS 1 flow, whatever its reason code says (MQTT-4.4.0-2).
     pub(crate) fn puback(&mut self, packet_identifier: u16) -> Acknowledged {
         self.finish(packet_identifier, |entry| {
             matches!(entry, InFlight::Published(delivery) if delivery.qos == QoS::AtLeastOnce)

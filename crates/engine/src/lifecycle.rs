@@ -57,7 +57,7 @@ impl Engine {
         self.connection_ended(slot);
     }
 
-    /// The session has no connection any more: it waits, or it ends.
+    /// The session has no connection any more: it waits (MQTT-4.1.0-1), or it ends (MQTT-4.1.0-2).
     pub(crate) fn connection_ended(&mut self, slot: u32) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };

@@ -8,7 +8,7 @@ use plimsoll_mqtt::{Properties, PropertyIdentifier, encode};
 use crate::time::Time;
 
 /// Properties of a message on its way: what is forwarded as it is (MQTT-3.3.2-4, -15, -16, -17,
-/// -20), and what changes with time.
+/// -20, including Content Type: MQTT-3.3.2-20), and what changes with time.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded<'a> {
     bytes: Cow<'a, [u8]>,

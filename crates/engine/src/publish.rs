@@ -38,7 +38,7 @@ enum Answer {
 }
 
 impl Engine {
-    /// A run of publishes: consecutive ones from one link, on one topic and without properties,
+    /// MQTT-3.3.4-1. A run of publishes: consecutive ones from one link, on one topic and without properties,
     /// are matched once. Answers how many inputs it took.
     pub(crate) fn handle_publishes(
         &mut self,
@@ -109,7 +109,8 @@ impl Engine {
         taken
     }
 
-    /// The topic that an alias stands for, and remembers a new one (MQTT-3.3.2-7 to -12).
+    /// The topic that an alias stands for, and remembers a new one (MQTT-3.3.2-7). Every alias up to
+    /// the announced maximum is taken (MQTT-3.3.2-12).
     fn resolve_alias(
         &mut self,
         slot: u32,
@@ -131,7 +132,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// Stores or deletes the retained message of a topic (MQTT-3.3.1-5, -6).
+    /// Stores or deletes the retained message of a topic (MQTT-3.3.1-5, MQTT-3.3.1-6); an empty one is
+    /// never stored (MQTT-3.3.1-7).
     pub(crate) fn retain(&mut self, parts: &Parts<'_>) {
         if !self.dispatch.settings.retain_available {
             return;
@@ -158,6 +160,8 @@ impl Engine {
         self.retained.set(parts.topic, message);
     }
 
+    /// PUBACK and PUBREC in the order of the publishes (MQTT-4.6.0-2, MQTT-4.6.0-3), once the message
+    /// is ours (MQTT-4.3.2-4).
     fn acknowledge_run(&mut self, slot: u32, run: &[Outgoing<'_>], due: &[Due]) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         for due in due {
@@ -199,7 +203,8 @@ impl Engine {
         self.dispatch.release_acknowledgements(session);
     }
 
-    /// PUBREL: the sender has our PUBREC, so its identifier may be used again (MQTT-4.3.3-11).
+    /// PUBREL: the sender has our PUBREC, so its identifier may be used again (MQTT-4.3.3-11), for a
+    /// new message (MQTT-4.3.3-12).
     pub(crate) fn handle_pubrel(&mut self, slot: u32, pubrel: &Ack<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let known = session

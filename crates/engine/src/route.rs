@@ -161,6 +161,7 @@ impl Engine {
             self.dispatch.counters.publishes_dropped += 1;
             return;
         };
+        // MQTT-4.8.2-3: at the QoS that this member was granted.
         let options = SubscriptionOptions::new(
             member.options.identifier(),
             member.options.qos(),

@@ -15,7 +15,9 @@ use crate::session::{GROUP, Held};
 use crate::subscriptions::{Subscriber, SubscriptionOptions};
 
 impl Engine {
-    /// SUBSCRIBE (MQTT-3.8.4): one answer for each filter, in order (MQTT-3.8.4-6).
+    /// SUBSCRIBE (MQTT-3.8.4-1): SUBACK with its packet identifier (MQTT-3.8.4-2, MQTT-2.2.1-6) and one
+    /// answer for each filter, in order (MQTT-3.8.4-6): the granted QoS or a failure (MQTT-3.8.4-7).
+    /// Any QoS may be asked for, whatever `max_qos` is (MQTT-3.2.2-10).
     pub(crate) fn handle_subscribe(&mut self, slot: u32, subscribe: &Subscribe<'_>) {
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
         let mut reasons: Vec<ReasonCode> = Vec::new();
@@ -96,7 +98,8 @@ impl Engine {
         Ok(Granted::New { options, replay })
     }
 
-    /// Adds or replaces (MQTT-3.8.4-3) an ordinary subscription. Answers whether it is new.
+    /// Adds or replaces (MQTT-3.8.4-3) an ordinary subscription; nothing queued is lost by it
+    /// (MQTT-3.8.4-4). Answers whether it is new.
     fn insert(&mut self, slot: u32, filter: &str, options: SubscriptionOptions) -> bool {
         let inserted = self.subscriptions.insert(filter, Subscriber(slot), options);
         if inserted.replaced.is_none() {
@@ -145,7 +148,9 @@ impl Engine {
         }
     }
 
-    /// UNSUBSCRIBE (MQTT-3.10.4).
+    /// UNSUBSCRIBE: filters are compared character by character (MQTT-3.10.4-1); nothing new is sent for
+    /// them (MQTT-3.10.4-2), what has begun is completed (MQTT-3.10.4-3); one UNSUBACK answers all
+    /// (MQTT-3.10.4-5, MQTT-3.10.4-6).
     pub(crate) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters() {
