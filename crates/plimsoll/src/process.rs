@@ -19,12 +19,18 @@ pub(crate) struct ProcessConfig {
 /// Who to be when nothing else is said.
 const USERS: [&str; 2] = ["mosquitto", "nobody"];
 
-/// Does what the configuration says. The sockets are bound by now, and no thread has started.
-pub(crate) fn settle(config: &ProcessConfig) -> Result<(), String> {
+/// Goes on in the background, if that is asked for. No thread has started by now.
+pub(crate) fn detach(config: &ProcessConfig) -> Result<(), String> {
     if config.daemon {
         // Keeps the directory, so that relative paths mean what they meant.
         daemon(true, false).map_err(|error| format!("cannot go on in the background: {error}"))?;
     }
+    Ok(())
+}
+
+/// Writes the pid file and becomes the user that the configuration names. Sockets and log files are
+/// open by now: nothing is opened as root after this.
+pub(crate) fn settle(config: &ProcessConfig) -> Result<(), String> {
     if let Some(path) = &config.pid_file {
         fs::write(path, format!("{}", std::process::id()))
             .map_err(|error| format!("cannot write the pid file {}: {error}", path.display()))?;

@@ -64,8 +64,9 @@ fn start(
     let bound = bind_all(config)?;
     let signals =
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
-    process::settle(&config.process)?;
+    process::detach(&config.process)?;
     let log = Log::start(config.log.clone())?;
+    process::settle(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
     let threads = threads(config.io_threads);
