@@ -70,8 +70,8 @@ def subscribe_and_take(port, qos, count, ready, got):
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_burst_is_not_lost(server, differs, qos):
     """20,000 messages, 500 unacknowledged at a time, to one subscriber that reads."""
-    if qos == 2:
-        differs("loses most QoS 2 messages of a burst that it has acknowledged")
+    # At QoS 1 it depends on how busy the machine is.
+    differs("loses messages of a burst that it has acknowledged", always=qos == 2)
     ready, got = threading.Event(), []
     taker = threading.Thread(target=subscribe_and_take, args=(server.port, qos, COUNT, ready, got), daemon=True)
     taker.start()
