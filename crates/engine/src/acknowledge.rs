@@ -3,10 +3,12 @@
 use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{Packet, ReasonCode};
 
+use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::flow::{Acknowledged, Next};
 use crate::input::{Input, Link};
 use crate::route::identifier_of;
+use crate::session::Session;
 
 impl Engine {
     /// Consecutive acknowledgements of one link; PUBREL goes out in the order of the PUBRECs
@@ -28,27 +30,28 @@ impl Engine {
             let flow = session.flow.as_mut();
             match packet {
                 Packet::Puback(ack) => {
-                    if let Some(flow) = flow {
-                        flow.puback(ack.packet_identifier);
-                    }
+                    let done = flow.map(|flow| flow.puback(ack.packet_identifier));
+                    self.dispatch.completed(session, done);
                 }
                 Packet::Pubrec(ack) => {
                     let refused = ack.reason.is_error();
                     let id = ack.packet_identifier;
-                    let done = flow.map_or(Acknowledged::Unknown, |flow| flow.pubrec(id, refused));
+                    let done = flow.map(|flow| flow.pubrec(id, refused));
                     // MQTT-4.3.3-4: PUBREL follows a PUBREC without error, known or not.
                     let reason = match done {
-                        Acknowledged::Unknown => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+                        None | Some(Acknowledged::Unknown) => {
+                            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+                        }
                         _ => ReasonCode::SUCCESS,
                     };
+                    self.dispatch.completed(session, done);
                     if !refused {
                         self.dispatch.acknowledge(session, AckKind::Pubrel, id, reason);
                     }
                 }
                 Packet::Pubcomp(ack) => {
-                    if let Some(flow) = flow {
-                        flow.pubcomp(ack.packet_identifier);
-                    }
+                    let done = flow.map(|flow| flow.pubcomp(ack.packet_identifier));
+                    self.dispatch.completed(session, done);
                 }
                 _ => break,
             }
@@ -69,12 +72,14 @@ impl Engine {
     pub(crate) fn pump(&mut self, slot: u32) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        while session.is_connected() && session.unflushed < self.dispatch.settings.output_bytes_max
-        {
+        while session.is_open() && session.unflushed < self.dispatch.settings.output_bytes_max {
             let window = session.window;
             let Some(flow) = session.flow.as_mut() else { return };
             match flow.next(window, &self.dispatch.settings, now) {
                 None => break,
+                Some(Next::Expired(delivery)) => {
+                    self.dispatch.forget(session, delivery.sequence, Some(&delivery.message));
+                }
                 Some(Next::Release { packet_identifier }) => {
                     let success = ReasonCode::SUCCESS;
                     self.dispatch.acknowledge(session, AckKind::Pubrel, packet_identifier, success);
@@ -88,8 +93,14 @@ impl Engine {
                         dup,
                         identifier,
                     );
+                    if packet_identifier == 0 {
+                        self.dispatch.forget(session, delivery.sequence, Some(&delivery.message));
+                    }
                 }
             }
+        }
+        if session.is_open() {
+            self.load_more(slot);
         }
         self.pay_owed(slot, false);
     }
@@ -108,6 +119,25 @@ impl Engine {
                 Some(owed) => self.pay(owed),
                 None => return,
             }
+        }
+    }
+}
+
+impl Dispatch {
+    /// A client acknowledged a message: the store learns of it. PUBREL waits for that: without it,
+    /// a restart would send the message again to a client that has forgotten it.
+    fn completed(&mut self, session: &mut Session, done: Option<Acknowledged>) {
+        match done {
+            Some(Acknowledged::Done { sequence, message }) => {
+                self.forget(session, sequence, message.as_ref());
+            }
+            Some(Acknowledged::Release { sequence, message: Some(message) })
+                if session.number != 0 =>
+            {
+                self.journal.released(session.number, sequence, Some(&message));
+                session.promised = self.journal.position();
+            }
+            _ => {}
         }
     }
 }

@@ -39,6 +39,14 @@ impl Engine {
         if known.is_none() && most > 0 && self.sessions.len() >= most {
             return self.refuse_connect(link, connect, ReasonCode::QUOTA_EXCEEDED);
         }
+        let stays = known.is_some_and(|slot| !connect.clean_start && self.is_stored(slot));
+        if self.dispatch.journal.failing
+            && !stays
+            && (terms.expiry > 0 || known.is_some_and(|slot| self.is_stored(slot)))
+        {
+            return self.refuse_connect(link, connect, ReasonCode::QUOTA_EXCEEDED);
+        }
+        let before = self.dispatch.journal.position();
         if let Some(slot) = known {
             self.take_over(slot, connect.clean_start);
         }
@@ -50,9 +58,17 @@ impl Engine {
         };
         self.sessions.connect(link, slot);
         self.attach(slot, link, listener, connect, &terms);
+        self.store_session(slot);
+        if !self.dispatch.journal.failing {
+            self.promise_since(slot, before);
+        }
         self.send_connack(slot, resumed.is_some(), connect, &terms);
         self.pump(slot);
         self.reschedule(slot);
+    }
+
+    fn is_stored(&self, slot: u32) -> bool {
+        self.sessions.get(slot).is_some_and(|session| session.number != 0)
     }
 
     /// What the broker agrees to, or why it does not (MQTT-3.1.4-2). Without a lower limit of ours
@@ -215,6 +231,11 @@ impl Engine {
             connect.properties.topic_alias_maximum().unwrap_or(0).min(aliases);
         session.packet_size_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         session.expiry_interval = terms.expiry;
+        if session.number == 0 && terms.expiry > 0 && self.dispatch.journal.is_on() {
+            session.number = self.dispatch.journal.session_number();
+            self.dispatch.stored_sessions += 1;
+        }
+        session.held = 0;
         session.unflushed = 0;
         session.acknowledged = 0;
         session.seen_at = now;
@@ -290,7 +311,9 @@ impl Engine {
             reason: ReasonCode::SUCCESS,
             properties: properties.view(),
         };
-        self.dispatch.packet(session, &Packet::Connack(connack));
+        self.dispatch.promise_packet(session, &Packet::Connack(connack));
+        session.flags.greeting = session.held > 0;
+        self.dispatch.resume_durable(session);
     }
 }
 

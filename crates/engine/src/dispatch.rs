@@ -6,8 +6,9 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::counters::Counters;
+use crate::durable::{HeldPart, Journal, What, entangled};
 use crate::event::{Cause, Event, Limit};
-use crate::flow::{Delivery, Flow, Origin, OriginKind, Owed};
+use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
 use crate::input::Link;
 use crate::message::{Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
@@ -23,8 +24,23 @@ pub(crate) struct Dispatch {
     pub(crate) outboxes: Vec<Outbox>,
     pub(crate) ledger: &'static Ledger,
     pub(crate) now: Time,
+    pub(crate) journal: Journal,
+    /// Sessions that are in the store.
+    pub(crate) stored_sessions: usize,
     scratch: Vec<u8>,
     properties: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+/// What a released part asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// Nothing more.
+    Sent,
+    /// The session's replays can begin.
+    Replay,
+    /// The session may be sent what waits for it.
+    Pump,
 }
 
 /// A message that is being routed. Its block is made when the first session has to hold it.
@@ -40,11 +56,13 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) refused: u32,
     /// Queues that its acknowledgement waits for.
     pub(crate) holds: u16,
+    /// Several stored sessions may queue it.
+    pub(crate) shared: bool,
 }
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(parts: Parts<'a>) -> Self {
-        Self { parts, message: None, ordinal: 0, taken: 0, refused: 0, holds: 0 }
+        Self { parts, message: None, ordinal: 0, taken: 0, refused: 0, holds: 0, shared: false }
     }
 
     pub(crate) fn shared(parts: Parts<'a>, message: Message) -> Self {
@@ -61,12 +79,14 @@ pub(crate) struct Publisher {
 
 /// How a message is to reach one session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
+pub(crate) struct Way<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) origin: Origin,
     /// The Subscription Identifier that `origin` stands for; 0 is none (or a list of them).
     pub(crate) identifier: u32,
+    /// Filter of the shared subscription that it comes from.
+    pub(crate) group: Option<&'a str>,
 }
 
 /// One PUBLISH packet to one client.
@@ -84,6 +104,8 @@ struct Frame<'a> {
 impl Dispatch {
     pub(crate) fn new(settings: Settings, shards: usize, ledger: &'static Ledger) -> Self {
         Self {
+            journal: Journal::new(settings.persistence, ledger),
+            stored_sessions: 0,
             settings,
             counters: Counters::default(),
             outboxes: (0..shards).map(|_| Outbox::new(ledger)).collect(),
@@ -91,6 +113,7 @@ impl Dispatch {
             now: Time::default(),
             scratch: Vec::new(),
             properties: Vec::new(),
+            frame: Vec::new(),
         }
     }
 
@@ -114,14 +137,113 @@ impl Dispatch {
     /// Sends a packet that is not a PUBLISH. It goes whatever the client's backlog is, but never
     /// beyond its Maximum Packet Size (MQTT-3.1.2-24).
     pub(crate) fn packet(&mut self, session: &mut Session, packet: &Packet<'_>) {
-        let Some(link) = session.link else { return };
+        self.packet_or_promise(session, packet, false);
+    }
+
+    /// Sends a packet that promises what was done for this session so far.
+    pub(crate) fn promise_packet(&mut self, session: &mut Session, packet: &Packet<'_>) {
+        self.packet_or_promise(session, packet, true);
+    }
+
+    fn packet_or_promise(&mut self, session: &mut Session, packet: &Packet<'_>, promise: bool) {
         self.trace_sent(session, packet);
         let (version, limit) = (session.version, session.packet_size_max);
-        let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
-        let sent = outbox.frame(link, |out| {
+        self.promise(session, promise, |out| {
             let _ = encode::packet_within(packet, version, limit, out);
         });
+    }
+
+    /// **The one place where a promise leaves.** A frame that promises something waits until every
+    /// record that the session depends on is on disk ([`Session::promised`]); others go at once,
+    /// except behind a CONNACK that waits (MQTT-3.2.0-1).
+    fn promise(&mut self, session: &mut Session, promise: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+        let Some(link) = session.link else { return };
+        let waits = promise && !self.journal.covers(session.promised);
+        let sent = if waits || session.flags.greeting {
+            let mut frame = core::mem::take(&mut self.frame);
+            frame.clear();
+            encode(&mut frame);
+            let bytes = frame.len();
+            self.hold(session, What::Bytes(bytes as u32), &frame);
+            self.frame = frame;
+            bytes
+        } else {
+            let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
+            outbox.frame(link, encode)
+        };
         self.sent(session, sent);
+    }
+
+    /// Keeps something for this connection until what it depends on is on disk.
+    pub(crate) fn hold(&mut self, session: &mut Session, what: What, bytes: &[u8]) {
+        session.held += 1;
+        self.journal.hold(session.promised, session.slot, session.epoch, what, bytes);
+    }
+
+    /// Lets go of something that waited.
+    pub(crate) fn release(
+        &mut self,
+        session: &mut Session,
+        part: HeldPart,
+        bytes: &[u8],
+    ) -> Released {
+        session.held = session.held.saturating_sub(1);
+        let mut released = Released::Sent;
+        match part.what {
+            What::Bytes(_) => {
+                if let Some((link, outbox)) = session.link.zip(self.outbox_of(session)) {
+                    outbox.frame(link, |out| out.extend_from_slice(bytes));
+                }
+            }
+            What::Replay => released = Released::Replay,
+            What::Durable(before) => {
+                session.flags.awaits_durable = false;
+                if let Some(flow) = session.flow.as_mut() {
+                    flow.durable_before = before;
+                    if flow.next_sequence() > before {
+                        self.await_durable(session);
+                    }
+                }
+                released = Released::Pump;
+            }
+        }
+        if session.flags.greeting && session.held == 0 {
+            session.flags.greeting = false;
+            released = Released::Pump;
+        }
+        self.resume_if_relieved(session);
+        released
+    }
+
+    /// A session is connected again: QoS 2 messages that were queued meanwhile may be sent when
+    /// they are on disk.
+    pub(crate) fn resume_durable(&mut self, session: &mut Session) {
+        let (covered, Some(flow)) = (self.journal.covers(session.promised), session.flow.as_mut())
+        else {
+            return;
+        };
+        if flow.durable_before >= flow.next_sequence() {
+            return;
+        }
+        if covered {
+            flow.durable_before = flow.next_sequence();
+        } else {
+            self.await_durable(session);
+        }
+    }
+
+    /// The session's QoS 2 messages queued so far may be sent when they are on disk.
+    fn await_durable(&mut self, session: &mut Session) {
+        let Some(flow) = session.flow.as_ref() else { return };
+        let before = flow.next_sequence();
+        if !session.flags.awaits_durable && session.is_connected() {
+            session.flags.awaits_durable = true;
+            self.hold(session, What::Durable(before), &[]);
+        }
+    }
+
+    fn outbox_of(&mut self, session: &Session) -> Option<&mut Outbox> {
+        self.outboxes.get_mut(session.link?.shard())
     }
 
     /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP; never a Reason String or User Property with it, so
@@ -133,13 +255,14 @@ impl Dispatch {
         packet_identifier: u16,
         reason: ReasonCode,
     ) {
-        let Some(link) = session.link else { return };
+        if session.link.is_none() {
+            return;
+        }
         self.trace_acknowledged(session, kind, packet_identifier, reason);
         let version = session.version;
-        let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
-        let sent =
-            outbox.frame(link, |out| encode::ack(out, version, kind, packet_identifier, reason));
-        self.sent(session, sent);
+        self.promise(session, true, |out| {
+            encode::ack(out, version, kind, packet_identifier, reason);
+        });
     }
 
     fn sent(&mut self, session: &mut Session, bytes: usize) {
@@ -188,7 +311,7 @@ impl Dispatch {
         &mut self,
         session: &mut Session,
         outgoing: &mut Outgoing<'_>,
-        way: &Way,
+        way: &Way<'_>,
         publisher: Option<Publisher>,
     ) -> bool {
         if way.qos == QoS::AtMostOnce {
@@ -200,43 +323,90 @@ impl Dispatch {
         let Some(message) = outgoing.message.clone() else { return false };
         let (ledger, bytes, expires) =
             (self.ledger, message.bytes(), message.expires_at().is_some());
-        let delivery = Delivery { message, origin: way.origin, qos: way.qos, retain: way.retain };
         let window = session.window;
         let connected = session.is_connected();
-        let open = connected && session.unflushed < self.settings.output_bytes_max;
+        let open = session.is_open() && session.unflushed < self.settings.output_bytes_max;
         let stalled = session.flags.stalled;
+        let late = session.number != 0 && self.journal.must_precede(way.qos);
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
-        if open && flow.nothing_waits() && flow.window_open(window, bytes, &self.settings) {
-            outgoing.taken += 1;
-            let packet_identifier = flow.launch(delivery);
-            self.send_launched(session, outgoing, packet_identifier, way);
+        let launch = open
+            && !late
+            && flow.nothing_waits()
+            && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
+        let room = launch || flow.has_room(&self.settings, bytes);
+        let owed = publisher.filter(|_| !room && connected && !stalled);
+        if !room && owed.is_none() {
+            outgoing.refused += 1;
+            self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
             return false;
         }
-        if flow.has_room(&self.settings, bytes) {
-            outgoing.taken += 1;
-            flow.enqueue(delivery);
-            return expires;
-        }
-        if let (true, false, Some(publisher)) = (connected, stalled, publisher) {
+        outgoing.taken += 1;
+        let sequence = flow.take_sequence();
+        let (qos, retain) = (way.qos, way.retain);
+        let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
+        if let Some(publisher) = owed {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
-            outgoing.taken += 1;
             outgoing.holds += 1;
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
-            flow.enqueue(delivery);
-            flow.owe(Owed {
-                slot: publisher.slot,
-                epoch: publisher.epoch,
-                sequence: outgoing.ordinal,
-            });
-            return true;
+            let Publisher { slot, epoch } = publisher;
+            flow.owe(Owed { slot, epoch, sequence: outgoing.ordinal });
         }
-        outgoing.refused += 1;
-        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
-        false
+        if launch {
+            self.record_queued(session, &delivery, way, outgoing.shared);
+            let Some(flow) = session.flow.as_mut() else { return false };
+            let packet_identifier = flow.launch(delivery);
+            self.send_launched(session, outgoing, packet_identifier, way);
+            return false;
+        }
+        self.wait(session, delivery, way, outgoing.shared);
+        if late {
+            session.promised = self.journal.position();
+            if let Some(flow) = session.flow.as_mut() {
+                flow.durable_before = flow.durable_before.min(sequence);
+            }
+            self.await_durable(session);
+        }
+        expires || owed.is_some()
+    }
+
+    /// Lets a message wait for the session, in the store too if it is stored.
+    fn wait(&mut self, session: &mut Session, delivery: Delivery, way: &Way<'_>, shared: bool) {
+        let in_store = session.number != 0 && delivery.sequence != 0;
+        if in_store {
+            self.record_queued(session, &delivery, way, shared);
+        }
+        let connected = session.is_connected();
+        let entangled = entangled(&delivery.message, way.origin);
+        match session.flow.as_mut() {
+            Some(flow) if in_store => flow.enqueue_stored(delivery, connected, entangled),
+            Some(flow) => flow.enqueue(delivery),
+            None => {}
+        }
+    }
+
+    /// Stores a message that a stored session has to take.
+    fn record_queued(
+        &mut self,
+        session: &Session,
+        delivery: &Delivery,
+        way: &Way<'_>,
+        shared: bool,
+    ) {
+        if session.number != 0 {
+            let identifiers = session.identifiers(delivery.origin);
+            self.journal.queue(session.number, delivery, &identifiers, way.group, shared);
+        }
+    }
+
+    /// A session is done with a message: the store forgets it.
+    pub(crate) fn forget(&mut self, session: &Session, sequence: u64, message: Option<&Message>) {
+        if session.number != 0 && sequence != 0 {
+            self.journal.unqueue(session.number, sequence, message);
+        }
     }
 
     /// QoS 0: sent once, with DUP 0 (MQTT-4.3.1-1). Neither it nor anything but QoS 1 and 2 waits
@@ -245,12 +415,12 @@ impl Dispatch {
         &mut self,
         session: &mut Session,
         outgoing: &mut Outgoing<'_>,
-        way: &Way,
+        way: &Way<'_>,
     ) -> bool {
         outgoing.taken += 1;
         let behind = session.flow.as_ref().is_some_and(|flow| flow.queued_qos0() > 0);
         let connected = session.is_connected();
-        if connected && !behind {
+        if session.is_open() && !behind {
             if session.unflushed >= self.settings.output_bytes_max {
                 self.dropped(session, Limit::OutputFull);
                 return false;
@@ -282,12 +452,11 @@ impl Dispatch {
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
         if flow.has_room(&self.settings, message.bytes()) {
-            flow.enqueue(Delivery {
-                message,
-                origin: way.origin,
-                qos: way.qos,
-                retain: way.retain,
-            });
+            let stored = session.number != 0 && self.settings.queue_qos0_messages;
+            let sequence = if stored { flow.take_sequence() } else { 0 };
+            let (qos, retain) = (way.qos, way.retain);
+            let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
+            self.wait(session, delivery, way, outgoing.shared);
             return expires;
         }
         self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });
@@ -301,7 +470,7 @@ impl Dispatch {
         session: &mut Session,
         outgoing: &Outgoing<'_>,
         packet_identifier: u16,
-        way: &Way,
+        way: &Way<'_>,
     ) {
         let frame = Frame {
             parts: &outgoing.parts,
@@ -346,7 +515,9 @@ impl Dispatch {
     /// MQTT-3.1.2-25: a message that is too large for this client counts as delivered to it.
     fn too_large(&mut self, session: &mut Session, packet_identifier: u16) {
         if let (Some(flow), true) = (session.flow.as_mut(), packet_identifier != 0) {
-            flow.abandon(packet_identifier);
+            if let Acknowledged::Done { sequence, message } = flow.abandon(packet_identifier) {
+                self.forget(session, sequence, message.as_ref());
+            }
         }
         self.dropped(session, Limit::PacketTooLarge);
     }

@@ -7,7 +7,8 @@ use plimsoll_mqtt::{Packet, ReasonCode};
 
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Released};
+use crate::durable::{Load, Records};
 use crate::event::{Cause, Event};
 use crate::groups::Groups;
 use crate::hash::Seeded;
@@ -40,6 +41,8 @@ pub struct Engine {
     pub(crate) random: u64,
     /// When the retained store is next looked through for expired messages.
     pub(crate) retained_sweep_at: Time,
+    /// When the store is next told that the broker runs.
+    pub(crate) alive_at: Time,
     ledger: &'static Ledger,
 }
 
@@ -60,6 +63,7 @@ impl Engine {
             epoch: 0,
             random: seed,
             retained_sweep_at: Time::NEVER,
+            alive_at: Time::default(),
             ledger,
         }
     }
@@ -100,11 +104,25 @@ impl Engine {
                     self.publish_own(topic, payload, *retain);
                     1
                 }
+                Input::Stored { upto } => {
+                    self.handle_stored(*upto);
+                    1
+                }
+                Input::StoreFailing => {
+                    self.dispatch.journal.failing = true;
+                    1
+                }
+                Input::Loaded(loaded) => {
+                    self.handle_loaded(loaded);
+                    1
+                }
             };
             rest = rest.get(used..).unwrap_or(behind);
         }
         self.handle_deadlines();
         self.continue_replays();
+        self.say_alive();
+        self.dispatch.journal.settle();
         for outbox in &mut self.dispatch.outboxes {
             outbox.settle();
         }
@@ -122,12 +140,30 @@ impl Engine {
         self.dispatch.outboxes.get(shard).is_some_and(|outbox| !outbox.is_empty())
     }
 
+    /// Swaps the records that are to be stored with `records`, which should be empty. Lists are to
+    /// be stored in the order in which they were taken, each as one atomic batch.
+    pub fn take_records(&mut self, records: &mut Records) {
+        self.dispatch.journal.swap(records);
+    }
+
+    /// Takes what is to be read from the store. It must see every record taken so far.
+    pub fn take_loads(&mut self) -> Vec<Load> {
+        self.dispatch.journal.take_loads()
+    }
+
+    /// Whether there are records or loads to take.
+    pub fn has_work_for_store(&self) -> bool {
+        self.dispatch.journal.has_records() || !self.dispatch.journal.loads.is_empty()
+    }
+
     /// When [`Engine::handle`] has to be called next, if no input comes before.
     pub fn next_deadline(&self) -> Option<Time> {
         if self.replaying.is_runnable() {
             return Some(self.dispatch.now);
         }
         let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at);
+        let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
+        let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)
     }
 
@@ -183,6 +219,7 @@ impl Engine {
             messages.extend(flow.map(|message| (message.address(), message.bytes())));
         });
         let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
+        snapshot.add(Account::Store, self.dispatch.journal.heap_bytes());
         messages.extend(in_output.map(|message| (message.address(), message.bytes())));
         messages.sort_unstable();
         messages.dedup();
@@ -284,9 +321,31 @@ impl Engine {
         session.flags.stalled = false;
         let reopened = session.unflushed < resume_below;
         let waits = session.flow.as_ref().is_some_and(|flow| !flow.nothing_waits());
-        if reopened && (waits || session.has_replays()) {
+        if reopened && !session.flags.greeting && (waits || session.has_replays()) {
             self.pump(slot);
             self.wake_replay(slot);
+        }
+    }
+
+    /// Everything up to a position is on disk: what waited for it leaves.
+    fn handle_stored(&mut self, upto: u64) {
+        self.dispatch.journal.stored(upto);
+        let mut bytes = Vec::new();
+        while let Some(part) = self.dispatch.journal.release(&mut bytes) {
+            let slot = part.slot;
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            if session.epoch != part.epoch || !session.is_connected() {
+                continue; // It was meant for a connection that is gone.
+            }
+            match self.dispatch.release(session, part, &bytes) {
+                Released::Sent => {}
+                Released::Replay => self.wake_replay(slot),
+                Released::Pump => {
+                    self.pump(slot);
+                    self.wake_replay(slot);
+                    self.reschedule(slot);
+                }
+            }
         }
     }
 

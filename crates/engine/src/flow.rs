@@ -13,6 +13,9 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) message: Message,
+    /// Its place in the session's order: what its packet identifier follows from, and what it is
+    /// called in the store. 0 for a QoS 0 message that is not in the store.
+    pub(crate) sequence: u64,
     pub(crate) origin: Origin,
     /// QoS towards this session.
     pub(crate) qos: QoS,
@@ -70,12 +73,64 @@ pub(crate) enum OriginKind {
 /// for each from the oldest unacknowledged one on, and finding one is an index.
 #[derive(Debug)]
 enum InFlight {
-    /// Acknowledged, but an older one is not.
+    /// Acknowledged, or never used, but an older one is not.
     Done,
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Published(Delivery),
     /// PUBREL sent; PUBCOMP awaited (MQTT-4.3.3-5). The message is gone.
     Released,
+}
+
+/// Something that waits to be sent.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Publish(Delivery),
+    /// PUBREL of a message with this sequence number, that an earlier connection left owing.
+    Release(u64),
+}
+
+impl Waiting {
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Publish(delivery) => delivery.sequence,
+            Self::Release(sequence) => *sequence,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publish(delivery) => delivery.message.bytes(),
+            Self::Release(_) => 0,
+        }
+    }
+
+    fn is_qos0(&self) -> bool {
+        matches!(self, Self::Publish(delivery) if delivery.qos == QoS::AtMostOnce)
+    }
+
+    fn expires_at(&self) -> u32 {
+        match self {
+            Self::Publish(delivery) => delivery.message.expires_at().unwrap_or(u32::MAX),
+            Self::Release(_) => u32::MAX,
+        }
+    }
+}
+
+/// The part of a queue that lies in the store alone, behind what is in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// Sequence number to read on from.
+    pub(crate) from: u64,
+    /// Entries.
+    pub(crate) count: u32,
+    /// What their messages would take in memory.
+    bytes: usize,
+    /// Earliest expiry among them, seconds; `u32::MAX` is none.
+    expires_at: u32,
+    /// They are being read.
+    pub(crate) loading: bool,
+    /// Some of them refer to something shared: a body, or a shared subscription.
+    pub(crate) entangled: bool,
 }
 
 /// An acknowledgement that a publisher is owed when the queue has room again.
@@ -90,28 +145,38 @@ pub(crate) struct Owed {
 }
 
 /// What an acknowledgement by the client did.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Acknowledged {
-    /// It ended the flow of this identifier.
-    Done,
-    /// QoS 2 goes on: send PUBREL.
-    Release,
+    /// It ended the flow of this message; QoS 2 messages have gone before.
+    Done { sequence: u64, message: Option<Message> },
+    /// QoS 2 goes on: send PUBREL. The message goes now, if it has not before.
+    Release { sequence: u64, message: Option<Message> },
     /// Nothing is in flight under this identifier (or not in this state).
     Unknown,
 }
 
-/// Something to send next.
+/// Something to do next.
 pub(crate) enum Next {
-    Publish { packet_identifier: u16, dup: bool, delivery: Delivery },
-    Release { packet_identifier: u16 },
+    Publish {
+        packet_identifier: u16,
+        dup: bool,
+        delivery: Delivery,
+    },
+    Release {
+        packet_identifier: u16,
+    },
+    /// It has expired, and goes.
+    Expired(Delivery),
 }
 
-/// Messages of one session, in flight and waiting, in order.
+/// Messages of one session, in flight and waiting, in order: first what is in flight, then what
+/// waits in memory, then what waits in the store.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    queue: Charged<VecDeque<Delivery>>,
+    queue: Charged<VecDeque<Waiting>>,
     inflight: Charged<VecDeque<InFlight>>,
     owed: Charged<VecDeque<Owed>>,
+    pub(crate) stored: Stored,
     /// Allocated bytes of the messages in `queue`.
     queued_bytes: usize,
     /// Allocated bytes of the messages in `inflight`.
@@ -119,14 +184,21 @@ pub(crate) struct Flow {
     /// How many messages in `queue` are QoS 0.
     queued_qos0: u32,
     /// Earliest expiry in `queue`, seconds; `u32::MAX` is none.
-    pub(crate) queue_expires_at: u32,
-    /// Identifier of `inflight`'s first entry; the next one to be given out if that is empty.
-    first: u16,
+    queue_expires_at: u32,
+    /// Sequence number of `inflight`'s first entry.
+    first: u64,
+    /// Sequence number of the next message.
+    next: u64,
+    /// Messages before this one may have been sent on an earlier connection: they are sent with
+    /// DUP, whether they have expired or not.
+    sent_before: u64,
+    /// QoS 2 messages from this one on are not on disk yet, and must not be sent.
+    pub(crate) durable_before: u64,
+    /// Waiting entries that were in flight on an earlier connection: no part of the queue's limit.
+    returned: u32,
     /// Sent on the present connection and not acknowledged: what counts against the peer's
     /// Receive Maximum.
     used: u16,
-    /// How many of `inflight`, from the end, are still to be sent again on this connection.
-    resend: u16,
 }
 
 const IDENTIFIERS: u16 = u16::MAX;
@@ -134,26 +206,44 @@ const IDENTIFIERS: u16 = u16::MAX;
 /// Rings up to this many entries are kept while empty.
 const KEEP_ENTRIES: usize = 32;
 
+/// Entries of a connected session's queue that are kept in memory if the store has them too.
+const MEMORY_ENTRIES_MAX: usize = 512;
+
+/// Below so many entries in memory, more are read from the store.
+const LOAD_BELOW: usize = 128;
+
 impl Flow {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         Self {
             queue: ledger.own(Account::Queues, VecDeque::new()),
             inflight: ledger.own(Account::Inflight, VecDeque::new()),
             owed: ledger.own(Account::Inflight, VecDeque::new()),
+            stored: Stored {
+                from: 0,
+                count: 0,
+                bytes: 0,
+                expires_at: u32::MAX,
+                loading: false,
+                entangled: false,
+            },
             queued_bytes: 0,
             inflight_bytes: 0,
             queued_qos0: 0,
             queue_expires_at: u32::MAX,
             first: 1,
+            next: 1,
+            sent_before: 0,
+            durable_before: u64::MAX,
+            returned: 0,
             used: 0,
-            resend: 0,
         }
     }
 
     // --- the queue ---
 
+    /// Messages that wait, in memory and in the store.
     pub(crate) fn queue_len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.stored.count as usize
     }
 
     pub(crate) fn queued_qos0(&self) -> u32 {
@@ -164,48 +254,182 @@ impl Flow {
     pub(crate) fn has_room(&self, settings: &Settings, bytes: usize) -> bool {
         let count_max = settings.max_queued_messages as usize;
         let bytes_max = settings.max_queued_bytes;
-        (count_max == 0 || self.queue.len() < count_max)
-            && (bytes_max == 0 || self.queued_bytes + bytes <= bytes_max)
+        (count_max == 0 || self.counted_len() < count_max)
+            && (bytes_max == 0 || self.queued_bytes + self.stored.bytes + bytes <= bytes_max)
     }
 
+    /// What counts for `max_queued_messages`.
+    fn counted_len(&self) -> usize {
+        self.queue_len().saturating_sub(self.returned as usize)
+    }
+
+    /// The place in the session's order of a message that is about to be launched or to wait.
+    pub(crate) fn take_sequence(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// The sequence number of the next message.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// Messages before this one may have been sent on an earlier connection.
+    pub(crate) fn sent_before(&self) -> u64 {
+        self.sent_before
+    }
+
+    /// Lets a message wait in memory.
     pub(crate) fn enqueue(&mut self, delivery: Delivery) {
-        self.queued_bytes += delivery.message.bytes();
-        self.queued_qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
-        if let Some(at) = delivery.message.expires_at() {
-            self.queue_expires_at = self.queue_expires_at.min(at);
-        }
-        self.queue.edit().push_back(delivery);
+        self.push_back(Waiting::Publish(delivery));
     }
 
-    fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.edit().pop_front()?;
-        self.queued_bytes -= delivery.message.bytes();
-        self.queued_qos0 -= u32::from(delivery.qos == QoS::AtMostOnce);
+    /// Lets a message wait that the store has: in the store alone if there is no use for it here.
+    pub(crate) fn enqueue_stored(&mut self, delivery: Delivery, connected: bool, entangled: bool) {
+        if connected && self.stored.count == 0 && self.queue.len() < MEMORY_ENTRIES_MAX {
+            return self.enqueue(delivery);
+        }
+        let expires_at = delivery.message.expires_at().unwrap_or(u32::MAX);
+        self.leave_to_store(delivery.sequence, delivery.message.bytes(), expires_at, entangled);
+    }
+
+    /// Counts an entry that lies in the store alone, behind all others.
+    fn leave_to_store(&mut self, sequence: u64, bytes: usize, expires_at: u32, entangled: bool) {
+        let stored = &mut self.stored;
+        if stored.count == 0 {
+            stored.from = sequence;
+        }
+        stored.count += 1;
+        stored.bytes += bytes;
+        stored.expires_at = stored.expires_at.min(expires_at);
+        stored.entangled |= entangled;
+    }
+
+    fn push_back(&mut self, waiting: Waiting) {
+        self.queued_bytes += waiting.bytes();
+        self.queued_qos0 += u32::from(waiting.is_qos0());
+        self.queue_expires_at = self.queue_expires_at.min(waiting.expires_at());
+        self.queue.edit().push_back(waiting);
+    }
+
+    fn dequeue(&mut self) -> Option<Waiting> {
+        let waiting = self.queue.edit().pop_front()?;
+        self.queued_bytes -= waiting.bytes();
+        self.queued_qos0 -= u32::from(waiting.is_qos0());
+        if self.sent_earlier(waiting.sequence()) {
+            self.returned = self.returned.saturating_sub(1);
+        }
         if self.queue.is_empty() {
             self.queue_expires_at = u32::MAX;
             if self.queue.capacity() > KEEP_ENTRIES {
                 *self.queue.edit() = VecDeque::new();
             }
         }
-        Some(delivery)
+        Some(waiting)
     }
 
-    /// Drops what has expired in the queue (MQTT-3.3.2-5).
-    pub(crate) fn drop_expired(&mut self, now: Time) {
-        let (mut bytes, mut qos0, mut expires_at) = (0, 0, u32::MAX);
-        self.queue.edit().retain(|delivery| {
-            let keep = !delivery.message.expired(now);
-            if keep {
-                bytes += delivery.message.bytes();
-                qos0 += u32::from(delivery.qos == QoS::AtMostOnce);
-                expires_at = expires_at.min(delivery.message.expires_at().unwrap_or(u32::MAX));
-            }
-            keep
-        });
-        (self.queued_bytes, self.queued_qos0, self.queue_expires_at) = (bytes, qos0, expires_at);
-        if self.queue.is_empty() {
-            *self.queue.edit() = VecDeque::new();
+    /// Whether a message may have been sent on an earlier connection.
+    fn sent_earlier(&self, sequence: u64) -> bool {
+        sequence != 0 && sequence < self.sent_before
+    }
+
+    /// When something that waits expires, seconds; `u32::MAX` is never. What lies in the store of a
+    /// connected session is looked at when it is read.
+    pub(crate) fn expires_at(&self, connected: bool) -> u32 {
+        match connected {
+            true => self.queue_expires_at,
+            false => self.queue_expires_at.min(self.stored.expires_at),
         }
+    }
+
+    /// Takes out what has expired in memory (MQTT-3.3.2-5), but nothing that has been sent before.
+    pub(crate) fn drop_expired(&mut self, now: Time, mut each: impl FnMut(Delivery)) {
+        if self.queue_expires_at > now.as_secs() {
+            return;
+        }
+        let queue = core::mem::take(&mut *self.queue.edit());
+        (self.queued_bytes, self.queued_qos0, self.queue_expires_at) = (0, 0, u32::MAX);
+        for waiting in queue {
+            match waiting {
+                Waiting::Publish(delivery)
+                    if delivery.message.expired(now) && !self.sent_earlier(delivery.sequence) =>
+                {
+                    each(delivery);
+                }
+                other => {
+                    let again = self.sent_earlier(other.sequence());
+                    let expires_at = self.queue_expires_at;
+                    self.push_back(other);
+                    if again {
+                        self.queue_expires_at = expires_at;
+                    }
+                }
+            }
+        }
+    }
+
+    // --- what lies in the store ---
+
+    /// Whether more should be read from the store now.
+    pub(crate) fn wants_load(&self) -> bool {
+        self.stored.count > 0 && !self.stored.loading && self.queue.len() < LOAD_BELOW
+    }
+
+    /// Takes an entry that was read from the store to the end of what is in memory.
+    pub(crate) fn loaded(&mut self, waiting: Waiting) {
+        self.stored.from = waiting.sequence() + 1;
+        self.stored.count = self.stored.count.saturating_sub(1);
+        self.stored.bytes = self.stored.bytes.saturating_sub(waiting.bytes());
+        self.push_back(waiting);
+    }
+
+    /// An entry of the store is gone: it had expired, or could not be read.
+    pub(crate) fn lost_in_store(&mut self, sequence: u64, bytes: usize) {
+        self.stored.from = self.stored.from.max(sequence + 1);
+        self.stored.count = self.stored.count.saturating_sub(1);
+        self.stored.bytes = self.stored.bytes.saturating_sub(bytes);
+    }
+
+    /// The store was read up to `until`: nothing is left before it.
+    pub(crate) fn load_ended(&mut self, until: u64) {
+        let stored = &mut self.stored;
+        stored.from = stored.from.max(until);
+        if stored.from >= self.next || stored.count == 0 {
+            (stored.count, stored.bytes, stored.expires_at) = (0, 0, u32::MAX);
+            stored.entangled = false;
+        }
+    }
+
+    /// An entry in the middle of the store's part has expired and is gone.
+    pub(crate) fn purged(&mut self, bytes: usize) {
+        self.stored.count = self.stored.count.saturating_sub(1);
+        self.stored.bytes = self.stored.bytes.saturating_sub(bytes);
+    }
+
+    /// The store's part is being looked through for expired entries (`None`), or was, and this is
+    /// when the next one expires.
+    pub(crate) fn stored_purged(&mut self, next_expiry: Option<u32>) {
+        let stored = &mut self.stored;
+        stored.expires_at = match next_expiry {
+            None => u32::MAX,
+            Some(at) => stored.expires_at.min(at),
+        };
+    }
+
+    /// Sets what the store has for a session after a restart.
+    pub(crate) fn restore(&mut self, restored: &Restored) {
+        self.next = restored.next;
+        self.sent_before = restored.sent_before;
+        self.durable_before = restored.next;
+        self.returned = restored.returned;
+        self.stored = Stored {
+            from: restored.first,
+            count: restored.count,
+            bytes: restored.bytes,
+            expires_at: restored.expires_at,
+            loading: false,
+            entangled: restored.entangled,
+        };
     }
 
     // --- in flight ---
@@ -216,14 +440,20 @@ impl Flow {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.inflight.is_empty()
+        self.queue.is_empty() && self.inflight.is_empty() && self.stored.count == 0
     }
 
-    /// Whether a message of `bytes` may be sent now, ahead of nothing.
-    pub(crate) fn window_open(&self, window: u16, bytes: usize, settings: &Settings) -> bool {
+    /// Whether a message of `bytes` with this sequence number may be sent now, ahead of nothing.
+    pub(crate) fn window_open(
+        &self,
+        window: u16,
+        sequence: u64,
+        bytes: usize,
+        settings: &Settings,
+    ) -> bool {
         let bytes_max = settings.max_inflight_bytes;
         self.used < window
-            && self.inflight.len() < usize::from(IDENTIFIERS)
+            && (self.inflight.is_empty() || sequence < self.first + u64::from(IDENTIFIERS))
             && (bytes_max == 0
                 || self.inflight_bytes == 0
                 || self.inflight_bytes + bytes <= bytes_max)
@@ -231,60 +461,72 @@ impl Flow {
 
     /// Whether nothing has to go before a new message.
     pub(crate) fn nothing_waits(&self) -> bool {
-        self.queue.is_empty() && self.resend == 0
+        self.queue.is_empty() && self.stored.count == 0
     }
 
     /// Puts a message in flight until it is acknowledged (MQTT-4.3.2-3, MQTT-4.3.3-3). Answers its
     /// packet identifier, which is unused (MQTT-2.2.1-4, MQTT-4.3.2-1, MQTT-4.3.3-1).
     pub(crate) fn launch(&mut self, delivery: Delivery) -> u16 {
-        let packet_identifier = self.identifier_at(self.inflight.len());
+        let sequence = delivery.sequence;
         self.inflight_bytes += delivery.message.bytes();
+        self.put_in_flight(sequence, InFlight::Published(delivery));
+        identifier_of(sequence)
+    }
+
+    /// Sets the ring's entry for a sequence number, which is within [`Flow::window_open`].
+    fn put_in_flight(&mut self, sequence: u64, entry: InFlight) {
         self.used += 1;
-        self.inflight.edit().push_back(InFlight::Published(delivery));
-        packet_identifier
+        let mut ring = self.inflight.edit();
+        if ring.is_empty() {
+            self.first = sequence;
+        }
+        while self.first > sequence {
+            self.first -= 1;
+            ring.push_front(InFlight::Done);
+        }
+        let at = (sequence - self.first) as usize;
+        while ring.len() <= at {
+            ring.push_back(InFlight::Done);
+        }
+        if let Some(place) = ring.get_mut(at) {
+            *place = entry;
+        }
     }
 
     /// What to send next on this connection: first what an earlier one left unfinished
     /// (MQTT-4.4.0-1, MQTT-4.6.0-5), in the order in which it was sent (MQTT-4.6.0-1) and with DUP
     /// (MQTT-3.3.1-1), whether it has expired or not (MQTT-4.3.3-7, MQTT-4.3.3-13); then what waits.
     pub(crate) fn next(&mut self, window: u16, settings: &Settings, now: Time) -> Option<Next> {
-        while self.resend > 0 {
-            if self.used >= window {
-                return None;
+        let front = self.queue.front()?;
+        let (sequence, bytes) = (front.sequence(), front.bytes());
+        let again = self.sent_earlier(sequence);
+        if let Waiting::Publish(delivery) = front {
+            if !again && delivery.message.expired(now) {
+                return match self.dequeue()? {
+                    Waiting::Publish(delivery) => Some(Next::Expired(delivery)),
+                    Waiting::Release(_) => None,
+                };
             }
-            let at = self.inflight.len() - usize::from(self.resend);
-            self.resend -= 1;
-            let packet_identifier = self.identifier_at(at);
-            match self.inflight.get(at) {
-                Some(InFlight::Published(delivery)) => {
-                    self.used += 1;
-                    let delivery = delivery.clone();
-                    return Some(Next::Publish { packet_identifier, dup: true, delivery });
-                }
-                Some(InFlight::Released) => {
-                    self.used += 1;
-                    return Some(Next::Release { packet_identifier });
-                }
-                Some(InFlight::Done) | None => {}
+            if delivery.qos == QoS::ExactlyOnce && sequence >= self.durable_before {
+                return None;
             }
         }
-        loop {
-            let front = self.queue.front()?;
-            if front.message.expired(now) {
-                self.dequeue();
-                continue;
+        if !front.is_qos0() && !self.window_open(window, sequence, bytes, settings) {
+            return None;
+        }
+        match self.dequeue()? {
+            Waiting::Release(sequence) => {
+                self.put_in_flight(sequence, InFlight::Released);
+                Some(Next::Release { packet_identifier: identifier_of(sequence) })
             }
-            if front.qos != QoS::AtMostOnce
-                && !self.window_open(window, front.message.bytes(), settings)
-            {
-                return None;
+            Waiting::Publish(delivery) => {
+                let packet_identifier = match delivery.qos {
+                    QoS::AtMostOnce => 0,
+                    _ => self.launch(delivery.clone()),
+                };
+                let dup = again && delivery.qos != QoS::AtMostOnce;
+                Some(Next::Publish { packet_identifier, dup, delivery })
             }
-            let delivery = self.dequeue()?;
-            let packet_identifier = match delivery.qos {
-                QoS::AtMostOnce => 0,
-                _ => self.launch(delivery.clone()),
-            };
-            return Some(Next::Publish { packet_identifier, dup: false, delivery });
         }
     }
 
@@ -297,18 +539,20 @@ impl Flow {
 
     /// PUBREC: with an error it ends the flow, otherwise the message is released (MQTT-4.3.3-4).
     pub(crate) fn pubrec(&mut self, packet_identifier: u16, refused: bool) -> Acknowledged {
-        let at = self.position(packet_identifier);
-        match at.and_then(|at| self.inflight.get(at)) {
+        let Some(at) = self.position(packet_identifier) else { return Acknowledged::Unknown };
+        let sequence = self.first + at as u64;
+        match self.inflight.get(at) {
             Some(InFlight::Published(delivery)) if delivery.qos == QoS::ExactlyOnce => {}
-            Some(InFlight::Released) if !refused => return Acknowledged::Release,
+            Some(InFlight::Released) if !refused => {
+                return Acknowledged::Release { sequence, message: None };
+            }
             _ => return Acknowledged::Unknown,
         }
         if refused {
             return self.finish(packet_identifier, |_| true);
         }
-        let Some(at) = at else { return Acknowledged::Unknown };
-        self.replace(at, InFlight::Released);
-        Acknowledged::Release
+        let message = self.replace(at, InFlight::Released);
+        Acknowledged::Release { sequence, message }
     }
 
     /// PUBCOMP: ends a QoS 2 flow.
@@ -317,8 +561,8 @@ impl Flow {
     }
 
     /// Takes a message out of flight that turned out not to be sendable (too large).
-    pub(crate) fn abandon(&mut self, packet_identifier: u16) {
-        self.finish(packet_identifier, |_| true);
+    pub(crate) fn abandon(&mut self, packet_identifier: u16) -> Acknowledged {
+        self.finish(packet_identifier, |_| true)
     }
 
     fn finish(
@@ -328,15 +572,15 @@ impl Flow {
     ) -> Acknowledged {
         let Some(at) = self.position(packet_identifier) else { return Acknowledged::Unknown };
         match self.inflight.get(at) {
+            Some(InFlight::Done) | None => return Acknowledged::Unknown,
             Some(entry) if fits(entry) => {}
             _ => return Acknowledged::Unknown,
         }
-        if at < self.inflight.len() - usize::from(self.resend) {
-            self.used = self.used.saturating_sub(1);
-        }
-        self.replace(at, InFlight::Done);
+        self.used = self.used.saturating_sub(1);
+        let sequence = self.first + at as u64;
+        let message = self.replace(at, InFlight::Done);
         self.forget_done();
-        Acknowledged::Done
+        Acknowledged::Done { sequence, message }
     }
 
     /// Lets go of the acknowledged entries at the ring's front.
@@ -351,52 +595,68 @@ impl Flow {
             *ring = VecDeque::new();
         }
         drop(ring);
-        self.first = self.identifier_at(gone);
-        self.resend = self.resend.min(self.inflight.len() as u16);
+        self.first += gone;
     }
 
-    fn replace(&mut self, at: usize, with: InFlight) {
+    /// Answers the message that stood there.
+    fn replace(&mut self, at: usize, with: InFlight) -> Option<Message> {
         let mut ring = self.inflight.edit();
-        let Some(entry) = ring.get_mut(at) else { return };
-        if let InFlight::Published(delivery) = core::mem::replace(entry, with) {
-            self.inflight_bytes -= delivery.message.bytes();
-        }
-    }
-
-    /// Identifier of the entry at `offset`: identifiers run from 1 to 65,535 and start again.
-    fn identifier_at(&self, offset: usize) -> u16 {
-        let zero_based = (usize::from(self.first) - 1 + offset) % usize::from(IDENTIFIERS);
-        zero_based as u16 + 1
+        let entry = ring.get_mut(at)?;
+        let InFlight::Published(delivery) = core::mem::replace(entry, with) else { return None };
+        self.inflight_bytes -= delivery.message.bytes();
+        Some(delivery.message)
     }
 
     fn position(&self, packet_identifier: u16) -> Option<usize> {
         let count = usize::from(IDENTIFIERS);
-        let offset = (usize::from(packet_identifier) + count - usize::from(self.first)) % count;
+        let first = usize::from(identifier_of(self.first));
+        let offset = (usize::from(packet_identifier) + count - first) % count;
         (packet_identifier != 0 && offset < self.inflight.len()).then_some(offset)
     }
 
     // --- connections come and go ---
 
-    /// The connection is gone: what is in flight will have to be sent again.
+    /// The connection is gone: what is in flight waits again, ahead of all else.
     pub(crate) fn connection_lost(&mut self) {
         self.used = 0;
-        self.resend = self.inflight.len() as u16;
+        self.stored.loading = false;
+        let ring = core::mem::take(&mut *self.inflight.edit());
+        self.inflight_bytes = 0;
+        self.sent_before = self.sent_before.max(self.first + ring.len() as u64);
+        for (at, entry) in ring.into_iter().enumerate().rev() {
+            let waiting = match entry {
+                InFlight::Done => continue,
+                InFlight::Published(delivery) => Waiting::Publish(delivery),
+                InFlight::Released => Waiting::Release(self.first + at as u64),
+            };
+            self.returned += 1;
+            self.queued_bytes += waiting.bytes();
+            self.queue.edit().push_front(waiting);
+        }
     }
 
-    /// Everything that no client has begun to take: queued messages and QoS 1 messages in flight.
-    /// What remains is an empty flow.
-    pub(crate) fn drain_unfinished(&mut self, mut each: impl FnMut(Delivery)) {
-        for entry in core::mem::take(&mut *self.inflight.edit()) {
-            match entry {
-                InFlight::Published(delivery) if delivery.qos == QoS::AtLeastOnce => each(delivery),
-                _ => {}
-            }
+    /// Leaves everything that waits to the store, which has it.
+    pub(crate) fn spill(&mut self, entangled: impl Fn(&Delivery) -> bool) {
+        let behind = self.stored;
+        let queue = core::mem::take(&mut *self.queue.edit());
+        (self.queued_bytes, self.queued_qos0, self.queue_expires_at) = (0, 0, u32::MAX);
+        self.stored.count = 0;
+        for waiting in queue.iter().filter(|waiting| waiting.sequence() != 0) {
+            let entangled = matches!(waiting, Waiting::Publish(delivery) if entangled(delivery));
+            let expires_at =
+                if self.sent_earlier(waiting.sequence()) { u32::MAX } else { waiting.expires_at() };
+            self.leave_to_store(waiting.sequence(), waiting.bytes(), expires_at, entangled);
         }
-        for delivery in core::mem::take(&mut *self.queue.edit()) {
-            each(delivery);
-        }
-        (self.queued_bytes, self.inflight_bytes, self.queued_qos0) = (0, 0, 0);
-        (self.used, self.resend, self.queue_expires_at) = (0, 0, u32::MAX);
+        self.stored.count += behind.count;
+    }
+
+    /// Everything in memory with its sequence number, oldest first. What remains is an empty flow,
+    /// but for what is in the store.
+    pub(crate) fn drain(&mut self) -> VecDeque<Waiting> {
+        self.connection_lost();
+        (self.queued_bytes, self.queued_qos0, self.returned) = (0, 0, 0);
+        self.queue_expires_at = u32::MAX;
+        core::mem::take(&mut *self.queue.edit())
     }
 
     // --- acknowledgements that wait for room ---
@@ -416,11 +676,11 @@ impl Flow {
         }
         // Each owed acknowledgement stands for a message beyond the limit, oldest first.
         let count_max = settings.max_queued_messages as usize;
-        let over = count_max != 0 && self.queue.len() >= count_max + self.owed.len();
+        let over = count_max != 0 && self.counted_len() >= count_max + self.owed.len();
         let over = over
             || settings.max_queued_bytes != 0
-                && self.queued_bytes > settings.max_queued_bytes
-                && self.queue.len() >= self.owed.len();
+                && self.queued_bytes + self.stored.bytes > settings.max_queued_bytes
+                && self.counted_len() >= self.owed.len();
         if over && !all {
             return None;
         }
@@ -445,6 +705,29 @@ impl Flow {
             InFlight::Published(delivery) => Some(&delivery.message),
             _ => None,
         });
-        inflight.chain(self.queue.iter().map(|delivery| &delivery.message))
+        let queue = self.queue.iter().filter_map(|waiting| match waiting {
+            Waiting::Publish(delivery) => Some(&delivery.message),
+            Waiting::Release(_) => None,
+        });
+        inflight.chain(queue)
     }
+}
+
+/// Packet identifiers run from 1 to 65,535 and start again, by the message's place in the order:
+/// so a message keeps its identifier over connections and restarts.
+fn identifier_of(sequence: u64) -> u16 {
+    (sequence.saturating_sub(1) % u64::from(IDENTIFIERS)) as u16 + 1
+}
+
+/// What the store has of a session's queue, as counted after a restart.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Restored {
+    pub(crate) first: u64,
+    pub(crate) next: u64,
+    pub(crate) sent_before: u64,
+    pub(crate) count: u32,
+    pub(crate) returned: u32,
+    pub(crate) bytes: usize,
+    pub(crate) expires_at: u32,
+    pub(crate) entangled: bool,
 }

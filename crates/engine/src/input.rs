@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 
 use plimsoll_mqtt::{Connect, DecodeError, Packet};
 
+use crate::durable::Loaded;
+
 /// A network connection, as the shell that owns it numbers it: the shard (I/O thread) and a slot
 /// in it.
 ///
@@ -92,6 +94,16 @@ pub enum Input<'a> {
         /// How many bytes since the last time.
         bytes: u32,
     },
+    /// Every record up to this position ([`Records::upto`](crate::Records::upto)) is stored.
+    Stored {
+        /// That position.
+        upto: u64,
+    },
+    /// The store cannot write at present, for instance because the disk is full. It is over with
+    /// the next [`Input::Stored`].
+    StoreFailing,
+    /// A piece of a queue was read from the store.
+    Loaded(Loaded),
     /// The broker itself publishes, for instance a `$SYS` figure.
     Publish {
         /// Topic name.

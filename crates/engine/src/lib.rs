@@ -7,6 +7,10 @@
 //! 3. [`Engine::take_outbox`] of each shard, and do what it says, in its order.
 //! 4. Call [`Engine::handle`] again at [`Engine::next_deadline`] at the latest, even with no input.
 //!
+//! With [`Settings::persistence`], also: [`Engine::take_records`] and [`Engine::take_loads`] after
+//! each turn, give them to a store, and tell the engine what came of it
+//! ([`Input::Stored`], [`Input::Loaded`]); and [`Engine::restore`] before the first turn.
+//!
 //! Nothing else is needed: the simulator and a fuzzer drive it just so. Time, randomness (the
 //! seed) and limits ([`Settings`]) are values.
 #![no_std]
@@ -17,6 +21,7 @@ mod connect;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod durable;
 mod engine;
 mod event;
 mod flow;
@@ -40,10 +45,14 @@ mod time;
 mod trace;
 
 pub use counters::Counters;
+pub use durable::{
+    Content, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring, SessionItem,
+    StateReader, SubscriptionItem, Unreadable, WillItem,
+};
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};
 pub use input::{Input, Link, Loss};
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
-pub use settings::{ListenerSettings, Settings};
+pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;

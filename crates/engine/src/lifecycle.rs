@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
-use plimsoll_mqtt::{Auth, Disconnect, ReasonCode};
+use plimsoll_mqtt::{Auth, Disconnect, QoS, ReasonCode};
 
+use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
+use crate::flow::{Delivery, Waiting};
 use crate::message::Parts;
 use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
@@ -65,6 +67,9 @@ impl Engine {
         session.lost_at = now;
         session.unflushed = 0;
         session.flags.paused = false;
+        session.flags.greeting = false;
+        session.flags.awaits_durable = false;
+        session.held = 0;
         if let Some(flow) = session.flow.as_mut() {
             flow.connection_lost();
         }
@@ -75,6 +80,7 @@ impl Engine {
         self.sessions.disconnect(link);
         self.dispatch.counters.clients_connected -= 1;
         self.pay_owed(slot, true);
+        self.spill(slot);
         self.come_due(slot);
     }
 
@@ -91,6 +97,7 @@ impl Engine {
         if ends {
             self.end_session(slot);
         } else {
+            self.store_session(slot);
             self.reschedule(slot);
         }
     }
@@ -118,16 +125,16 @@ impl Engine {
         self.pay_owed(slot, true);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let held: Vec<Held> = session.subscriptions.clone();
-        let mut left_behind = Vec::new();
-        if let Some(flow) = session.flow.as_mut() {
-            flow.drain_unfinished(|delivery| left_behind.push(delivery));
-        }
+        let left_behind = self.dispatch.leave_behind(session);
+        self.forget_session(slot, &held);
         self.redeliver_shared(slot, left_behind);
         for held in held {
             self.remove_subscription(slot, held);
         }
         self.deadlines.set(slot, Time::NEVER);
-        self.sessions.remove(slot);
+        if let Some(session) = self.sessions.remove(slot) {
+            self.dispatch.stored_sessions -= usize::from(session.number != 0);
+        }
     }
 
     /// Does what has come due.
@@ -137,7 +144,9 @@ impl Engine {
             self.deadline_reached(slot);
         }
         if self.retained_sweep_at <= now {
-            self.retained_sweep_at = self.retained.sweep(now, SWEEP_PAGES);
+            let journal = &mut self.dispatch.journal;
+            self.retained_sweep_at =
+                self.retained.sweep(now, SWEEP_PAGES, |topic| journal.delete_retained(topic));
         }
     }
 
@@ -148,11 +157,19 @@ impl Engine {
         let silent = session.silent_at() <= now;
         let owes = session.flow.as_ref().is_some_and(|flow| flow.owes());
         let stalled = owes && session.progress_at.plus_secs(u64::from(stall)) <= now;
-        if let Some(flow) = session.flow.as_mut()
-            && flow.queue_expires_at <= now.as_secs()
-        {
-            flow.drop_expired(now);
+        let mut expired = Vec::new();
+        if let Some(flow) = session.flow.as_mut() {
+            flow.drop_expired(now, |delivery| expired.push(delivery));
         }
+        for delivery in expired {
+            self.dispatch.forget(session, delivery.sequence, Some(&delivery.message));
+        }
+        let connected = session.is_connected();
+        let in_store = session.flow.as_ref().map_or(u32::MAX, |flow| flow.expires_at(connected));
+        if in_store <= now.as_secs() {
+            self.purge(slot);
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_connected() && silent {
             return self.disconnect(slot, ReasonCode::KEEP_ALIVE_TIMEOUT); // MQTT-3.1.2-22
         }
@@ -171,10 +188,37 @@ impl Engine {
     }
 }
 
+impl Dispatch {
+    /// Takes everything in memory out of a session that ends. What is answered may go to others:
+    /// queued messages, and QoS 1 messages in flight, but no QoS 2 message whose delivery has begun
+    /// (MQTT-4.8.2-5).
+    fn leave_behind(&mut self, session: &mut Session) -> Vec<Delivery> {
+        let mut left = Vec::new();
+        let Some(flow) = session.flow.as_mut() else { return left };
+        let waiting = flow.drain();
+        let sent_before = flow.sent_before();
+        for waiting in waiting {
+            match waiting {
+                Waiting::Release(sequence) => self.forget(session, sequence, None),
+                Waiting::Publish(delivery) => {
+                    self.forget(session, delivery.sequence, Some(&delivery.message));
+                    let begun = delivery.qos == QoS::ExactlyOnce && delivery.sequence < sent_before;
+                    if !begun {
+                        left.push(delivery);
+                    }
+                }
+            }
+        }
+        left
+    }
+}
+
 impl Session {
     /// When something has to be done about it next.
     pub(crate) fn deadline(&self, settings: &Settings) -> Time {
-        let mut at = match self.flow.as_ref().map_or(u32::MAX, |flow| flow.queue_expires_at) {
+        let connected = self.is_connected();
+        let expires_at = self.flow.as_ref().map_or(u32::MAX, |flow| flow.expires_at(connected));
+        let mut at = match expires_at {
             u32::MAX => Time::NEVER,
             secs => Time::from_secs(secs),
         };

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::mem::{align_of, size_of};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
 use plimsoll_mqtt::QoS;
@@ -13,6 +14,8 @@ use crate::time::Time;
 #[derive(Debug)]
 struct Header {
     charge: Charge,
+    /// Number of the stored body that holds it; 0 is none.
+    body: AtomicU64,
     /// Absolute second at which it expires; `u32::MAX` is never.
     expires_at: u32,
     properties_len: u32,
@@ -29,7 +32,7 @@ struct Header {
 pub struct Message(ThinArc<Header, u8>);
 
 /// The parts that a [`Message`] is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
     /// Topic name.
     pub topic: &'a str,
@@ -47,6 +50,16 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// A message without anything.
+    pub(crate) const EMPTY: Self = Self {
+        topic: "",
+        properties: &[],
+        payload: &[],
+        qos: QoS::AtMostOnce,
+        retain: false,
+        expires_at: None,
+    };
+
     /// Whether the message has expired (MQTT-3.3.2-5).
     pub fn expired(&self, now: Time) -> bool {
         self.expires_at.is_some_and(|second| second <= now.as_secs())
@@ -64,6 +77,7 @@ impl Message {
         scratch.extend_from_slice(parts.payload);
         let header = Header {
             charge: ledger.charge(Account::Queues, block_bytes(scratch.len())),
+            body: AtomicU64::new(0),
             expires_at: parts.expires_at.unwrap_or(u32::MAX),
             properties_len: parts.properties.len() as u32,
             topic_len: parts.topic.len() as u16,
@@ -138,6 +152,26 @@ impl Message {
     /// Size of its allocation, in bytes: what it is charged with.
     pub fn bytes(&self) -> usize {
         self.0.header.header.charge.bytes()
+    }
+
+    /// What a message of these parts would take, in bytes.
+    pub(crate) fn bytes_of(parts: &Parts<'_>) -> usize {
+        block_bytes(parts.topic.len() + parts.properties.len() + parts.payload.len())
+    }
+
+    /// Length of topic, properties and payload together, in bytes.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.0.slice.len()
+    }
+
+    /// Number of the body that holds it in the store; 0 if each queue holds it itself.
+    pub(crate) fn body(&self) -> u64 {
+        self.0.header.header.body.load(Ordering::Relaxed)
+    }
+
+    /// It is held by the body `number` from now on. Only the engine's one thread sets it.
+    pub(crate) fn set_body(&self, number: u64) {
+        self.0.header.header.body.store(number, Ordering::Relaxed);
     }
 
     /// Identity of the block, for counting shared blocks once.

@@ -7,6 +7,7 @@ use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
 use crate::dispatch::{Outgoing, Publisher, rare};
+use crate::durable::Item;
 use crate::engine::Engine;
 use crate::flow::Owed;
 use crate::input::{Input, Link};
@@ -59,6 +60,8 @@ impl Engine {
                 return 1;
             }
         };
+        let refused = self.store_refuses(slot, topic, first, inputs);
+        let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch };
         let mut ordinal = session.next_ordinal();
@@ -71,7 +74,8 @@ impl Engine {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
-            let answer = match admit(session, publish, topic, &self.dispatch.settings) {
+            let admission = admit(session, publish, topic, &self.dispatch.settings);
+            let answer = match admission.unless(refused, publish) {
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,
@@ -82,7 +86,10 @@ impl Engine {
             };
             if publish.qos == QoS::ExactlyOnce {
                 let received = &mut rare(session, self.dispatch.ledger).received;
-                received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
+                let new = received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
+                if new && session.number != 0 {
+                    self.dispatch.journal.received(session.number, publish.packet_identifier);
+                }
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
@@ -102,6 +109,7 @@ impl Engine {
             self.retain(&outgoing.parts);
         }
         self.route(&mut run, Some(publisher));
+        self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
         if let Some(reason) = violation {
             self.refuse(slot, reason);
@@ -138,8 +146,11 @@ impl Engine {
         if !self.dispatch.settings.retain_available {
             return;
         }
+        let stored = !(parts.topic == "$SYS" || parts.topic.starts_with("$SYS/"));
         if parts.payload.is_empty() {
-            self.retained.remove(parts.topic);
+            if self.retained.remove(parts.topic) && stored {
+                self.dispatch.journal.delete_retained(parts.topic);
+            }
             return;
         }
         let age = self.dispatch.settings.retain_expiry_interval;
@@ -158,6 +169,38 @@ impl Engine {
             self.retained_sweep_at = self.retained_sweep_at.min(Time::from_secs(at));
         }
         self.retained.set(parts.topic, message);
+        if stored {
+            self.dispatch.journal.put(&Item::Retained { topic: parts.topic.into(), message });
+        }
+    }
+
+    /// What the session is told from now on depends on the records made since `before`.
+    pub(crate) fn promise_since(&mut self, slot: u32, before: u64) {
+        let position = self.dispatch.journal.position();
+        if position > before
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.promised = position;
+        }
+    }
+
+    /// While the store cannot write: whether these publishes would have to be stored, and their
+    /// publisher can be told so. Others wait for their acknowledgement.
+    fn store_refuses(
+        &mut self,
+        slot: u32,
+        topic: &str,
+        first: &Publish<'_>,
+        inputs: &[Input<'_>],
+    ) -> bool {
+        if !self.dispatch.journal.failing {
+            return false;
+        }
+        let Some(session) = self.sessions.get(slot) else { return false };
+        let (v5, link) = (session.version.is_v5(), session.link);
+        let retains = link.is_some_and(|link| publishes(link, inputs).any(|p| p.retain));
+        let unacknowledged = first.qos == QoS::AtMostOnce;
+        (v5 || unacknowledged) && (retains || self.stored_receivers(topic) > 0)
     }
 
     /// PUBACK and PUBREC in the order of the publishes (MQTT-4.6.0-2, MQTT-4.6.0-3), once the message
@@ -211,6 +254,11 @@ impl Engine {
             .rare
             .as_mut()
             .is_some_and(|rare| rare.received.edit().remove(pubrel.packet_identifier));
+        if known && session.number != 0 {
+            // Without this on disk, a restart would take the next use of the identifier for a copy.
+            self.dispatch.journal.delete_received(session.number, pubrel.packet_identifier);
+            session.promised = self.dispatch.journal.position();
+        }
         let reason =
             if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
         self.dispatch.acknowledge(session, AckKind::Pubcomp, pubrel.packet_identifier, reason);
@@ -222,8 +270,11 @@ impl crate::dispatch::Dispatch {
         session.acknowledged = session.acknowledged.wrapping_add(1);
         if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
             // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
-            if let Some(rare) = session.rare.as_mut() {
-                rare.received.edit().remove(due.packet_identifier);
+            if let Some(rare) = session.rare.as_mut()
+                && rare.received.edit().remove(due.packet_identifier)
+                && session.number != 0
+            {
+                self.journal.delete_received(session.number, due.packet_identifier);
             }
         }
         let kind = if due.qos == QoS::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
@@ -246,8 +297,12 @@ impl crate::dispatch::Dispatch {
             rare.held_qos1 -= u16::from(due.qos == QoS::AtLeastOnce);
             self.acknowledge_publish(session, due);
         }
-        let held = rare_if(session).map_or(0, |rare| rare.acknowledgements.len());
-        if session.flags.paused && held <= HELD_RESUME {
+        self.resume_if_relieved(session);
+    }
+
+    /// Reads again from a publisher when few enough of its acknowledgements wait.
+    pub(crate) fn resume_if_relieved(&mut self, session: &mut Session) {
+        if session.flags.paused && held_len(session) <= HELD_RESUME {
             session.flags.paused = false;
             if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
                 outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
@@ -257,8 +312,8 @@ impl crate::dispatch::Dispatch {
 
     /// Stops reading from a publisher that goes on though its acknowledgements are held.
     fn pause_if_held(&mut self, session: &mut Session) {
-        let held = rare_if(session).map_or(0, |rare| rare.acknowledgements.len());
-        if held <= HELD_MAX || session.flags.paused {
+        let most = if self.journal.failing { 0 } else { HELD_MAX };
+        if held_len(session) <= most || session.flags.paused {
             return;
         }
         if let Some(link) = session.link {
@@ -268,6 +323,11 @@ impl crate::dispatch::Dispatch {
             }
         }
     }
+}
+
+/// Acknowledgements that wait, for room in a queue or for the store.
+fn held_len(session: &Session) -> usize {
+    rare_if(session).map_or(0, |rare| rare.acknowledgements.len()) + session.held as usize
 }
 
 fn rare_if(session: &Session) -> Option<&crate::session::Rare> {
@@ -280,6 +340,16 @@ enum Admission {
     Settle(ReasonCode),
     Ignore,
     Violation(ReasonCode),
+}
+
+impl Admission {
+    /// What becomes of it if the store cannot take it.
+    fn unless(self, refused: bool, publish: &Publish<'_>) -> Self {
+        match self {
+            Self::Route if refused => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
+            other => other,
+        }
+    }
 }
 
 fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {

@@ -81,14 +81,22 @@ enum Progress {
 impl Engine {
     /// Begins to send what is retained for a new subscription. Where little has to be looked at, as
     /// for most filters, that is all; the rest follows in later turns.
-    pub(crate) fn begin_replay(&mut self, slot: u32, filter: &str, options: SubscriptionOptions) {
+    ///
+    /// `later`: it is woken when the SUBACK has left.
+    pub(crate) fn begin_replay(
+        &mut self,
+        slot: u32,
+        filter: &str,
+        options: SubscriptionOptions,
+        later: bool,
+    ) {
         let ledger = self.ledger();
         let mut replay = Replay {
             filter: Box::from(filter),
             cursor: ledger.own(Account::Sessions, ScanCursor::default()),
             options,
         };
-        let waits = self.sessions.get(slot).is_none_or(Session::has_replays);
+        let waits = later || self.sessions.get(slot).is_none_or(Session::has_replays);
         if !waits && matches!(self.replay_piece(slot, &mut replay, STEPS_AT_ONCE), Progress::Done) {
             return;
         }
@@ -96,7 +104,9 @@ impl Engine {
         let extra = replay.filter.heap_bytes();
         let replay = Boxed::new(ledger, Account::Sessions, replay, extra);
         rare(session, ledger).replays.edit().push_back(replay);
-        self.wake_replay(slot);
+        if !later {
+            self.wake_replay(slot);
+        }
     }
 
     /// The session may be able to take more.
@@ -167,6 +177,7 @@ impl Engine {
                     retain: true, // MQTT-3.3.1-8
                     origin: Origin::identifier(options.identifier()),
                     identifier: options.identifier(),
+                    group: None,
                 };
                 dispatch.deliver(session, &mut Outgoing::new(parts), &way, None);
                 if takes_more(session, &dispatch.settings) {
@@ -186,7 +197,7 @@ impl Engine {
 
 /// Whether a message would be sent at once rather than queued.
 fn takes_more(session: &Session, settings: &Settings) -> bool {
-    session.is_connected()
+    session.is_open()
         && session.unflushed < settings.output_bytes_max
         && session.flow.as_ref().is_none_or(|flow| flow.nothing_waits())
 }

@@ -5,11 +5,11 @@ use core::mem::size_of;
 
 use plimsoll_mqtt::QoS;
 
-use crate::dispatch::{Dispatch, Outgoing, Publisher, Way, rare};
+use crate::dispatch::{Dispatch, Outgoing, Publisher, Way};
 use crate::engine::Engine;
 use crate::flow::{Delivery, Origin, OriginKind};
 use crate::groups::{Groups, Readiness};
-use crate::message::Parts;
+use crate::message::{Message, Parts};
 use crate::session::{GROUP, Session};
 use crate::subscriptions::{Subscriber, SubscriptionOptions};
 
@@ -31,6 +31,9 @@ impl Engine {
         self.subscriptions.matches(first.parts.topic, |entries| targets.extend_from_slice(entries));
         if targets.len() > 1 {
             targets.sort_unstable_by_key(|(subscriber, _)| subscriber.0);
+            if self.dispatch.stored_sessions > 1 && self.count_stored(&targets) > 1 {
+                run.iter_mut().for_each(|outgoing| outgoing.shared = true);
+            }
         }
         for same in targets.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
             match *same {
@@ -51,6 +54,29 @@ impl Engine {
             targets = Vec::new();
         }
         self.targets = targets;
+    }
+
+    /// How many stored sessions may get a message on this topic.
+    pub(crate) fn stored_receivers(&mut self, topic: &str) -> usize {
+        let mut targets = Vec::new();
+        self.subscriptions.matches(topic, |entries| targets.extend_from_slice(entries));
+        self.count_stored(&targets)
+    }
+
+    /// A shared group counts as one.
+    fn count_stored(&self, targets: &[Target]) -> usize {
+        let stored = |slot: u32| self.sessions.get(slot).is_some_and(|s| s.number != 0);
+        let counts = |(subscriber, options): &&Target| {
+            options.qos() != QoS::AtMostOnce
+                && match subscriber.0 & GROUP {
+                    0 => stored(subscriber.0),
+                    _ => {
+                        let group = self.groups.get(subscriber.0 & !GROUP);
+                        group.is_some_and(|g| g.members.iter().any(|member| stored(member.slot)))
+                    }
+                }
+        };
+        targets.iter().filter(counts).count()
     }
 
     /// Publishes a message that nobody can be made to wait for: wills, `$SYS`.
@@ -75,6 +101,10 @@ impl Engine {
             return;
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        let group = match origin.resolve() {
+            OriginKind::Shared(number) => self.groups.get(number).map(|group| &*group.filter),
+            _ => None,
+        };
         let mut deadline_moved = false;
         for outgoing in run {
             let way = Way {
@@ -82,6 +112,7 @@ impl Engine {
                 retain: options.retain_as_published() && outgoing.parts.retain, // MQTT-3.3.1-12, -13
                 origin,
                 identifier: options.identifier(),
+                group,
             };
             deadline_moved |= self.dispatch.deliver(session, outgoing, &way, publisher);
         }
@@ -116,14 +147,8 @@ impl Engine {
             counting.map(SubscriptionOptions::identifier).filter(|&id| id != 0).collect();
         identifiers.sort_unstable();
         identifiers.dedup();
+        let origin = session.origin(&identifiers, self.dispatch.ledger);
         let first = identifiers.first().copied().unwrap_or(0);
-        let mut origin = Origin::identifier(first);
-        if identifiers.len() > 1 {
-            let lists = &mut rare(session, self.dispatch.ledger).identifier_lists;
-            if let Some(index) = lists.edit().intern(&identifiers) {
-                origin = Origin::list(index);
-            }
-        }
         let options = SubscriptionOptions::new(first, qos, false, retain);
         self.deliver_to(slot, options, origin, run, publisher);
     }
@@ -178,11 +203,16 @@ impl Engine {
     /// must not (MQTT-4.8.2-5).
     pub(crate) fn redeliver_shared(&mut self, leaver: u32, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
-            let OriginKind::Shared(number) = delivery.origin.resolve() else { continue };
-            let message = delivery.message;
-            let mut outgoing = Outgoing::shared(message.parts(), message.clone());
-            self.deliver_to_member(number, &mut outgoing, None, Some(leaver));
+            if let OriginKind::Shared(number) = delivery.origin.resolve() {
+                self.hand_on(number, &delivery.message, Some(leaver));
+            }
         }
+    }
+
+    /// Gives a message that a member of a group left behind to another one.
+    pub(crate) fn hand_on(&mut self, number: u32, message: &Message, leaver: Option<u32>) {
+        let mut outgoing = Outgoing::shared(message.parts(), message.clone());
+        self.deliver_to_member(number, &mut outgoing, None, leaver);
     }
 }
 
@@ -195,10 +225,11 @@ impl Dispatch {
             let queued = qos != QoS::AtMostOnce || self.settings.queue_qos0_messages;
             return if queued && room { Readiness::Away } else { Readiness::Full };
         }
-        let open = session.unflushed < self.settings.output_bytes_max;
+        let open = session.is_open() && session.unflushed < self.settings.output_bytes_max;
         let window = flow.is_none_or(|flow| {
             flow.nothing_waits()
-                && (qos == QoS::AtMostOnce || flow.window_open(session.window, 0, &self.settings))
+                && (qos == QoS::AtMostOnce
+                    || flow.window_open(session.window, flow.next_sequence(), 0, &self.settings))
         });
         match (open && window, session.flags.stalled && !room) {
             (true, _) => Readiness::Ready,

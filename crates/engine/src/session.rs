@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure, Snapshot, usable_size};
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
-use crate::flow::Flow;
+use crate::flow::{Flow, Origin, OriginKind};
 use crate::input::Link;
 use crate::replay::Replay;
 use crate::subscriptions::FilterKey;
@@ -22,6 +22,14 @@ pub(crate) struct Session {
     pub(crate) username: Option<Box<str>>,
     /// Its network connection, if it is connected.
     pub(crate) link: Option<Link>,
+    /// Its slot in the table of sessions.
+    pub(crate) slot: u32,
+    /// What it is called in the store; 0 for a session that is not stored.
+    pub(crate) number: u64,
+    /// Position of the last record that something sent to it depends on.
+    pub(crate) promised: u64,
+    /// Things for it that wait for the store.
+    pub(crate) held: u32,
     /// Number of its present or last connection, unique in the life of the engine.
     pub(crate) epoch: u32,
     pub(crate) version: Version,
@@ -66,6 +74,10 @@ pub(crate) struct Flags {
     pub(crate) stalled: bool,
     /// Its connection is not read from at present.
     pub(crate) paused: bool,
+    /// Its CONNACK waits for the store, and so does everything behind it.
+    pub(crate) greeting: bool,
+    /// It will be told when its QoS 2 messages are on disk.
+    pub(crate) awaits_durable: bool,
     /// It stands in the list of sessions whose replay can go on.
     pub(crate) replaying: bool,
 }
@@ -236,14 +248,21 @@ impl Identifiers {
         self.0.len()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn contains(&self, identifier: u16) -> bool {
         self.0.find(spread(identifier), |&other| other == identifier).is_some()
     }
 
-    pub(crate) fn insert(&mut self, identifier: u16) {
-        if !self.contains(identifier) {
+    /// Answers whether it is new.
+    pub(crate) fn insert(&mut self, identifier: u16) -> bool {
+        let new = !self.contains(identifier);
+        if new {
             self.0.insert_unique(spread(identifier), identifier, |&other| spread(other));
         }
+        new
     }
 
     pub(crate) fn remove(&mut self, identifier: u16) -> bool {
@@ -342,6 +361,10 @@ impl Session {
             client_identifier: Box::from(client_identifier),
             username: username.map(Box::from),
             link: None,
+            slot: 0,
+            number: 0,
+            promised: 0,
+            held: 0,
             epoch: 0,
             version,
             listener: 0,
@@ -361,6 +384,29 @@ impl Session {
             will: None,
             flow: None,
             rare: None,
+        }
+    }
+
+    /// What stands for several subscription identifiers in a delivery.
+    pub(crate) fn origin(&mut self, identifiers: &[u32], ledger: &'static Ledger) -> Origin {
+        let first = identifiers.first().copied().unwrap_or(0);
+        if identifiers.len() > 1 {
+            let lists = &mut crate::dispatch::rare(self, ledger).identifier_lists;
+            if let Some(index) = lists.edit().intern(identifiers) {
+                return Origin::list(index);
+            }
+        }
+        Origin::identifier(first)
+    }
+
+    /// Subscription identifiers that an origin stands for, those of shared subscriptions aside.
+    pub(crate) fn identifiers(&self, origin: Origin) -> Vec<u32> {
+        match (origin.resolve(), &self.rare) {
+            (OriginKind::List(index), Some(rare)) => rare.identifier_lists.list(index).to_vec(),
+            (OriginKind::Identifier(identifier), _) if identifier != 0 => {
+                alloc::vec![identifier]
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -395,6 +441,11 @@ impl Session {
 
     pub(crate) fn is_connected(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Whether anything may be sent to it: it is connected, and its CONNACK has left.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_connected() && !self.flags.greeting
     }
 
     /// When its life ends, now that it is not connected.

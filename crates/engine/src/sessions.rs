@@ -84,11 +84,12 @@ impl Sessions {
     }
 
     /// Adds a session whose client identifier is not in the table yet.
-    pub(crate) fn insert(&mut self, session: Session) -> u32 {
+    pub(crate) fn insert(&mut self, mut session: Session) -> u32 {
         let hash = self.hash(&session.client_identifier);
         let extra = Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
-        let boxed = Boxed::new(self.ledger, Account::Sessions, session, extra);
         let slot = self.vacant_slot();
+        session.slot = slot;
+        let boxed = Boxed::new(self.ledger, Account::Sessions, session, extra);
         if let Some(place) = self.slots.edit().get_mut(slot as usize) {
             *place = Some(boxed);
         }

@@ -49,8 +49,22 @@ pub struct Settings {
     pub global_max_clients: u32,
     /// Entries of the retained store looked at in one turn for one new subscription.
     pub retained_scan_entries: usize,
+    /// Whether and how lasting state is stored. Set once, at the start.
+    pub persistence: Persistence,
     /// Report every packet as an [`Event`](crate::Event).
     pub trace: bool,
+}
+
+/// Whether lasting state becomes records for a store, and what waits for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing is stored.
+    #[default]
+    Off,
+    /// Records are made, and nothing waits for them.
+    Relaxed,
+    /// Packets that promise something wait until it is stored.
+    Promised,
 }
 
 /// Settings of one listener.
@@ -105,6 +119,7 @@ impl Default for Settings {
             subscriptions_max: 100_000,
             global_max_clients: 0,
             retained_scan_entries: 1000,
+            persistence: Persistence::Off,
             trace: false,
         }
     }

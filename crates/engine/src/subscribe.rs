@@ -8,6 +8,7 @@ use plimsoll_mqtt::{
     Unsuback, Unsubscribe,
 };
 
+use crate::durable::What;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::groups::Member;
@@ -20,6 +21,7 @@ impl Engine {
     /// Any QoS may be asked for, whatever `max_qos` is (MQTT-3.2.2-10).
     pub(crate) fn handle_subscribe(&mut self, slot: u32, subscribe: &Subscribe<'_>) {
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
+        let before = self.dispatch.journal.position();
         let mut reasons: Vec<ReasonCode> = Vec::new();
         let mut replays: Vec<(&str, SubscriptionOptions)> = Vec::new();
         for wanted in subscribe.filters() {
@@ -38,11 +40,16 @@ impl Engine {
                 Granted::Refused(reason) => reasons.push(reason),
             }
         }
+        self.promise_since(slot, before);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let suback = Suback::new(subscribe.packet_identifier, &reasons);
-        self.dispatch.packet(session, &Packet::Suback(suback));
+        self.dispatch.promise_packet(session, &Packet::Suback(suback));
+        let waits = session.held > 0;
+        if waits && !replays.is_empty() {
+            self.dispatch.hold(session, What::Replay, &[]);
+        }
         for (filter, options) in replays {
-            self.begin_replay(slot, filter, options);
+            self.begin_replay(slot, filter, options, waits);
         }
     }
 
@@ -72,19 +79,12 @@ impl Engine {
             return Err(ReasonCode::PROTOCOL_ERROR);
         }
         let known = self.held(slot, wanted.filter).is_some();
-        if (full && !known) || pending >= REPLAYS_MAX {
+        let unstorable = self.dispatch.journal.failing && session.number != 0;
+        if (full && !known) || pending >= REPLAYS_MAX || unstorable {
             return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
         }
-        let new = match filter.group() {
-            Some(_) => self.join(slot, wanted.filter, filter.filter(), options),
-            None => self.insert(slot, wanted.filter, options),
-        };
-        let counters = &mut self.dispatch.counters;
-        match (new, filter.group().is_some()) {
-            (true, true) => counters.shared_subscriptions += 1,
-            (true, false) => counters.subscriptions += 1,
-            _ => {}
-        }
+        let new = self.add_subscription(slot, wanted.filter, options);
+        self.store_subscription(slot, wanted.filter, options);
         let event =
             Event::Subscribed { client, filter: Box::from(wanted.filter), qos: options.qos() };
         let link = self.sessions.get(slot).and_then(|session| session.link);
@@ -96,6 +96,29 @@ impl Engine {
                 RetainHandling::DoNotSend => false,      // MQTT-3.3.1-11
             };
         Ok(Granted::New { options, replay })
+    }
+
+    /// Adds or replaces a subscription, shared or not. Answers whether it is new.
+    pub(crate) fn add_subscription(
+        &mut self,
+        slot: u32,
+        whole: &str,
+        options: SubscriptionOptions,
+    ) -> bool {
+        let filter = TopicFilter::parse(whole);
+        let shared = filter.group().is_some();
+        let new = if shared {
+            self.join(slot, whole, filter.filter(), options)
+        } else {
+            self.insert(slot, whole, options)
+        };
+        let counters = &mut self.dispatch.counters;
+        match (new, shared) {
+            (true, true) => counters.shared_subscriptions += 1,
+            (true, false) => counters.subscriptions += 1,
+            _ => {}
+        }
+        new
     }
 
     /// Adds or replaces (MQTT-3.8.4-3) an ordinary subscription; nothing queued is lost by it
@@ -152,6 +175,7 @@ impl Engine {
     /// them (MQTT-3.10.4-2), what has begun is completed (MQTT-3.10.4-3); one UNSUBACK answers all
     /// (MQTT-3.10.4-5, MQTT-3.10.4-6).
     pub(crate) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
+        let before = self.dispatch.journal.position();
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters() {
             let Some(held) = self.held(slot, filter) else {
@@ -160,6 +184,9 @@ impl Engine {
             };
             self.remove_subscription(slot, held);
             if let Some(session) = self.sessions.get_mut(slot) {
+                if session.number != 0 {
+                    self.dispatch.journal.delete_subscription(session.number, filter);
+                }
                 let mut subscriptions = session.subscriptions.edit();
                 if let Ok(at) = subscriptions.binary_search(&held) {
                     subscriptions.remove(at);
@@ -176,9 +203,10 @@ impl Engine {
             }
             reasons.push(ReasonCode::SUCCESS);
         }
+        self.promise_since(slot, before);
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let unsuback = Unsuback::new(unsubscribe.packet_identifier, &reasons);
-        self.dispatch.packet(session, &Packet::Unsuback(unsuback));
+        self.dispatch.promise_packet(session, &Packet::Unsuback(unsuback));
     }
 
     /// Takes a subscription out of the index; the session's own list is the caller's.

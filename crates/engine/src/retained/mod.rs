@@ -17,6 +17,7 @@ mod scan;
 mod tests;
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Charged, Ledger, Measure};
@@ -188,9 +189,10 @@ impl RetainedStore {
         if place.found { self.inner.message(self.inner.directory.record(&place)) } else { None }
     }
 
-    /// Frees messages that have expired, looking through at most `pages_max` pages. Answers when
-    /// to look again: at once if there is more to look through, else at the next expiry.
-    pub fn sweep(&mut self, now: Time, pages_max: usize) -> Time {
+    /// Frees messages that have expired, looking through at most `pages_max` pages, and says the topic
+    /// of `each`. Answers when to look again: at once if there is more to look through, else at the
+    /// next expiry.
+    pub fn sweep(&mut self, now: Time, pages_max: usize, mut each: impl FnMut(&str)) -> Time {
         let mut next = u32::MAX;
         for page in self.inner.directory.pages() {
             next = next.min(page.expires_at());
@@ -220,9 +222,12 @@ impl RetainedStore {
         self.sweep_page = last;
         let mut inner = self.inner.edit();
         let any = !expired.is_empty();
+        let (mut bytes, mut topic) = (Vec::new(), String::new());
         for key in expired {
             let place = inner.directory.find(&key);
             inner.remove(&place);
+            key::write_topic(&key, &mut bytes, &mut topic);
+            each(&topic);
         }
         if !any {
             // Bounds that were too early: the messages that they stood for are gone.

@@ -108,7 +108,7 @@ fn check_step(store: &mut RetainedStore, model: &mut Model, step: Step, number: 
         Step::Sweep(now) => {
             let now = Time::from_secs(now);
             for _ in 0..1000 {
-                if store.sweep(now, 2) > now {
+                if store.sweep(now, 2, |_| {}) > now {
                     break;
                 }
             }

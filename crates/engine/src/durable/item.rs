@@ -1,0 +1,567 @@
+//! The broker's state, item by item, as it lies in the store: the form that recovery, import and
+//! export share. `docs/formats.md` draws it byte by byte.
+//!
+//! An item is a key and a value. Keys sort in the order in which they are read back: sessions come
+//! before what belongs to them, and queued messages in the order in which they were queued.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use plimsoll_mqtt::{QoS, Version};
+
+use super::bytes::{Reader, put_bytes, put_option, put_varint};
+use crate::message::Parts;
+use crate::retained::RetainedMessage;
+use crate::time::Time;
+
+/// Version of the values' layout, their first byte.
+const LAYOUT: u8 = 1;
+
+/// Kinds of items: the first byte of a key.
+const ALIVE: u8 = 1;
+const SESSION: u8 = 2;
+const SUBSCRIPTION: u8 = 3;
+const RECEIVED: u8 = 4;
+const QUEUED: u8 = 5;
+const BODY: u8 = 6;
+const RETAINED: u8 = 7;
+
+/// One item of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// When the broker was last known to run.
+    Alive {
+        /// That time.
+        at: Time,
+    },
+    /// A session that outlives its connection.
+    Session(SessionItem<'a>),
+    /// A subscription of a session.
+    Subscription {
+        /// [`SessionItem::number`].
+        session: u64,
+        /// The filter as it was given, with `$share/…` if it is shared.
+        filter: Cow<'a, str>,
+        /// Its options.
+        options: SubscriptionItem,
+    },
+    /// A QoS 2 packet identifier that the client has used and not released.
+    Received {
+        /// [`SessionItem::number`].
+        session: u64,
+        /// That identifier.
+        packet_identifier: u16,
+    },
+    /// A message that a session has still to take, or to complete.
+    Queued {
+        /// [`SessionItem::number`].
+        session: u64,
+        /// Its place in the session's order, from 1 on. The packet identifier follows from it:
+        /// `(sequence - 1) % 65,535 + 1`.
+        sequence: u64,
+        /// What it is.
+        entry: QueuedItem<'a>,
+    },
+    /// A message that several sessions have queued.
+    Body {
+        /// Its number, that queued items refer to.
+        number: u64,
+        /// The message.
+        message: Parts<'a>,
+    },
+    /// The retained message of a topic.
+    Retained {
+        /// The topic.
+        topic: Cow<'a, str>,
+        /// The message.
+        message: RetainedMessage<'a>,
+    },
+}
+
+/// A session without what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionItem<'a> {
+    /// What other items call it.
+    pub number: u64,
+    /// Client identifier.
+    pub client_identifier: Cow<'a, str>,
+    /// User name that it was last connected with.
+    pub username: Option<Cow<'a, str>>,
+    /// Protocol version that it was last connected with.
+    pub version: Version,
+    /// Session Expiry Interval, seconds; `u32::MAX` is never.
+    pub expiry_interval: u32,
+    /// When its connection was lost; `None` while it has one.
+    pub lost_at: Option<Time>,
+    /// Most QoS 1 and 2 messages in flight on its present or last connection.
+    pub window: u16,
+    /// Messages with a lower sequence number may have been sent before: DUP is set.
+    pub sent_before: u64,
+    /// Its life is over; what it held of shared subscriptions goes to other members.
+    pub ended: bool,
+    /// Its will.
+    pub will: Option<WillItem<'a>>,
+}
+
+/// A will, stored with its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WillItem<'a> {
+    /// Topic name.
+    pub topic: Cow<'a, str>,
+    /// Payload.
+    pub payload: Cow<'a, [u8]>,
+    /// Properties to forward, encoded.
+    pub properties: Cow<'a, [u8]>,
+    /// QoS.
+    pub qos: QoS,
+    /// Whether it is to be retained.
+    pub retain: bool,
+    /// Will Delay Interval, seconds.
+    pub delay: u32,
+    /// Message Expiry Interval, seconds from publication.
+    pub message_expiry: Option<u32>,
+}
+
+/// Options of a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionItem {
+    /// Granted QoS.
+    pub qos: QoS,
+    /// Subscription Identifier; 0 is none.
+    pub identifier: u32,
+    /// No Local.
+    pub no_local: bool,
+    /// Retain As Published.
+    pub retain_as_published: bool,
+}
+
+/// An entry of a session's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueuedItem<'a> {
+    /// PUBREC has come: PUBREL is to be sent, PUBCOMP awaited.
+    Released,
+    /// A message to be sent.
+    Publish {
+        /// QoS towards this session.
+        qos: QoS,
+        /// RETAIN flag towards this session.
+        retain: bool,
+        /// Subscription Identifiers, none for a shared subscription.
+        identifiers: Vec<u32>,
+        /// Filter (with `$share/…`) of the shared subscription that it comes from.
+        group: Option<&'a str>,
+        /// The message.
+        content: Content<'a>,
+    },
+}
+
+/// Where a queued message's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// With the entry.
+    Inline(Parts<'a>),
+    /// In the [`Item::Body`] with this number.
+    Body(u64),
+}
+
+/// An item that cannot be understood: written by a later release, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an item of state that this release cannot read")
+    }
+}
+
+impl core::error::Error for Unreadable {}
+
+impl<'a> Item<'a> {
+    /// Writes the item's key in place of what is in `out`.
+    pub fn key(&self, out: &mut Vec<u8>) {
+        out.clear();
+        match self {
+            Self::Alive { .. } => out.push(ALIVE),
+            Self::Session(session) => session_key(session.number, out),
+            Self::Subscription { session, filter, .. } => {
+                subscription_key(*session, filter, out);
+            }
+            Self::Received { session, packet_identifier } => {
+                received_key(*session, *packet_identifier, out);
+            }
+            Self::Queued { session, sequence, .. } => queued_key(*session, *sequence, out),
+            Self::Body { number, .. } => body_key(*number, out),
+            Self::Retained { topic, .. } => retained_key(topic, out),
+        }
+    }
+
+    /// Writes the item's value in place of what is in `out`.
+    pub fn value(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.push(LAYOUT);
+        match self {
+            Self::Alive { at } => put_varint(out, at.as_millis()),
+            Self::Session(session) => session.value(out),
+            Self::Subscription { options, .. } => {
+                out.push(flags(options.qos, options.no_local, options.retain_as_published));
+                put_varint(out, u64::from(options.identifier));
+            }
+            Self::Received { .. } => {}
+            Self::Queued { entry, .. } => entry.value(out),
+            Self::Body { message, .. } => put_parts(out, message),
+            Self::Retained { message, .. } => {
+                out.push(message.qos & 0b11);
+                put_option(out, message.expires_at.map(u64::from));
+                put_bytes(out, message.properties);
+                out.extend_from_slice(message.payload);
+            }
+        }
+    }
+
+    /// Reads an item back.
+    pub fn decode(key: &'a [u8], value: &'a [u8]) -> Result<Self, Unreadable> {
+        Self::read(key, value).ok_or(Unreadable)
+    }
+
+    fn read(key: &'a [u8], value: &'a [u8]) -> Option<Self> {
+        let mut key = Reader(key);
+        let kind = key.byte()?;
+        let mut value = Reader(value);
+        if value.byte()? != LAYOUT {
+            return None;
+        }
+        Some(match kind {
+            ALIVE => Self::Alive { at: Time::from_millis(value.varint()?) },
+            SESSION => Self::Session(SessionItem::read(number(&mut key)?, value)?),
+            SUBSCRIPTION => {
+                let session = number(&mut key)?;
+                let filter = Cow::Borrowed(core::str::from_utf8(key.0).ok()?);
+                let (qos, no_local, retain_as_published) = read_flags(value.byte()?)?;
+                let identifier = value.number()?;
+                let options = SubscriptionItem { qos, identifier, no_local, retain_as_published };
+                Self::Subscription { session, filter, options }
+            }
+            RECEIVED => Self::Received {
+                session: number(&mut key)?,
+                packet_identifier: u16::from_be_bytes(key.array()?),
+            },
+            QUEUED => Self::Queued {
+                session: number(&mut key)?,
+                sequence: number(&mut key)?,
+                entry: QueuedItem::read(value)?,
+            },
+            BODY => Self::Body { number: number(&mut key)?, message: read_parts(&mut value)? },
+            RETAINED => Self::Retained {
+                topic: Cow::Owned(topic_of(key.0)?),
+                message: RetainedMessage {
+                    qos: value.byte()? & 0b11,
+                    expires_at: value.option()?,
+                    properties: value.bytes()?,
+                    payload: value.0,
+                },
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl SessionItem<'_> {
+    fn value(&self, out: &mut Vec<u8>) {
+        out.push(self.version.level());
+        out.push(u8::from(self.ended));
+        put_varint(out, u64::from(self.expiry_interval));
+        put_option(out, self.lost_at.map(Time::as_millis));
+        put_varint(out, u64::from(self.window));
+        put_varint(out, self.sent_before);
+        put_bytes(out, self.client_identifier.as_bytes());
+        put_text_option(out, self.username.as_deref());
+        let Some(will) = &self.will else { return };
+        out.push(flags(will.qos, will.retain, false));
+        put_varint(out, u64::from(will.delay));
+        put_option(out, will.message_expiry.map(u64::from));
+        put_bytes(out, will.topic.as_bytes());
+        put_bytes(out, &will.properties);
+        put_bytes(out, &will.payload);
+    }
+
+    fn read(number: u64, mut value: Reader<'_>) -> Option<SessionItem<'_>> {
+        let version = match value.byte()? {
+            3 => Version::V31,
+            4 => Version::V311,
+            5 => Version::V5,
+            _ => return None,
+        };
+        Some(SessionItem {
+            number,
+            version,
+            ended: value.byte()? != 0,
+            expiry_interval: value.number()?,
+            lost_at: value.option::<u64>()?.map(Time::from_millis),
+            window: value.number()?,
+            sent_before: value.varint()?,
+            client_identifier: Cow::Borrowed(value.text()?),
+            username: text_option(&mut value)?.map(Cow::Borrowed),
+            will: if value.0.is_empty() { None } else { Some(WillItem::read(&mut value)?) },
+        })
+    }
+}
+
+impl<'a> WillItem<'a> {
+    fn read(value: &mut Reader<'a>) -> Option<Self> {
+        let (qos, retain, _) = read_flags(value.byte()?)?;
+        Some(Self {
+            qos,
+            retain,
+            delay: value.number()?,
+            message_expiry: value.option()?,
+            topic: Cow::Borrowed(value.text()?),
+            properties: Cow::Borrowed(value.bytes()?),
+            payload: Cow::Borrowed(value.bytes()?),
+        })
+    }
+}
+
+const RELEASED: u8 = 0;
+const INLINE: u8 = 1;
+const SHARED: u8 = 2;
+
+impl<'a> QueuedItem<'a> {
+    fn value(&self, out: &mut Vec<u8>) {
+        let Self::Publish { qos, retain, identifiers, group, content } = self else {
+            return out.push(RELEASED);
+        };
+        out.push(if matches!(content, Content::Inline(_)) { INLINE } else { SHARED });
+        out.push(flags(*qos, *retain, false));
+        put_varint(out, identifiers.len() as u64);
+        for &identifier in identifiers {
+            put_varint(out, u64::from(identifier));
+        }
+        put_text_option(out, *group);
+        match content {
+            Content::Inline(parts) => put_parts(out, parts),
+            Content::Body(number) => put_varint(out, *number),
+        }
+    }
+
+    fn read(mut value: Reader<'a>) -> Option<Self> {
+        let kind = value.byte()?;
+        if kind == RELEASED {
+            return Some(Self::Released);
+        }
+        let (qos, retain, _) = read_flags(value.byte()?)?;
+        let count: usize = value.number()?;
+        let mut identifiers = Vec::new();
+        for _ in 0..count {
+            identifiers.push(value.number()?);
+        }
+        let group = text_option(&mut value)?;
+        let content = match kind {
+            INLINE => Content::Inline(read_parts(&mut value)?),
+            SHARED => Content::Body(value.varint()?),
+            _ => return None,
+        };
+        Some(Self::Publish { qos, retain, identifiers, group, content })
+    }
+}
+
+fn flags(qos: QoS, first: bool, second: bool) -> u8 {
+    qos as u8 | u8::from(first) << 2 | u8::from(second) << 3
+}
+
+fn read_flags(byte: u8) -> Option<(QoS, bool, bool)> {
+    Some((QoS::try_from(byte & 0b11).ok()?, byte & 0b100 != 0, byte & 0b1000 != 0))
+}
+
+fn put_text_option(out: &mut Vec<u8>, text: Option<&str>) {
+    out.push(u8::from(text.is_some()));
+    if let Some(text) = text {
+        put_bytes(out, text.as_bytes());
+    }
+}
+
+fn text_option<'a>(value: &mut Reader<'a>) -> Option<Option<&'a str>> {
+    if value.byte()? == 0 { Some(None) } else { value.text().map(Some) }
+}
+
+fn put_parts(out: &mut Vec<u8>, parts: &Parts<'_>) {
+    out.push(flags(parts.qos, parts.retain, false));
+    put_option(out, parts.expires_at.map(u64::from));
+    put_bytes(out, parts.topic.as_bytes());
+    put_bytes(out, parts.properties);
+    out.extend_from_slice(parts.payload);
+}
+
+fn read_parts<'a>(value: &mut Reader<'a>) -> Option<Parts<'a>> {
+    let (qos, retain, _) = read_flags(value.byte()?)?;
+    let expires_at = value.option()?;
+    let (topic, properties) = (value.text()?, value.bytes()?);
+    Some(Parts { topic, properties, payload: value.0, qos, retain, expires_at })
+}
+
+fn number(key: &mut Reader<'_>) -> Option<u64> {
+    key.array().map(u64::from_be_bytes)
+}
+
+fn key_of(kind: u8, numbers: &[u64], out: &mut Vec<u8>) {
+    out.clear();
+    out.push(kind);
+    for number in numbers {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+/// Key of a [`SessionItem`].
+pub(crate) fn session_key(session: u64, out: &mut Vec<u8>) {
+    key_of(SESSION, &[session], out);
+}
+
+/// Key of a subscription.
+pub(crate) fn subscription_key(session: u64, filter: &str, out: &mut Vec<u8>) {
+    key_of(SUBSCRIPTION, &[session], out);
+    out.extend_from_slice(filter.as_bytes());
+}
+
+/// Key of a received packet identifier.
+pub(crate) fn received_key(session: u64, packet_identifier: u16, out: &mut Vec<u8>) {
+    key_of(RECEIVED, &[session], out);
+    out.extend_from_slice(&packet_identifier.to_be_bytes());
+}
+
+/// Key of a queued message.
+pub(crate) fn queued_key(session: u64, sequence: u64, out: &mut Vec<u8>) {
+    key_of(QUEUED, &[session, sequence], out);
+}
+
+/// Key of a message that several sessions have queued.
+pub(crate) fn body_key(number: u64, out: &mut Vec<u8>) {
+    key_of(BODY, &[number], out);
+}
+
+/// Key of a retained message: `/` is written as 0, as in the retained store, so that messages come
+/// back in that store's own order.
+pub(crate) fn retained_key(topic: &str, out: &mut Vec<u8>) {
+    key_of(RETAINED, &[], out);
+    out.extend(topic.bytes().map(|byte| if byte == b'/' { 0 } else { byte }));
+}
+
+fn topic_of(key: &[u8]) -> Option<String> {
+    let bytes = key.iter().map(|&byte| if byte == 0 { b'/' } else { byte });
+    String::from_utf8(bytes.collect()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(payload: &'static [u8]) -> Parts<'static> {
+        Parts {
+            topic: "plant/1",
+            properties: &[1, 1],
+            payload,
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            expires_at: Some(77),
+        }
+    }
+
+    fn round_trip(item: &Item<'_>) {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        item.key(&mut key);
+        item.value(&mut value);
+        assert_eq!(Item::decode(&key, &value).as_ref(), Ok(item));
+        for len in 0..value.len() {
+            // Shorter values are other items or none, and never a panic.
+            let _ = Item::decode(&key, &value[..len]);
+        }
+    }
+
+    #[test]
+    fn every_item_comes_back() {
+        let will = WillItem {
+            topic: "will".into(),
+            payload: b"gone"[..].into(),
+            properties: Cow::Borrowed(&[]),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            delay: 30,
+            message_expiry: Some(0),
+        };
+        let session = SessionItem {
+            number: 7,
+            client_identifier: "sensor-7".into(),
+            username: None,
+            version: Version::V5,
+            expiry_interval: u32::MAX,
+            lost_at: Some(Time::from_millis(1_700_000_000_123)),
+            window: 20,
+            sent_before: 300,
+            ended: false,
+            will: Some(will),
+        };
+        round_trip(&Item::Session(SessionItem {
+            will: None,
+            lost_at: None,
+            username: Some("u".into()),
+            ..session.clone()
+        }));
+        round_trip(&Item::Session(session));
+        round_trip(&Item::Alive { at: Time::from_millis(5) });
+        round_trip(&Item::Subscription {
+            session: 7,
+            filter: "$share/g/a/+".into(),
+            options: SubscriptionItem {
+                qos: QoS::ExactlyOnce,
+                identifier: 268_435_455,
+                no_local: false,
+                retain_as_published: true,
+            },
+        });
+        round_trip(&Item::Received { session: u64::MAX, packet_identifier: 65_535 });
+        round_trip(&Item::Queued { session: 1, sequence: 2, entry: QueuedItem::Released });
+        for content in [Content::Inline(parts(b"payload")), Content::Body(9)] {
+            let entry = QueuedItem::Publish {
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                identifiers: alloc::vec![1, 300],
+                group: Some("$share/g/a"),
+                content,
+            };
+            round_trip(&Item::Queued { session: 1, sequence: u64::MAX, entry });
+        }
+        round_trip(&Item::Body { number: 3, message: parts(b"") });
+        round_trip(&Item::Retained {
+            topic: "/a//b/".into(),
+            message: RetainedMessage {
+                qos: 1,
+                properties: &[1, 0],
+                payload: b"x",
+                expires_at: None,
+            },
+        });
+    }
+
+    #[test]
+    fn queued_items_sort_in_their_order_behind_their_session() {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for (session, sequence) in [(1, 1), (1, 255), (1, 256), (1, 70_000), (2, 1)] {
+            let mut key = Vec::new();
+            queued_key(session, sequence, &mut key);
+            keys.push(key);
+        }
+        assert!(keys.is_sorted());
+        let mut session = Vec::new();
+        session_key(u64::MAX, &mut session);
+        assert!(keys.iter().all(|key| *key > session));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_item_or_none(key in prop::collection::vec(any::<u8>(), 0..40), value in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Item::decode(&key, &value);
+        }
+    }
+}
