@@ -167,15 +167,14 @@ impl Engine {
         (first != Time::NEVER).then_some(first)
     }
 
-    /// Ends every connection: 5.0 clients hear that the server is going down.
+    /// Ends every connection: 5.0 clients hear that the server is going down. Wills without delay
+    /// are published; those with a delay wait for the next start, if they are stored.
     pub fn shut_down(&mut self, now: Time) {
         self.dispatch.now = self.dispatch.now.max(now);
         let slots: Vec<u32> =
             self.sessions.iter().filter(|(_, s)| s.is_connected()).map(|(slot, _)| slot).collect();
         for slot in slots {
-            if let Some(session) = self.sessions.get_mut(slot) {
-                self.dispatch.close(session, ReasonCode::SERVER_SHUTTING_DOWN);
-            }
+            self.disconnect(slot, ReasonCode::SERVER_SHUTTING_DOWN);
         }
     }
 

@@ -31,6 +31,9 @@ struct CommandLine {
     flags: Flags,
     #[command(subcommand)]
     command: Option<Command>,
+    /// The program is called `mosquitto`.
+    #[arg(skip)]
+    as_mosquitto: bool,
 }
 
 /// The flags alone, for a program that is called `mosquitto`.
@@ -92,8 +95,11 @@ enum Command {
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     let parsed = if program.is_some_and(|name| name == "mosquitto") {
-        MosquittoCommandLine::try_parse_from(arguments)
-            .map(|line| CommandLine { flags: line.flags, command: None })
+        MosquittoCommandLine::try_parse_from(arguments).map(|line| CommandLine {
+            flags: line.flags,
+            command: None,
+            as_mosquitto: true,
+        })
     } else {
         CommandLine::try_parse_from(arguments)
     };
@@ -111,7 +117,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
 impl CommandLine {
     fn run(self) -> ExitCode {
         match self.command {
-            None => self.flags.run(),
+            None => self.flags.run(self.as_mosquitto),
             Some(Command::CheckConfig { config_file }) => {
                 check(&Arguments { file: Some(config_file), ..Arguments::default() })
             }
@@ -134,7 +140,7 @@ impl CommandLine {
 }
 
 impl Flags {
-    fn run(self) -> ExitCode {
+    fn run(self, as_mosquitto: bool) -> ExitCode {
         if self.version {
             println!("plimsoll version {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
@@ -149,6 +155,7 @@ impl Flags {
             verbose: self.verbose,
             quiet: self.quiet,
             daemon: self.daemon,
+            as_mosquitto,
         };
         if self.test_config {
             return check(&arguments);

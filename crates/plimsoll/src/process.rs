@@ -1,7 +1,7 @@
 //! The process: daemon, pid file, user.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, daemon, initgroups, setgid, setuid};
 
@@ -38,6 +38,25 @@ pub(crate) fn settle(config: &ProcessConfig) -> Result<(), String> {
     drop_privileges(config.user.as_deref())
 }
 
+/// Opens the directory that state is kept in, before the privileges go: one that has to be made
+/// belongs to the user that the process becomes. It may lie where that user could not look for it.
+pub(crate) fn open_directory(config: &ProcessConfig, path: &Path) -> Result<File, String> {
+    let explain = |error: std::io::Error| {
+        format!(
+            "cannot keep state in {}: {error}; set persistence_location to a directory that can be written, or persistence false",
+            path.display()
+        )
+    };
+    if !path.exists() {
+        fs::create_dir_all(path).map_err(explain)?;
+        if let Some(user) = user_to_become(config.user.as_deref())? {
+            std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                .map_err(explain)?;
+        }
+    }
+    File::open(path).map_err(explain)
+}
+
 /// Takes away what [`settle`] left behind.
 pub(crate) fn forget(config: &ProcessConfig) {
     if let Some(path) = &config.pid_file {
@@ -48,15 +67,20 @@ pub(crate) fn forget(config: &ProcessConfig) {
 
 /// Becomes `name` if the process is root's; `root` stays root.
 fn drop_privileges(name: Option<&str>) -> Result<(), String> {
+    user_to_become(name)?.map_or(Ok(()), |user| become_user(&user))
+}
+
+/// Who that is; `None` if the process stays who it is.
+fn user_to_become(name: Option<&str>) -> Result<Option<User>, String> {
     if !Uid::effective().is_root() || name == Some("root") {
-        return Ok(());
+        return Ok(None);
     }
     let candidates: Vec<&str> = name.map_or_else(|| USERS.to_vec(), |name| vec![name]);
     for candidate in &candidates {
         let found =
             User::from_name(candidate).map_err(|error| format!("user {candidate}: {error}"))?;
         if let Some(user) = found {
-            return become_user(&user);
+            return Ok(Some(user));
         }
     }
     Err(format!(

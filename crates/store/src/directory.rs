@@ -1,9 +1,11 @@
 //! The real disk: a directory of the file system.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::disk::{Disk, DiskFile};
 use crate::errors::OpenError;
@@ -26,27 +28,25 @@ impl Directory {
     /// [`OpenError::Locked`] if another process holds it, [`OpenError::Io`] for the rest.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = path.into();
-        let failed = |what: &str, error| OpenError::Io { what: what.to_owned(), error };
-        std::fs::create_dir_all(&path)
-            .map_err(|error| failed(&format!("creating {}", path.display()), error))?;
-        let lock_path = path.join(names::LOCK);
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(|error| failed(&format!("opening {}", lock_path.display()), error))?;
+        std::fs::create_dir_all(&path).map_err(|error| failed("creating", &path, error))?;
+        let handle = File::open(&path).map_err(|error| failed("opening", &path, error))?;
+        Self::at(handle, path)
+    }
+
+    /// The directory that `handle` has open, whether its path can be walked any more or not: for a
+    /// process that opens it before it gives up its privileges.
+    ///
+    /// # Errors
+    /// As [`Directory::open`].
+    pub fn at(handle: File, path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        let lock = open_at(&handle, names::LOCK, OFlags::CREATE)
+            .map_err(|error| failed("opening the lock file in", &path, error))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path }),
-            Err(TryLockError::Error(error)) => {
-                return Err(failed(&format!("locking {}", lock_path.display()), error));
-            }
+            Ok(()) => Ok(Self { path, handle, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path }),
+            Err(TryLockError::Error(error)) => Err(failed("locking", &path, error)),
         }
-        let handle = File::open(&path)
-            .map_err(|error| failed(&format!("opening {}", path.display()), error))?;
-        Ok(Self { path, handle, _lock: lock })
     }
 
     /// Where it is.
@@ -55,42 +55,47 @@ impl Directory {
     }
 }
 
+fn failed(what: &str, path: &Path, error: io::Error) -> OpenError {
+    OpenError::Io { what: format!("{what} {}", path.display()), error }
+}
+
+fn open_at(directory: &File, name: &str, how: OFlags) -> io::Result<File> {
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    let file = rustix::fs::openat(directory, name, how | OFlags::RDWR | OFlags::CLOEXEC, mode)?;
+    Ok(File::from(file))
+}
+
 impl Disk for Directory {
     type File = File;
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
+        for entry in rustix::fs::Dir::read_from(&self.handle)? {
             let entry = entry?;
-            if entry.file_type()?.is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
+            let is_file = matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown);
+            if let (true, Ok(name)) = (is_file, entry.file_name().to_str()) {
+                names.push(name.to_owned());
             }
         }
+        names.retain(|name| name != "." && name != "..");
         names.sort_unstable();
         Ok(names)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+        open_at(&self.handle, name, OFlags::empty())
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.path.join(name))
+        open_at(&self.handle, name, OFlags::CREATE | OFlags::TRUNC)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path.join(from), self.path.join(to))
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
     }
 
     fn sync_dir(&self) -> io::Result<()> {

@@ -9,11 +9,12 @@ mod shard;
 mod shared;
 mod signals;
 mod slots;
+mod storage;
 mod sys;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Poll, Waker};
@@ -66,13 +67,22 @@ fn start(
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
     process::detach(&config.process)?;
     let log = Log::start(config.log.clone())?;
+    let directory = match config.persistence.is_on() {
+        true => Some(process::open_directory(&config.process, &config.persistence.location)?),
+        false => None,
+    };
     process::settle(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
     let threads = threads(config.io_threads);
-    let engine = Engine::new(config.settings(), threads, seed, &LEDGER);
+    let mut engine = Engine::new(config.settings(), threads, seed, &LEDGER);
     let log = EventLog::new(log, config.connection_messages);
     announce(&log, config, &bound, threads, file_limit);
+    let storage = directory
+        .map(|directory| {
+            storage::open(directory, &config.persistence, &mut engine, clock.now(), &LEDGER, &log)
+        })
+        .transpose()?;
 
     let mut polls = Vec::new();
     let mut handles = Vec::new();
@@ -88,6 +98,7 @@ fn start(
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor =
         Acceptor::new(bound, registry).map_err(|error| format!("cannot listen: {error}"))?;
+    let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     signals.serve(Arc::clone(&shared), reload)?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new(config.sys_interval));
@@ -97,10 +108,21 @@ fn start(
         shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
     }
     let outcome = run_all(shards, &shared);
+    finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
     process::forget(&config.process);
     outcome
+}
+
+/// Waits until everything is stored.
+fn finish_storage(shared: &Shared, storage: Option<JoinHandle<()>>) {
+    if let (Some(handle), Some(thread)) = (shared.storage(), storage) {
+        handle.finish();
+        if thread.join().is_err() {
+            shared.log.error("The storage thread broke off.");
+        }
+    }
 }
 
 /// Runs the first shard here and the others on threads of their own.
@@ -212,10 +234,12 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
         count(config.max_packet_size.into()),
         files.map_or_else(|| "unlimited".to_owned(), |files| files.to_string()),
     ));
-    log.information(&format!(
-        "Nothing is kept over a restart in this release; data would be in {}.",
-        config.persistence_location.display()
-    ));
+    if !config.persistence.is_on() {
+        log.information(&format!(
+            "Nothing is kept over a restart (persistence false); data would be in {}.",
+            config.persistence.location.display()
+        ));
+    }
     if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
         log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
     }

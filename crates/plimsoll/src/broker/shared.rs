@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use mio::Waker;
 use mio::net::TcpStream;
-use plimsoll_engine::{Engine, Input, Outbox, Time};
+use plimsoll_engine::{Engine, Input, Load, Outbox, Records, Time};
 use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 
 use super::clock::Clock;
 use super::events::EventLog;
+use super::storage;
 use super::sys::Traffic;
 
 /// An accepted connection on its way to its shard.
@@ -71,6 +72,9 @@ pub(crate) struct Shared {
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     listener_connections: Vec<AtomicUsize>,
+    storage: OnceLock<Arc<storage::Handle>>,
+    /// Why the store cannot write at present.
+    store_health: Mutex<Option<String>>,
 }
 
 fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
@@ -99,6 +103,62 @@ impl Shared {
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: (0..listeners).map(|_| AtomicUsize::new(0)).collect(),
+            storage: OnceLock::new(),
+            store_health: Mutex::new(None),
+        }
+    }
+
+    /// The storage thread says how to reach it.
+    pub(crate) fn set_storage(&self, handle: storage::Handle) -> Arc<storage::Handle> {
+        let handle = Arc::new(handle);
+        // There is one.
+        let _ = self.storage.set(Arc::clone(&handle));
+        handle
+    }
+
+    /// The storage thread, if state is kept.
+    pub(crate) fn storage(&self) -> Option<&storage::Handle> {
+        self.storage.get().map(|handle| &**handle)
+    }
+
+    pub(crate) fn set_store_health(&self, trouble: Option<String>) {
+        *unpoisoned(self.store_health.lock()) = trouble;
+    }
+
+    /// Why the store cannot write at present.
+    pub(crate) fn store_health(&self) -> Option<String> {
+        unpoisoned(self.store_health.lock()).clone()
+    }
+
+    /// For the storage thread: tells the engine what it answers, and takes what is new.
+    pub(crate) fn exchange(
+        &self,
+        answers: &[Input<'_>],
+        records: &mut Records,
+        loads: &mut Vec<Load>,
+    ) {
+        let mut engine = self.engine();
+        if !answers.is_empty() {
+            self.turn(&mut engine, answers);
+        }
+        engine.take_records(records);
+        loads.extend(engine.take_loads());
+    }
+
+    /// One turn of the engine without taking output: every shard with some is woken.
+    fn turn(&self, engine: &mut Engine, inputs: &[Input<'_>]) {
+        engine.handle(self.clock.now(), inputs);
+        let deadline = engine.next_deadline().unwrap_or(Time::NEVER).as_millis();
+        let sooner = deadline < self.deadline.swap(deadline, Ordering::SeqCst);
+        for (index, handle) in self.shards.iter().enumerate() {
+            let output = engine.has_output(index);
+            if output || index == 0 && sooner {
+                handle.output.store(true, Ordering::SeqCst);
+                if handle.parked.swap(false, Ordering::SeqCst) {
+                    // Fails only if the shard is gone, at the end.
+                    let _ = handle.waker.wake();
+                }
+            }
         }
     }
 
@@ -122,14 +182,15 @@ impl Shared {
     /// Tells the engine something without taking output: every shard with some is woken.
     pub(crate) fn tell(&self, inputs: &[Input<'_>]) {
         let mut engine = self.engine();
-        engine.handle(self.clock.now(), inputs);
-        self.deadline
-            .store(engine.next_deadline().unwrap_or(Time::NEVER).as_millis(), Ordering::SeqCst);
-        for (index, handle) in self.shards.iter().enumerate() {
-            if engine.has_output(index) {
-                handle.output.store(true, Ordering::SeqCst);
-                let _ = handle.waker.wake();
-            }
+        self.turn(&mut engine, inputs);
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
+    }
+
+    fn wake_storage(&self, work: bool) {
+        if let (true, Some(storage)) = (work, self.storage()) {
+            storage.wake();
         }
     }
 
@@ -138,11 +199,13 @@ impl Shared {
     pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) {
         let now = self.clock.now();
         let mut wake = 0u64;
+        let work;
         {
             let mut engine = self.engine();
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
+            work = engine.has_work_for_store();
             for (index, handle) in self.shards.iter().enumerate() {
                 if index != usize::from(shard) && engine.has_output(index) {
                     handle.output.store(true, Ordering::SeqCst);
@@ -155,6 +218,7 @@ impl Shared {
                 wake |= 1;
             }
         }
+        self.wake_storage(work);
         for (index, handle) in self.shards.iter().enumerate() {
             if wake >> index & 1 != 0 && handle.parked.swap(false, Ordering::SeqCst) {
                 // Fails only if the shard is gone, at the end.

@@ -36,9 +36,10 @@ impl Watch {
             for signal in &mut self.0 {
                 match signal {
                     SIGHUP => reload_config(&shared, &reload),
-                    SIGUSR1 => shared
-                        .log
-                        .information("Nothing to save: persistence comes with a later release."),
+                    SIGUSR1 => match shared.storage() {
+                        Some(storage) => storage.checkpoint(),
+                        None => shared.log.information("Nothing to save: persistence is off."),
+                    },
                     SIGUSR2 => report(&shared),
                     SIGRTMIN => shared.log.log().reopen(),
                     _ => return shared.stop(),

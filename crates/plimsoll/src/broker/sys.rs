@@ -181,6 +181,10 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
         numbers.iter().map(|(name, number)| ((*name).to_owned(), number.to_string())).collect();
     figures
         .push(("version".into(), concat!("plimsoll version ", env!("CARGO_PKG_VERSION")).into()));
+    if shared.storage().is_some() {
+        let health = shared.store_health().unwrap_or_else(|| "ok".to_owned());
+        figures.push(("store/health".into(), health));
+    }
     figures.push(("uptime".into(), format!("{} seconds", shared.clock.uptime().as_secs())));
     figures
 }

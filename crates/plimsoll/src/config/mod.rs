@@ -5,6 +5,7 @@
 
 mod directives;
 mod parse;
+mod persistence;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::QoS;
 
 pub(crate) use parse::{Arguments, load};
+pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
 use crate::log::Setup;
@@ -31,7 +33,7 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) log: Setup,
     pub(crate) process: ProcessConfig,
-    pub(crate) persistence_location: PathBuf,
+    pub(crate) persistence: Persistence,
     pub(crate) connection_messages: bool,
     pub(crate) sys_interval: u32,
     pub(crate) io_threads: u8,
@@ -105,7 +107,7 @@ impl Default for Config {
             listeners: Vec::new(),
             log: Setup::default(),
             process: ProcessConfig::default(),
-            persistence_location: PathBuf::from("./plimsoll-data"),
+            persistence: Persistence::default(),
             connection_messages: true,
             sys_interval: 10,
             io_threads: 0,
@@ -166,6 +168,7 @@ impl Config {
             output_bytes_max: self.max_output_bytes,
             subscriptions_max: self.max_subscriptions_per_client,
             global_max_clients: self.global_max_clients,
+            persistence: self.persistence.engine(),
             trace: self.log.kinds & crate::log::Kind::Debug as u16 != 0,
             ..Settings::default()
         }

@@ -22,6 +22,8 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
     /// `-d`
     pub(crate) daemon: bool,
+    /// The program is called `mosquitto`: what is not said is as Mosquitto has it.
+    pub(crate) as_mosquitto: bool,
 }
 
 /// The port of MQTT.
@@ -376,6 +378,7 @@ impl Reader {
     fn finish(mut self, arguments: &Arguments) -> Result<Config, String> {
         self.finish_listeners(arguments);
         self.finish_log(arguments);
+        self.finish_persistence(arguments);
         for (number, domain) in std::mem::take(&mut self.domains) {
             if let Some(listener) = self.config.listeners.get_mut(number)
                 && listener.hosts == [None]
@@ -416,6 +419,16 @@ impl Reader {
                     apply(listener, &value);
                 }
             }
+        }
+    }
+
+    /// Without a configuration file everything is kept; with one, what it says, as Mosquitto does.
+    fn finish_persistence(&mut self, arguments: &Arguments) {
+        let unconfigured = self.config.source.is_none() && !arguments.as_mosquitto;
+        let persistence = &mut self.config.persistence;
+        persistence.enabled.get_or_insert(unconfigured);
+        if let Some(location) = std::env::var_os("MOSQUITTO_PERSISTENCE_LOCATION") {
+            persistence.location = location.into();
         }
     }
 

@@ -74,7 +74,7 @@ fn all_mistakes_are_reported() {
 #[test]
 fn a_comment_behind_text_is_part_of_it_and_warned_about() {
     let config = accepted("persistence_location /var/lib # where\n");
-    assert_eq!(config.persistence_location, PathBuf::from("/var/lib # where"));
+    assert_eq!(config.persistence.location, PathBuf::from("/var/lib # where"));
     assert_eq!(config.warnings.len(), 1);
 }
 

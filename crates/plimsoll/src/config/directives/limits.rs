@@ -1,8 +1,8 @@
 //! Queues, limits, the process and its log.
 
 use super::{
-    ANY, DURABILITY, Directive, Flag, Global, LEDGER, Number, PACKET, Scope, Span, Status, Text,
-    U16, U32, Words, done, known, limit,
+    ANY, Directive, Flag, Global, LEDGER, Number, PACKET, Scope, Span, Status, Text, U16, U32,
+    Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -275,49 +275,5 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "true",
         "Log when clients connect and disconnect.",
         Global(|c, v| c.connection_messages = v.flag()),
-    ),
-    // --- persistence ---
-    known(
-        "persistence",
-        Scope::Global,
-        Flag,
-        "Keep sessions and messages over a restart.",
-        Status::NotYet(DURABILITY),
-    ),
-    known(
-        "retained_persistence",
-        Scope::Global,
-        Flag,
-        "The same as `persistence`.",
-        Status::NotYet(DURABILITY),
-    ),
-    known(
-        "persistence_file",
-        Scope::Global,
-        Text,
-        "Name of the persistence file.",
-        Status::NotYet(DURABILITY),
-    ),
-    done(
-        "persistence_location",
-        Scope::Global,
-        Text,
-        "./plimsoll-data",
-        "Directory of what is kept (comes with durability).",
-        Global(|c, v| c.persistence_location = v.text().into()),
-    ),
-    known(
-        "autosave_interval",
-        Scope::Global,
-        Number(0, ANY),
-        "Seconds between saves.",
-        Status::NotYet(DURABILITY),
-    ),
-    known(
-        "autosave_on_changes",
-        Scope::Global,
-        Flag,
-        "`autosave_interval` counts changes.",
-        Status::NotYet(DURABILITY),
     ),
 ];

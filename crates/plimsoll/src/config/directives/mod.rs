@@ -3,6 +3,7 @@
 mod bridges;
 mod limits;
 mod listeners;
+mod persistence;
 
 use plimsoll_mqtt::QoS;
 
@@ -66,7 +67,6 @@ const U32: i64 = 4_294_967_295;
 /// Largest remaining length of a packet.
 const PACKET: i64 = 268_435_455;
 
-const DURABILITY: &str = "durability";
 const DOORS: &str = "doors (TLS, identities, rules, WebSockets)";
 const LEDGER: &str = "the load line";
 const BRIDGES: &str = "bridges";
@@ -112,7 +112,11 @@ fn limit(value: &Value) -> Option<usize> {
 
 /// Every directive.
 pub(super) fn all() -> impl Iterator<Item = &'static Directive> {
-    listeners::DIRECTIVES.iter().chain(limits::DIRECTIVES).chain(bridges::DIRECTIVES)
+    listeners::DIRECTIVES
+        .iter()
+        .chain(limits::DIRECTIVES)
+        .chain(persistence::DIRECTIVES)
+        .chain(bridges::DIRECTIVES)
 }
 
 /// Directives that begin with these belong to a plugin, whatever follows.
