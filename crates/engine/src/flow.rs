@@ -192,6 +192,9 @@ pub(crate) struct Flow {
     /// Messages before this one may have been sent on an earlier connection: they are sent with
     /// DUP, whether they have expired or not.
     sent_before: u64,
+    /// Messages before this one may have been sent, for all that is known after a crash: with DUP,
+    /// and QoS 2 ones whether they have expired or not.
+    maybe_sent_before: u64,
     /// QoS 2 messages from this one on are not on disk yet, and must not be sent.
     pub(crate) durable_before: u64,
     /// Waiting entries that were in flight on an earlier connection: no part of the queue's limit.
@@ -233,6 +236,7 @@ impl Flow {
             first: 1,
             next: 1,
             sent_before: 0,
+            maybe_sent_before: 0,
             durable_before: u64::MAX,
             returned: 0,
             used: 0,
@@ -277,6 +281,17 @@ impl Flow {
     /// Messages before this one may have been sent on an earlier connection.
     pub(crate) fn sent_before(&self) -> u64 {
         self.sent_before
+    }
+
+    /// Messages before this one may have been sent, for all that is known after a crash.
+    pub(crate) fn maybe_sent_before(&self) -> u64 {
+        self.maybe_sent_before.max(self.sent_before)
+    }
+
+    /// Whether a message must not be dropped or given to others any more.
+    pub(crate) fn begun(&self, delivery: &Delivery) -> bool {
+        self.sent_earlier(delivery.sequence)
+            || delivery.qos == QoS::ExactlyOnce && delivery.sequence < self.maybe_sent_before
     }
 
     /// Lets a message wait in memory.
@@ -352,15 +367,15 @@ impl Flow {
         for waiting in queue {
             match waiting {
                 Waiting::Publish(delivery)
-                    if delivery.message.expired(now) && !self.sent_earlier(delivery.sequence) =>
+                    if delivery.message.expired(now) && !self.begun(&delivery) =>
                 {
                     each(delivery);
                 }
                 other => {
-                    let again = self.sent_earlier(other.sequence());
+                    let begun = matches!(&other, Waiting::Publish(other) if self.begun(other));
                     let expires_at = self.queue_expires_at;
                     self.push_back(other);
-                    if again {
+                    if begun {
                         self.queue_expires_at = expires_at;
                     }
                 }
@@ -420,6 +435,7 @@ impl Flow {
     pub(crate) fn restore(&mut self, restored: &Restored) {
         self.next = restored.next;
         self.sent_before = restored.sent_before;
+        self.maybe_sent_before = restored.maybe_sent_before;
         self.durable_before = restored.next;
         self.returned = restored.returned;
         self.stored = Stored {
@@ -499,9 +515,9 @@ impl Flow {
     pub(crate) fn next(&mut self, window: u16, settings: &Settings, now: Time) -> Option<Next> {
         let front = self.queue.front()?;
         let (sequence, bytes) = (front.sequence(), front.bytes());
-        let again = self.sent_earlier(sequence);
+        let again = sequence != 0 && sequence < self.maybe_sent_before();
         if let Waiting::Publish(delivery) = front {
-            if !again && delivery.message.expired(now) {
+            if !self.begun(delivery) && delivery.message.expired(now) {
                 return match self.dequeue()? {
                     Waiting::Publish(delivery) => Some(Next::Expired(delivery)),
                     Waiting::Release(_) => None,
@@ -725,6 +741,7 @@ pub(crate) struct Restored {
     pub(crate) first: u64,
     pub(crate) next: u64,
     pub(crate) sent_before: u64,
+    pub(crate) maybe_sent_before: u64,
     pub(crate) count: u32,
     pub(crate) returned: u32,
     pub(crate) bytes: usize,

@@ -196,7 +196,7 @@ impl Dispatch {
         let mut left = Vec::new();
         let Some(flow) = session.flow.as_mut() else { return left };
         let waiting = flow.drain();
-        let sent_before = flow.sent_before();
+        let sent_before = flow.maybe_sent_before();
         for waiting in waiting {
             match waiting {
                 Waiting::Release(sequence) => self.forget(session, sequence, None),

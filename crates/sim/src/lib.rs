@@ -2,14 +2,17 @@
 //!
 //! A [`World`] comes from one seed: who is there, which limits hold, what happens when. It drives
 //! the engine exactly as the I/O shell does, over bytes, and tells the [`Oracle`] only what clients
-//! sent and received. A run has three phases: *safety* (connections break, networks stall),
+//! sent and received. A run has three phases: *safety* (connections break, networks stall,
+//! the broker dies and comes back with what its disk kept),
 //! *liveness* (faults off; everything must arrive and drain) and *the end* (everybody leaves; the
 //! ledger must be where it was). A failure replays from its seed.
 
 mod client;
+mod crash;
 mod oracle;
 mod plan;
 mod rng;
+mod storage;
 mod world;
 
 pub use oracle::{Oracle, Violation};
@@ -33,6 +36,8 @@ pub struct Summary {
     pub connections: u64,
     /// Messages that limits dropped.
     pub dropped: u64,
+    /// Times that the broker died and came back.
+    pub crashes: u64,
 }
 
 #[cfg(test)]

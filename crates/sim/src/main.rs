@@ -42,6 +42,7 @@ fn many(from: u64, count: u64) -> ExitCode {
                 total.received += summary.received;
                 total.connections += summary.connections;
                 total.dropped += summary.dropped;
+                total.crashes += summary.crashes;
             }
             Err(violation) => {
                 failed += 1;
@@ -50,8 +51,8 @@ fn many(from: u64, count: u64) -> ExitCode {
         }
     }
     println!(
-        "{} published, {} received, {} connections, limits reached {} times",
-        total.published, total.received, total.connections, total.dropped
+        "{} published, {} received, {} connections, limits reached {} times, the broker died {} times",
+        total.published, total.received, total.connections, total.dropped, total.crashes
     );
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

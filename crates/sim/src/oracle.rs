@@ -39,6 +39,8 @@ struct Published {
     refused: bool,
     /// Sent again by its publisher: at QoS 1 that may be a new message to the broker.
     resent: bool,
+    /// The broker died before it acknowledged: it may have delivered it and forgotten that.
+    forgotten: bool,
 }
 
 /// One subscription of a session, from SUBACK to whatever ends it.
@@ -81,6 +83,7 @@ pub struct Oracle {
     any_session_ended: bool,
     allow_duplicates: bool,
     upgrade: bool,
+    crashed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +180,7 @@ impl Oracle {
             acknowledged: None,
             refused: false,
             resent: false,
+            forgotten: false,
         };
         self.published.insert(number, published);
     }
@@ -234,7 +238,9 @@ impl Oracle {
             return Err(Violation(format!("client {who} received {number} at a higher QoS")));
         }
         let sent_once = !published.resent;
-        let resent = published.resent && sent_qos == QoS::AtLeastOnce;
+        // Exactly once is promised where both ways are QoS 2.
+        let resent = published.resent
+            && (sent_qos == QoS::AtLeastOnce || published.forgotten && qos < QoS::ExactlyOnce);
         let session = self.session(who);
         let matching = session.filters.iter().filter(|filter| topic::matches(filter, topic));
         let single = !resent && (matching.count() <= 1 || session.v5 || !allow_duplicates);
@@ -327,6 +333,17 @@ impl Oracle {
         Ok(())
     }
 
+    /// The broker died: what it had not acknowledged it may have forgotten, or not.
+    pub(crate) fn crashed(&mut self) {
+        for published in self.published.values_mut() {
+            published.forgotten |= published.acknowledged.is_none();
+        }
+        for state in self.wills.values_mut().filter(|state| **state == WillState::Due) {
+            *state = WillState::Open; // The watcher was not there to see it.
+        }
+        self.crashed = true;
+    }
+
     // --- wills ---
 
     pub(crate) fn will_set(&mut self, number: Number, by: Who, topic: &str, at: Time) {
@@ -341,6 +358,7 @@ impl Oracle {
             acknowledged: None,
             refused: true,
             resent: false,
+            forgotten: false,
         };
         self.published.insert(number, published);
     }

@@ -1,6 +1,6 @@
 //! What a world is like: everything is drawn from its seed.
 
-use plimsoll_engine::Settings;
+use plimsoll_engine::{Persistence, Settings};
 
 use crate::rng::Rng;
 
@@ -19,6 +19,10 @@ pub struct Plan {
     pub stalls: u64,
     /// Largest delay of a network, ms.
     pub delay_max: u64,
+    /// Percent of steps in which the storage thread has its turn; 0 is a broker without one.
+    pub storage: u64,
+    /// How many of a thousand steps the broker dies in.
+    pub crashes: u64,
     /// The engine's limits.
     pub settings: Settings,
 }
@@ -26,7 +30,7 @@ pub struct Plan {
 impl Plan {
     /// Draws a plan.
     pub fn new(rng: &mut Rng) -> Self {
-        let settings = Settings {
+        let mut settings = Settings {
             max_inflight_messages: rng.within(1, 20) as u16,
             max_queued_messages: *rng.pick(&[0, 1, 3, 10, 1000, 1000]),
             max_queued_bytes: *rng.pick(&[0, 0, 0, 2000]),
@@ -39,6 +43,11 @@ impl Plan {
             trace: rng.chance(10),
             ..Settings::default()
         };
+        let storage = *rng.pick(&[0, 5, 30, 100]);
+        let crashes = if storage > 0 { *rng.pick(&[0, 2, 10]) } else { 0 };
+        if storage > 0 {
+            settings.persistence = Persistence::Promised;
+        }
         Self {
             clients: rng.within(2, 8) as u32,
             shards: rng.within(1, 3) as usize,
@@ -46,6 +55,8 @@ impl Plan {
             losses: *rng.pick(&[0, 0, 1, 3]),
             stalls: *rng.pick(&[0, 0, 5, 30]),
             delay_max: *rng.pick(&[0, 5, 100]),
+            storage,
+            crashes,
             settings,
         }
     }

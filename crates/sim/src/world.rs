@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::storage::Storage;
 
 /// A fault put between engine and clients, to see that the oracle notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +28,13 @@ const LIVENESS_STEPS_MAX: u32 = 50_000;
 
 /// A connection's bytes on their way, each with the time at which they arrive.
 #[derive(Debug, Default)]
-struct Wire {
+pub(crate) struct Wire {
     to_server: VecDeque<(Time, Vec<u8>)>,
-    to_client: VecDeque<(Time, Vec<u8>)>,
+    pub(crate) to_client: VecDeque<(Time, Vec<u8>)>,
     /// Received by the server and not decoded yet.
     partial: Vec<u8>,
     version: Option<Version>,
-    client: u32,
+    pub(crate) client: u32,
     closing: bool,
     paused: bool,
 }
@@ -41,21 +42,22 @@ struct Wire {
 /// Everything.
 #[derive(Debug)]
 pub struct World {
-    engine: Engine,
-    ledger: &'static Ledger,
-    oracle: Oracle,
-    plan: Plan,
-    rng: Rng,
-    now: Time,
-    clients: Vec<Client>,
-    wires: BTreeMap<u32, Wire>,
-    free_slots: VecDeque<u32>,
+    pub(crate) engine: Engine,
+    pub(crate) ledger: &'static Ledger,
+    pub(crate) storage: Option<Storage>,
+    pub(crate) oracle: Oracle,
+    pub(crate) plan: Plan,
+    pub(crate) rng: Rng,
+    pub(crate) now: Time,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) wires: BTreeMap<u32, Wire>,
+    pub(crate) free_slots: VecDeque<u32>,
     next_slot: u32,
     number: u64,
     fault: Option<Fault>,
     trace: bool,
     faults_on: bool,
-    summary: Summary,
+    pub(crate) summary: Summary,
 }
 
 impl World {
@@ -73,9 +75,11 @@ impl World {
         if trace {
             println!("{plan:#?}");
         }
+        let storage = (plan.storage > 0).then(|| Storage::new(false).ok()).flatten();
         Self {
             engine,
             ledger,
+            storage,
             oracle,
             plan,
             rng,
@@ -92,14 +96,14 @@ impl World {
         }
     }
 
-    fn say(&self, text: impl FnOnce() -> String) {
+    pub(crate) fn say(&self, text: impl FnOnce() -> String) {
         if self.trace {
             println!("{} {}", self.now.as_millis() % 100_000_000, text());
         }
     }
 
     /// The last client: never fails, and sees all wills.
-    fn watcher(&self) -> u32 {
+    pub(crate) fn watcher(&self) -> u32 {
         self.plan.clients
     }
 
@@ -107,22 +111,11 @@ impl World {
     pub fn run(mut self) -> Result<Summary, Violation> {
         let watcher = self.watcher() as usize;
         self.clients[watcher].all_seeing = true;
-        self.dial(self.watcher(), true);
-        for _ in 0..200 {
-            self.step()?;
-        }
-        let watcher = self.watcher() as usize;
-        self.clients[watcher].subscribe(
-            "will/#",
-            QoS::AtMostOnce,
-            false,
-            &mut self.oracle,
-            self.now,
-        );
-        for _ in 0..20 {
-            self.step()?;
-        }
+        self.bring_watcher_back()?;
         for _ in 0..self.plan.steps {
+            if self.rng.below(1000) < self.plan.crashes {
+                self.crash()?;
+            }
             self.act();
             self.step()?;
         }
@@ -132,6 +125,13 @@ impl World {
         self.check_retained()?;
         self.end()?;
         Ok(self.summary)
+    }
+
+    /// Lets the watcher see all wills.
+    pub(crate) fn watch_wills(&mut self) {
+        let (watcher, now) = (self.watcher() as usize, self.now);
+        let client = &mut self.clients[watcher];
+        client.subscribe("will/#", QoS::AtMostOnce, false, &mut self.oracle, now);
     }
 
     // --- phases ---
@@ -178,6 +178,7 @@ impl World {
                 .values()
                 .all(|wire| wire.to_client.is_empty() && wire.to_server.is_empty())
             && self.engine.counters().messages_stored == 0
+            && self.storage.as_ref().is_none_or(Storage::is_idle)
     }
 
     fn check_retained(&mut self) -> Result<(), Violation> {
@@ -230,6 +231,9 @@ impl World {
         for _ in 0..50 {
             self.step()?;
         }
+        self.storage_turn()?;
+        self.storage_turn()?;
+        self.storage.as_ref().map_or(Ok(()), Storage::check_empty)?;
         self.check_ledger()?;
         let mut left = self.ledger.snapshot();
         // Outboxes and tables of links keep a little room for the next turn.
@@ -290,7 +294,7 @@ impl World {
         }
     }
 
-    fn dial(&mut self, who: u32, clean: bool) {
+    pub(crate) fn dial(&mut self, who: u32, clean: bool) {
         let slot = self.free_slots.pop_front().unwrap_or_else(|| {
             self.next_slot += 1;
             self.next_slot - 1
@@ -331,7 +335,7 @@ impl World {
     // --- the machine ---
 
     /// One step: time goes on, bytes travel, the engine takes its turn.
-    fn step(&mut self) -> Result<(), Violation> {
+    pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.now = self.now.plus_millis(self.rng.within(1, 20));
         for who in 0..=self.plan.clients {
             self.send(who);
@@ -340,10 +344,20 @@ impl World {
         let slots: Vec<u32> = self.wires.keys().copied().collect();
         self.decode_checked(&slots, &[])?;
         self.deliver()?;
+        if self.storage.is_some() && self.rng.chance(self.plan.storage) {
+            self.storage_turn()?;
+        }
         if self.rng.chance(10) {
             self.check_ledger()?;
         }
         Ok(())
+    }
+
+    /// The storage thread has its turn.
+    fn storage_turn(&mut self) -> Result<(), Violation> {
+        let Some(storage) = self.storage.as_mut() else { return Ok(()) };
+        let answers = storage.turn(self.ledger)?;
+        if answers.is_empty() { Ok(()) } else { self.handle(&answers) }
     }
 
     /// What a client wants to send goes on its way.
@@ -442,7 +456,7 @@ impl World {
         self.drain(lost)
     }
 
-    fn handle(&mut self, inputs: &[Input<'_>]) -> Result<(), Violation> {
+    pub(crate) fn handle(&mut self, inputs: &[Input<'_>]) -> Result<(), Violation> {
         self.engine.handle(self.now, inputs);
         self.drain(&[])
     }
@@ -451,6 +465,9 @@ impl World {
     fn drain(&mut self, lost: &[u32]) -> Result<(), Violation> {
         for &slot in lost {
             self.wires.remove(&slot);
+        }
+        if let Some(storage) = &mut self.storage {
+            storage.collect(&mut self.engine);
         }
         for shard in 0..self.plan.shards {
             let mut outbox = Outbox::new(self.ledger);
@@ -539,7 +556,7 @@ impl World {
     }
 
     /// The ledger against a walk over the state.
-    fn check_ledger(&self) -> Result<(), Violation> {
+    pub(crate) fn check_ledger(&self) -> Result<(), Violation> {
         let (charged, counted) = (self.ledger.snapshot(), self.engine.recount());
         if charged == counted {
             return Ok(());

@@ -102,7 +102,8 @@ impl<C: Cursor> Merging<C> {
                     is_inserted = false;
                 }
             }
-            is_inserted |= entry.kind == Kind::Insert;
+            // The oldest one decides: a key that was deleted may have been inserted again.
+            is_inserted = entry.kind == Kind::Insert;
             self.equal.push(at);
         }
         match least?.kind {

@@ -97,8 +97,11 @@ pub struct SessionItem<'a> {
     pub lost_at: Option<Time>,
     /// Most QoS 1 and 2 messages in flight on its present or last connection.
     pub window: u16,
-    /// Messages with a lower sequence number may have been sent before: DUP is set.
+    /// Messages with a lower sequence number have been sent before: they are sent with DUP.
     pub sent_before: u64,
+    /// Messages with a lower sequence number may have been sent before, for all that is known after
+    /// a crash: they are sent with DUP too.
+    pub maybe_sent_before: u64,
     /// Its life is over; what it held of shared subscriptions goes to other members.
     pub ended: bool,
     /// Its will.
@@ -275,6 +278,7 @@ impl SessionItem<'_> {
         put_option(out, self.lost_at.map(Time::as_millis));
         put_varint(out, u64::from(self.window));
         put_varint(out, self.sent_before);
+        put_varint(out, self.maybe_sent_before);
         put_bytes(out, self.client_identifier.as_bytes());
         put_text_option(out, self.username.as_deref());
         let Some(will) = &self.will else { return };
@@ -301,6 +305,7 @@ impl SessionItem<'_> {
             lost_at: value.option::<u64>()?.map(Time::from_millis),
             window: value.number()?,
             sent_before: value.varint()?,
+            maybe_sent_before: value.varint()?,
             client_identifier: Cow::Borrowed(value.text()?),
             username: text_option(&mut value)?.map(Cow::Borrowed),
             will: if value.0.is_empty() { None } else { Some(WillItem::read(&mut value)?) },
@@ -499,6 +504,7 @@ mod tests {
             lost_at: Some(Time::from_millis(1_700_000_000_123)),
             window: 20,
             sent_before: 300,
+            maybe_sent_before: 0,
             ended: false,
             will: Some(will),
         };

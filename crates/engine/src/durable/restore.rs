@@ -56,7 +56,9 @@ pub struct Restoring<'e> {
 #[derive(Debug, Default)]
 struct Queue {
     restored: Restored,
-    /// Messages that may have been in flight when a connection was lost without a word.
+    /// It was connected when the broker died.
+    connected: bool,
+    /// Messages of its window that are not accounted for yet.
     window_left: u32,
 }
 
@@ -121,7 +123,8 @@ impl Restoring<'_> {
         let engine = &mut *self.engine;
         engine.dispatch.journal.numbers_used(item.number, 0);
         if item.ended {
-            self.ended.insert(item.number, item.sent_before);
+            let sent_before = item.sent_before.max(item.maybe_sent_before);
+            self.ended.insert(item.number, sent_before);
             return;
         }
         let ledger = engine.ledger();
@@ -154,6 +157,8 @@ impl Restoring<'_> {
         self.slots.insert(item.number, slot);
         let queue = self.queues.entry(slot).or_default();
         queue.restored.sent_before = item.sent_before;
+        queue.restored.maybe_sent_before = item.maybe_sent_before;
+        queue.connected = item.lost_at.is_none();
         queue.restored.expires_at = u32::MAX;
         queue.window_left = if item.lost_at.is_none() { u32::from(item.window) } else { 0 };
         self.report.sessions += 1;
@@ -237,7 +242,7 @@ impl Restoring<'_> {
     /// wills that have come due are published. Call [`Engine::handle`] next.
     pub fn finish(mut self) -> Restoration {
         for (slot, queue) in core::mem::take(&mut self.queues) {
-            self.finish_queue(slot, queue.restored);
+            self.finish_queue(slot, &queue);
         }
         for number in core::mem::take(&mut self.orphans) {
             self.engine.dispatch.journal.delete(|key| body_key(number, key));
@@ -264,7 +269,13 @@ impl Restoring<'_> {
         self.report
     }
 
-    fn finish_queue(&mut self, slot: u32, restored: Restored) {
+    fn finish_queue(&mut self, slot: u32, queue: &Queue) {
+        let mut restored = queue.restored;
+        if queue.connected {
+            // What was acknowledged just before the end is here again, so more than a window may
+            // have been sent.
+            restored.maybe_sent_before = restored.next;
+        }
         let ledger = self.engine.ledger();
         let Some(session) = self.engine.sessions.get_mut(slot) else { return };
         if restored.count > 0 {

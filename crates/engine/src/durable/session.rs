@@ -79,7 +79,7 @@ impl Engine {
         let (stored, until) = (flow.stored, flow.next_sequence());
         if stored.count > 0 && stored.entangled {
             self.dispatch.journal.put(&session_item(session, true));
-            let what_for = LoadFor::HandOn { sent_before: flow.sent_before() };
+            let what_for = LoadFor::HandOn { sent_before: flow.maybe_sent_before() };
             let load = Load { what_for, session: number, from: stored.from, until };
             self.dispatch.journal.loads.push(load);
             return;
@@ -199,8 +199,10 @@ impl Engine {
         let Some(flow) = session.flow.as_mut() else { return };
         let mut next_expiry = next_expiry;
         for LoadedEntry { sequence, what } in &loaded.entries {
-            let LoadedWhat::Publish { message, .. } = what else { continue };
-            if *sequence < flow.sent_before() {
+            let LoadedWhat::Publish { message, qos, .. } = what else { continue };
+            let begun = *sequence < flow.sent_before()
+                || *qos == QoS::ExactlyOnce && *sequence < flow.maybe_sent_before();
+            if begun {
                 continue;
             }
             if message.expired(now) {
@@ -273,6 +275,7 @@ pub(crate) fn session_item(session: &Session, ended: bool) -> Item<'_> {
             .then_some(session.lost_at),
         window: session.window,
         sent_before: session.flow.as_ref().map_or(0, |flow| flow.sent_before()),
+        maybe_sent_before: session.flow.as_ref().map_or(0, |flow| flow.maybe_sent_before()),
         ended,
         will: session.will.as_ref().map(|will| WillItem {
             topic: Cow::Borrowed(&will.topic),

@@ -1,0 +1,197 @@
+//! The store of a simulated broker: the real one, on a disk that tears and loses.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+
+use plimsoll_engine::{Engine, Input, Item, Load, Record, Records, Restoration, StateReader, Time};
+use plimsoll_ledger::Ledger;
+use plimsoll_store::simulated::SimulatedDisk;
+use plimsoll_store::{Change, Options, Store};
+
+use crate::oracle::Violation;
+
+/// A change that owns its bytes: the engine's lists go back at once.
+#[derive(Debug)]
+enum Kept {
+    Put(Vec<u8>, Vec<u8>),
+    Insert(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+}
+
+/// What the storage thread is to a real broker.
+pub(crate) struct Storage {
+    disk: SimulatedDisk,
+    store: Option<Store<SimulatedDisk>>,
+    ledger: &'static Ledger,
+    waiting: VecDeque<(Vec<Kept>, u64)>,
+    loads: VecDeque<Load>,
+    /// The broker does not wait for the disk (`durability snapshot`).
+    relaxed: bool,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Storage: {} batches wait", self.waiting.len())
+    }
+}
+
+fn violation(error: impl std::fmt::Display) -> Violation {
+    Violation(format!("the store: {error}"))
+}
+
+impl Storage {
+    pub(crate) fn new(relaxed: bool) -> Result<Self, Violation> {
+        // Its own book: the engine's is compared with the engine to the byte.
+        let ledger: &'static Ledger = Box::leak(Box::default());
+        let disk = SimulatedDisk::new();
+        let mut storage = Self {
+            disk,
+            store: None,
+            ledger,
+            waiting: VecDeque::new(),
+            loads: VecDeque::new(),
+            relaxed,
+        };
+        storage.open()?;
+        Ok(storage)
+    }
+
+    fn open(&mut self) -> Result<(), Violation> {
+        // Small, so that everything that can happen does.
+        let options = Options {
+            segment_bytes: 16 << 10,
+            memtable_bytes: 16 << 10,
+            block_bytes: 512,
+            journal_bytes_max: 64 << 10,
+            inline: true,
+            ..Options::default()
+        };
+        let opened = Store::open(self.disk.clone(), options, self.ledger).map_err(violation)?;
+        self.store = Some(opened.0);
+        Ok(())
+    }
+
+    /// Takes what the engine has made.
+    pub(crate) fn collect(&mut self, engine: &mut Engine) {
+        let mut records = Records::new(engine.ledger());
+        engine.take_records(&mut records);
+        if !records.is_empty() {
+            if std::env::var_os("RECORDS").is_some() {
+                for record in &records {
+                    match record {
+                        Record::Put { key, value } | Record::Insert { key, value } => println!("  + {:?}", Item::decode(key, value)),
+                        Record::Delete { key } => println!("  - {key:?}"),
+                    }
+                }
+            }
+            let kept = records.iter().map(|record| match record {
+                Record::Put { key, value } => Kept::Put(key.into(), value.into()),
+                Record::Insert { key, value } => Kept::Insert(key.into(), value.into()),
+                Record::Delete { key } => Kept::Delete(key.into()),
+            });
+            self.waiting.push_back((kept.collect(), records.upto()));
+        }
+        self.loads.extend(engine.take_loads());
+    }
+
+    /// The storage thread's turn: stores what waits as one group, then reads. Answers what the
+    /// engine is to be told.
+    pub(crate) fn turn(&mut self, ledger: &'static Ledger) -> Result<Vec<Input<'static>>, Violation> {
+        let Some(store) = self.store.as_mut() else { return Ok(Vec::new()) };
+        let mut answers = Vec::new();
+        let mut upto = None;
+        for (batch, position) in self.waiting.drain(..) {
+            let changes = batch.iter().map(|kept| match kept {
+                Kept::Put(key, value) => Change::Put { key, value },
+                Kept::Insert(key, value) => Change::Insert { key, value },
+                Kept::Delete(key) => Change::Delete { key },
+            });
+            store.commit(changes).map_err(violation)?;
+            upto = Some(position);
+        }
+        if let Some(upto) = upto {
+            if !self.relaxed {
+                store.sync().map_err(violation)?;
+            }
+            answers.push(Input::Stored { upto });
+        }
+        while let Some(load) = self.loads.pop_front() {
+            let loaded = load.read(ledger, &mut Reader(store)).map_err(violation)?;
+            answers.push(Input::Loaded(loaded));
+        }
+        while store.maintain() {}
+        Ok(answers)
+    }
+
+    /// The power fails: what was not synced is lost, or not, or in parts.
+    pub(crate) fn crash(&mut self, seed: u64) -> Result<(), Violation> {
+        self.store = None;
+        self.waiting.clear();
+        self.loads.clear();
+        self.disk.crash(seed);
+        self.open()
+    }
+
+    /// Puts the state back into a new engine.
+    pub(crate) fn restore(&self, engine: &mut Engine, now: Time) -> Result<Restoration, Violation> {
+        let mut restoring = engine.restore(now);
+        let mut unreadable = None;
+        if let Some(store) = &self.store {
+            let each = |key: &[u8], value: &[u8]| {
+                if restoring.item(key, value).is_err() {
+                    unreadable = Some(format!("{:?}", Item::decode(key, value)));
+                }
+                ControlFlow::Continue(())
+            };
+            store.scan(&[], each).map_err(violation)?;
+        }
+        match unreadable {
+            Some(item) => Err(Violation(format!("after a crash, an item that means nothing: {item}"))),
+            None => Ok(restoring.finish()),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.loads.is_empty()
+    }
+
+    /// With everybody gone, only the broker's sign of life may be left.
+    pub(crate) fn check_empty(&self) -> Result<(), Violation> {
+        let mut left = Vec::new();
+        if let Some(store) = &self.store {
+            store
+                .scan(&[], |key, value| {
+                    match Item::decode(key, value) {
+                        Ok(Item::Alive { .. }) => {}
+                        other => left.push(format!("{other:?}")),
+                    }
+                    ControlFlow::Continue(())
+                })
+                .map_err(violation)?;
+        }
+        match left.first() {
+            Some(first) => Err(Violation(format!("{} items left, for one {first}", left.len()))),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Reader<'s>(&'s Store<SimulatedDisk>);
+
+impl StateReader for Reader<'_> {
+    type Error = io::Error;
+
+    fn scan(
+        &mut self,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        self.0.scan(from, each)
+    }
+
+    fn get(&mut self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.0.get(key)
+    }
+}
