@@ -3,7 +3,8 @@
 //!
 //! - [`Store::commit`] takes an atomic batch of [`Change`]s, [`Store::sync`] makes all batches so
 //!   far durable, [`Store::scan`] reads in the order of keys. One thread writes.
-//! - [`Disk`] is what it runs on: a [`Directory`] of the file system.
+//! - [`Disk`] is what it runs on: a [`Directory`] of the file system, or a
+//!   [`SimulatedDisk`](simulated::SimulatedDisk) that tears, loses, fails and fills up.
 //! - Damage never keeps a store from opening: it costs the entries that it touches, and is
 //!   reported as [`Damage`].
 //!
@@ -30,6 +31,7 @@ mod replay;
 mod run;
 mod run_writer;
 mod segments;
+pub mod simulated;
 mod space;
 mod store;
 mod tiers;
