@@ -144,7 +144,7 @@ mod tests {
 
     fn table(entries: &[(Kind, &str, &str)]) -> Memtable {
         let ledger: &'static Ledger = Box::leak(Box::default());
-        let mut memtable = Memtable::new(ledger);
+        let mut memtable = Memtable::new(ledger, 1 << 20);
         for (kind, key, value) in entries {
             let (key, value) = (key.as_bytes(), value.as_bytes());
             memtable.apply(Entry { kind: *kind, key, value });

@@ -21,6 +21,10 @@ use crate::segments::{make_segment, write_padded};
 
 /// Recycled segments that are kept for later use.
 const SPARES_MAX: usize = 2;
+/// Spare segments that on a full disk only deletes may use, and what is already applied.
+const RESERVE: usize = 1;
+/// Batches that are refused on a full disk for each time that is looked for room.
+const REFUSALS_PER_TRY: u32 = 16;
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -61,6 +65,9 @@ pub(crate) struct Journal<D: Disk> {
     active: Option<Active<D::File>>,
     closed: VecDeque<Closed>,
     spares: Vec<u64>,
+    /// The reserve was given up to make room for a run: until there is one again, only deletes
+    /// are taken. Counts how often something else was refused since.
+    refused: Option<u32>,
     unsynced: Unsynced,
     next_sequence: u64,
     synced_through: u64,
@@ -88,6 +95,7 @@ impl<D: Disk> Journal<D> {
             active: None,
             closed: VecDeque::new(),
             spares: Vec::new(),
+            refused: None,
             unsynced: Unsynced::default(),
             next_sequence,
             synced_through: next_sequence - 1,
@@ -142,8 +150,14 @@ impl<D: Disk> Journal<D> {
 
     /// Whether a spare segment should be made ahead of need.
     pub(crate) fn wants_spare(&self) -> bool {
-        let used = self.active.as_ref().is_some_and(|active| active.at * 2 > active.bytes);
-        used && self.spares.is_empty()
+        let Some(active) = &self.active else { return false };
+        let is_half_full = active.at * 2 > active.bytes;
+        self.spares.len() < RESERVE || (is_half_full && self.spares.len() < SPARES_MAX)
+    }
+
+    /// Whether there are segments that would be free if the memtable were in a run.
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
     }
 
     /// Gives up a spare segment for the sake of its space.
@@ -153,12 +167,39 @@ impl<D: Disk> Journal<D> {
             self.spares.push(number);
             return false;
         }
+        self.refused = Some(0);
         true
     }
 
+    /// Whether the reserve was given up.
+    pub(crate) fn lacks_reserve(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Sees to it that there is a reserve, if it was given up. Making a segment costs so much that
+    /// it is not tried each time, and not while a run `is_waiting` for the room.
+    pub(crate) fn restore_reserve(&mut self, is_waiting: bool) -> io::Result<()> {
+        let Some(refused) = self.refused else { return Ok(()) };
+        if self.spares.len() < RESERVE {
+            if is_waiting || refused % REFUSALS_PER_TRY != 0 {
+                self.refused = Some(refused.wrapping_add(1));
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let number = self.numbers.take();
+            let made = make_segment(&*self.disk, &names::spare(number), self.segment_bytes);
+            if let Err(error) = made {
+                self.refused = Some(refused.wrapping_add(1));
+                return Err(error);
+            }
+            self.spares.push(number);
+        }
+        self.refused = None;
+        Ok(())
+    }
+
     /// Writes the frame of one batch, whose body is complete and whose header is still empty.
-    /// On an error it is not part of the journal.
-    pub(crate) fn append(&mut self, frame: &mut Vec<u8>) -> io::Result<()> {
+    /// On an error it is not part of the journal. A batch that frees space may use the reserve.
+    pub(crate) fn append(&mut self, frame: &mut Vec<u8>, frees_space: bool) -> io::Result<()> {
         let body_bytes = (frame.len() - FRAME_HEADER_BYTES) as u32;
         frame.resize(padded(frame.len()), 0);
         if !self.unsynced.starts.is_empty()
@@ -166,7 +207,7 @@ impl<D: Disk> Journal<D> {
         {
             self.sync()?;
         }
-        self.make_room(frame.len())?;
+        self.make_room(frame.len(), frees_space)?;
         let Some(active) = &mut self.active else { return Err(no_segment()) };
         let header = FrameHeader {
             kind: FrameKind::Batch,
@@ -200,7 +241,7 @@ impl<D: Disk> Journal<D> {
             return Ok(());
         }
         if self.active.is_none() {
-            self.fresh(0)?;
+            self.fresh(0, true)?;
         }
         let Some(active) = &self.active else { return Err(no_segment()) };
         if let Err(error) = active.file.sync() {
@@ -253,7 +294,7 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Sees to it that a frame of this length fits into the active segment.
-    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+    fn make_room(&mut self, bytes: usize, frees_space: bool) -> io::Result<()> {
         let fits = |active: &Active<_>| active.at + bytes as u64 <= active.bytes;
         if self.active.as_ref().is_some_and(fits) {
             return Ok(());
@@ -263,7 +304,7 @@ impl<D: Disk> Journal<D> {
             let _ = self.sync();
             self.distrust();
         }
-        self.fresh(bytes)
+        self.fresh(bytes, frees_space)
     }
 
     /// Ends the use of the active segment.
@@ -280,12 +321,12 @@ impl<D: Disk> Journal<D> {
 
     /// Makes a fresh segment the active one, with room for `bytes` behind what is not synced, and
     /// writes that into it.
-    fn fresh(&mut self, bytes: usize) -> io::Result<()> {
+    fn fresh(&mut self, bytes: usize, may_use_reserve: bool) -> io::Result<()> {
         let number = self.numbers.take();
         let needed = HEADER_BYTES + self.unsynced.bytes.len() + bytes;
         let needed = (needed.next_multiple_of(PAGE_BYTES)) as u64;
         let length = needed.max(self.segment_bytes);
-        let opened = self.open_segment(number, length).and_then(|file| {
+        let opened = self.open_segment(number, length, may_use_reserve).and_then(|file| {
             let at = self.rewrite_unsynced(number, &file)?;
             Ok(Active { number, file, at, bytes: length })
         });
@@ -307,18 +348,27 @@ impl<D: Disk> Journal<D> {
     }
 
     /// A segment file with a durable header and a durable name.
-    fn open_segment(&mut self, number: u64, length: u64) -> io::Result<D::File> {
+    fn open_segment(
+        &mut self,
+        number: u64,
+        length: u64,
+        may_use_reserve: bool,
+    ) -> io::Result<D::File> {
         let name = names::journal(number);
-        let spare = if length == self.segment_bytes { self.spares.pop() } else { None };
-        let file = match spare {
-            Some(spare) => {
-                if let Err(error) = self.disk.rename(&names::spare(spare), &name) {
-                    self.spares.push(spare);
-                    return Err(error);
+        let file = if length == self.segment_bytes && self.spares.len() > RESERVE {
+            self.use_spare(&name)?
+        } else {
+            match make_segment(&*self.disk, &name, length) {
+                Err(error)
+                    if is_full(&error)
+                        && may_use_reserve
+                        && length == self.segment_bytes
+                        && !self.spares.is_empty() =>
+                {
+                    self.use_spare(&name)?
                 }
-                self.disk.open(&name)?
+                made => made?,
             }
-            None => make_segment(&*self.disk, &name, length)?,
         };
         let words = [self.synced_through + 1, 0, 0, 0, 0];
         let header = Header { kind: FileKind::Journal, number, words };
@@ -326,6 +376,15 @@ impl<D: Disk> Journal<D> {
         file.sync()?;
         self.disk.sync_dir()?;
         Ok(file)
+    }
+
+    fn use_spare(&mut self, name: &str) -> io::Result<D::File> {
+        let Some(spare) = self.spares.pop() else { return Err(no_segment()) };
+        if let Err(error) = self.disk.rename(&names::spare(spare), name) {
+            self.spares.push(spare);
+            return Err(error);
+        }
+        self.disk.open(name)
     }
 
     /// Writes what is not synced at the front of a fresh segment; says where it ends.
@@ -386,6 +445,11 @@ impl<D: Disk> Journal<D> {
         let segments = self.closed.heap_bytes() + self.spares.heap_bytes();
         self.charge.set(unsynced + segments + self.page.heap_bytes());
     }
+}
+
+/// Whether an error says that the disk is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn no_segment() -> io::Error {

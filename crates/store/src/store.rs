@@ -13,8 +13,8 @@ use crate::damage::{Damage, DamageLog};
 use crate::disk::Disk;
 use crate::entries::{BODY_BYTES_MAX, Body, BodyWriter, Entry, Kind, seed};
 use crate::frame::FRAME_HEADER_BYTES;
-use crate::journal::Journal;
-use crate::memtable::Memtable;
+use crate::journal::{Journal, is_full};
+use crate::memtable::{Counts, Memtable};
 use crate::numbers::FileNumbers;
 use crate::options::Options;
 use crate::run::RunCursor;
@@ -75,7 +75,7 @@ struct Backoff {
 }
 
 /// The most doublings of a back-off.
-const BACKOFF_DOUBLINGS_MAX: u32 = 10;
+const BACKOFF_DOUBLINGS_MAX: u32 = 5;
 /// A memtable may become so many times as large as the option says while the one before it is
 /// still being written; then commits wait.
 const MEMTABLE_STRETCH: usize = 4;
@@ -98,6 +98,8 @@ pub struct Store<D: Disk> {
     backoff: Backoff,
     merge_failed: bool,
     spare_is_asked: bool,
+    /// The journal found no room on the disk: segments should be freed.
+    is_squeezed: bool,
     last_error: Option<io::Error>,
     run_bytes_written: Arc<AtomicU64>,
 }
@@ -148,6 +150,7 @@ impl<D: Disk> Store<D> {
             backoff: Backoff::default(),
             merge_failed: false,
             spare_is_asked: false,
+            is_squeezed: false,
             last_error: None,
             run_bytes_written: parts.run_bytes_written,
         }
@@ -162,12 +165,17 @@ impl<D: Disk> Store<D> {
     /// after all at the next start, as a whole.) `InvalidInput` for more than a gigabyte.
     pub fn commit<'a>(&mut self, changes: impl IntoIterator<Item = Change<'a>>) -> io::Result<()> {
         self.make_memory()?;
-        if !self.encode(changes)? {
+        let counts = self.encode(changes)?;
+        if counts.total() == 0 {
             return Ok(());
+        }
+        if counts.values > 0 && self.journal.lacks_reserve() {
+            self.maintain();
+            self.journal.restore_reserve(self.frozen.is_some())?;
         }
         let body_end = self.buffers.frame.len();
         let sequence = self.journal.next_sequence();
-        let appended = self.journal.append(&mut self.buffers.frame);
+        let appended = self.journal.append(&mut self.buffers.frame, counts.values == 0);
         if appended.is_ok() {
             let Buffers { frame, body, .. } = &mut self.buffers;
             let bytes = frame.get(FRAME_HEADER_BYTES..body_end).unwrap_or_default();
@@ -177,6 +185,7 @@ impl<D: Disk> Store<D> {
             }
         }
         self.shrink_buffers();
+        self.is_squeezed = appended.as_ref().is_err_and(is_full);
         appended
     }
 
@@ -346,8 +355,9 @@ impl<D: Disk> Store<D> {
         Merging::new(sources, true)
     }
 
-    /// Puts a batch into the frame buffer; says whether there is anything in it.
-    fn encode<'a>(&mut self, changes: impl IntoIterator<Item = Change<'a>>) -> io::Result<bool> {
+    /// Puts a batch into the frame buffer; says what is in it.
+    fn encode<'a>(&mut self, changes: impl IntoIterator<Item = Change<'a>>) -> io::Result<Counts> {
+        let mut counts = Counts::default();
         let Buffers { frame, writer, .. } = &mut self.buffers;
         frame.clear();
         frame.resize(FRAME_HEADER_BYTES, 0);
@@ -359,9 +369,10 @@ impl<D: Disk> Store<D> {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
             writer.push(frame, entry);
+            counts.add(entry.kind);
         }
         writer.finish(frame);
-        Ok(writer.count() > 0)
+        Ok(counts)
     }
 
     fn shrink_buffers(&mut self) {
@@ -393,6 +404,7 @@ impl<D: Disk> Store<D> {
         self.memtable.bytes() >= self.options.memtable_bytes
             || self.journal_is_long()
             || self.deletes_are_many()
+            || (self.is_squeezed && self.journal.has_closed())
     }
 
     /// Whether the memtable's deletes would free a large part of the runs.
@@ -409,7 +421,10 @@ impl<D: Disk> Store<D> {
 
     /// Hands the memtable over to become a run, and begins a new one.
     fn freeze(&mut self) {
-        let memtable = std::mem::replace(&mut self.memtable, Memtable::new(self.ledger));
+        let memtable = std::mem::replace(
+            &mut self.memtable,
+            Memtable::new(self.ledger, self.options.memtable_bytes),
+        );
         let through = self.journal.next_sequence() - 1;
         self.journal.frozen();
         self.frozen = Some(Frozen { memtable: Arc::new(memtable), through, is_submitted: false });
@@ -466,7 +481,11 @@ impl<D: Disk> Store<D> {
                 if let Some(frozen) = &mut self.frozen {
                     frozen.is_submitted = false;
                 }
-                self.fail(error);
+                if is_full(&error) && self.journal.give_up_spare() {
+                    self.submit_frozen();
+                } else {
+                    self.fail(error);
+                }
             }
             Event::MergeFailed(error) => {
                 self.merge_failed = true;
@@ -482,11 +501,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Notes a failure. On a full disk, what is only kept in hand makes room.
+    /// Notes a failure.
     fn fail(&mut self, error: io::Error) {
-        if error.kind() == io::ErrorKind::StorageFull {
-            self.journal.give_up_spare();
-        }
         self.backoff.failures = (self.backoff.failures + 1).min(BACKOFF_DOUBLINGS_MAX);
         self.backoff.calls_left = 1 << self.backoff.failures;
         self.last_error = Some(error);

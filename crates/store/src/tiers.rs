@@ -39,7 +39,8 @@ fn is_mostly_garbage(runs: &[Tier], memtable_bytes: u64) -> bool {
     }
     let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
     let garbage = garbage_bytes(deletes, values, bytes);
-    if values == 0 || (deletes * GARBAGE_PART >= values && garbage >= memtable_bytes / 4) {
+    let is_large = deletes * GARBAGE_PART >= values && garbage >= memtable_bytes / 4;
+    if deletes >= values || is_large {
         return true;
     }
     // What is newer may all be overwriting what is in the oldest run.

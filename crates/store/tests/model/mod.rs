@@ -1,6 +1,12 @@
 //! What the tests share: a sequence of random numbers, small options, a ledger per test.
 
-#![expect(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
