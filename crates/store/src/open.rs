@@ -110,7 +110,7 @@ pub(crate) struct Catalog<D: Disk> {
     pub(crate) next_number: u64,
     is_new: bool,
     /// A run of the manifest is not there, so all of the journal is of use.
-    pub(crate) run_is_missing: bool,
+    run_is_missing: bool,
     leftovers: Vec<String>,
 }
 
@@ -150,6 +150,11 @@ impl<D: Disk> Catalog<D> {
             |name: &&String| matches!(names::parse(name), Name::Building(_) | Name::ManifestNew);
         catalog.leftovers.extend(names.iter().filter(unfinished).cloned());
         Ok(catalog)
+    }
+
+    /// The batch behind which the journal is of use.
+    pub(crate) fn replay_from(&self) -> u64 {
+        if self.run_is_missing { 0 } else { self.manifest.flushed }
     }
 
     fn open_named(
@@ -222,7 +227,7 @@ fn recover<D: Disk>(
     worker: &mut Worker<D>,
 ) -> Result<(Memtable, Replayed), OpenError> {
     let mut memtable = Memtable::new(ledger, options.memtable_bytes);
-    let flushed = if found.run_is_missing { 0 } else { found.manifest.flushed };
+    let flushed = found.replay_from();
     let mut before = flushed;
     let mut last = flushed;
     let mut is_stuck = false;
