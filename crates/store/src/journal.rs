@@ -43,6 +43,9 @@ pub(crate) struct Closed {
     /// None of its batches has a higher number.
     pub(crate) last_sequence: u64,
     pub(crate) bytes: u64,
+    /// Whether it was read at the start: then it is in the system's cache in large folios, see
+    /// [`segments`](crate::segments), and is not used again.
+    pub(crate) was_read: bool,
 }
 
 /// Batches that are written and not synced.
@@ -277,7 +280,8 @@ impl<D: Disk> Journal<D> {
 
     fn recycle(&mut self, closed: &Closed) -> bool {
         let name = names::journal(closed.number);
-        if closed.bytes != self.segment_bytes || self.spares.len() >= SPARES_MAX {
+        if closed.was_read || closed.bytes != self.segment_bytes || self.spares.len() >= SPARES_MAX
+        {
             return match self.disk.remove(&name) {
                 Ok(()) => true,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -315,6 +319,7 @@ impl<D: Disk> Journal<D> {
                 number: active.number,
                 last_sequence,
                 bytes: active.bytes,
+                was_read: false,
             });
         }
     }
@@ -338,7 +343,7 @@ impl<D: Disk> Journal<D> {
             Err(error) => {
                 // It holds nothing: a spare is a spare again, the rest goes. What that does not
                 // succeed for is given back with the others.
-                let left = Closed { number, last_sequence: 0, bytes: length };
+                let left = Closed { number, last_sequence: 0, bytes: length, was_read: false };
                 if !self.recycle(&left) {
                     self.closed.push_back(left);
                 }
@@ -436,7 +441,6 @@ impl<D: Disk> Journal<D> {
         // One large batch is no reason to keep as much for ever.
         self.unsynced.bytes.shrink_to(64 * 1024);
         self.unsynced.starts.shrink_to(1024);
-        self.page.shrink_to(64 * 1024);
         self.measure();
     }
 
