@@ -418,7 +418,7 @@ impl Dispatch {
         way: &Way<'_>,
     ) -> bool {
         outgoing.taken += 1;
-        let behind = session.flow.as_ref().is_some_and(|flow| flow.queued_qos0() > 0);
+        let behind = session.flow.as_ref().is_some_and(|flow| flow.qos0_waits());
         let connected = session.is_connected();
         if session.is_open() && !behind {
             if session.unflushed >= self.settings.output_bytes_max {

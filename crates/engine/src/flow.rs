@@ -131,6 +131,8 @@ pub(crate) struct Stored {
     pub(crate) loading: bool,
     /// Some of them refer to something shared: a body, or a shared subscription.
     pub(crate) entangled: bool,
+    /// Some of them may be QoS 0.
+    pub(crate) qos0: bool,
 }
 
 /// An acknowledgement that a publisher is owed when the queue has room again.
@@ -228,6 +230,7 @@ impl Flow {
                 expires_at: u32::MAX,
                 loading: false,
                 entangled: false,
+                qos0: false,
             },
             queued_bytes: 0,
             inflight_bytes: 0,
@@ -250,8 +253,9 @@ impl Flow {
         self.queue.len() + self.stored.count as usize
     }
 
-    pub(crate) fn queued_qos0(&self) -> u32 {
-        self.queued_qos0
+    /// Whether a QoS 0 message may wait.
+    pub(crate) fn qos0_waits(&self) -> bool {
+        self.queued_qos0 > 0 || self.stored.qos0
     }
 
     /// Whether one more message of `bytes` may wait.
@@ -305,6 +309,7 @@ impl Flow {
             return self.enqueue(delivery);
         }
         let expires_at = delivery.message.expires_at().unwrap_or(u32::MAX);
+        self.stored.qos0 |= delivery.qos == QoS::AtMostOnce;
         self.leave_to_store(delivery.sequence, delivery.message.bytes(), expires_at, entangled);
     }
 
@@ -411,7 +416,7 @@ impl Flow {
         stored.from = stored.from.max(until);
         if stored.from >= self.next || stored.count == 0 {
             (stored.count, stored.bytes, stored.expires_at) = (0, 0, u32::MAX);
-            stored.entangled = false;
+            (stored.entangled, stored.qos0) = (false, false);
         }
     }
 
@@ -445,6 +450,7 @@ impl Flow {
             expires_at: restored.expires_at,
             loading: false,
             entangled: restored.entangled,
+            qos0: restored.qos0,
         };
     }
 
@@ -658,6 +664,7 @@ impl Flow {
         (self.queued_bytes, self.queued_qos0, self.queue_expires_at) = (0, 0, u32::MAX);
         self.stored.count = 0;
         for waiting in queue.iter().filter(|waiting| waiting.sequence() != 0) {
+            self.stored.qos0 |= waiting.is_qos0();
             let entangled = matches!(waiting, Waiting::Publish(delivery) if entangled(delivery));
             let expires_at =
                 if self.sent_earlier(waiting.sequence()) { u32::MAX } else { waiting.expires_at() };
@@ -747,4 +754,5 @@ pub(crate) struct Restored {
     pub(crate) bytes: usize,
     pub(crate) expires_at: u32,
     pub(crate) entangled: bool,
+    pub(crate) qos0: bool,
 }

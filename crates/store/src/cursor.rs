@@ -110,7 +110,8 @@ impl<C: Cursor> Merging<C> {
             Kind::Delete if is_inserted => None,
             Kind::Delete => Some(Kind::Delete),
             _ if is_inserted => Some(Kind::Insert),
-            kind => Some(kind),
+            // An insertion on top of a deletion: that must stay undone by a later one.
+            _ => Some(Kind::Put),
         }
     }
 
@@ -145,7 +146,7 @@ mod tests {
 
     fn table(entries: &[(Kind, &str, &str)]) -> Memtable {
         let ledger: &'static Ledger = Box::leak(Box::default());
-        let mut memtable = Memtable::new(ledger);
+        let mut memtable = Memtable::new(ledger, 1 << 20);
         for (kind, key, value) in entries {
             let (key, value) = (key.as_bytes(), value.as_bytes());
             memtable.apply(Entry { kind: *kind, key, value });

@@ -23,6 +23,8 @@ use crate::segments::{make_segment, write_padded};
 const SPARES_MAX: usize = 2;
 /// Spare segments that on a full disk only deletes may use, and what is already applied.
 const RESERVE: usize = 1;
+/// Batches that are refused on a full disk for each time that is looked for room.
+const REFUSALS_PER_TRY: u32 = 16;
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ pub(crate) struct Closed {
     /// None of its batches has a higher number.
     pub(crate) last_sequence: u64,
     pub(crate) bytes: u64,
+    /// Whether it was read at the start: then it is in the system's cache in large folios, see
+    /// [`segments`](crate::segments), and is not used again.
+    pub(crate) was_read: bool,
 }
 
 /// Batches that are written and not synced.
@@ -63,6 +68,9 @@ pub(crate) struct Journal<D: Disk> {
     active: Option<Active<D::File>>,
     closed: VecDeque<Closed>,
     spares: Vec<u64>,
+    /// The reserve was given up to make room for a run: until there is one again, only deletes
+    /// are taken. Counts how often something else was refused since.
+    refused: Option<u32>,
     unsynced: Unsynced,
     next_sequence: u64,
     synced_through: u64,
@@ -90,6 +98,7 @@ impl<D: Disk> Journal<D> {
             active: None,
             closed: VecDeque::new(),
             spares: Vec::new(),
+            refused: None,
             unsynced: Unsynced::default(),
             next_sequence,
             synced_through: next_sequence - 1,
@@ -161,7 +170,34 @@ impl<D: Disk> Journal<D> {
             self.spares.push(number);
             return false;
         }
+        self.refused = Some(0);
         true
+    }
+
+    /// Whether the reserve was given up.
+    pub(crate) fn lacks_reserve(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Sees to it that there is a reserve, if it was given up. Making a segment costs so much that
+    /// it is not tried each time, and not while a run `is_waiting` for the room.
+    pub(crate) fn restore_reserve(&mut self, is_waiting: bool) -> io::Result<()> {
+        let Some(refused) = self.refused else { return Ok(()) };
+        if self.spares.len() < RESERVE {
+            if is_waiting || refused % REFUSALS_PER_TRY != 0 {
+                self.refused = Some(refused.wrapping_add(1));
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let number = self.numbers.take();
+            let made = make_segment(&*self.disk, &names::spare(number), self.segment_bytes);
+            if let Err(error) = made {
+                self.refused = Some(refused.wrapping_add(1));
+                return Err(error);
+            }
+            self.spares.push(number);
+        }
+        self.refused = None;
+        Ok(())
     }
 
     /// Writes the frame of one batch, whose body is complete and whose header is still empty.
@@ -244,7 +280,8 @@ impl<D: Disk> Journal<D> {
 
     fn recycle(&mut self, closed: &Closed) -> bool {
         let name = names::journal(closed.number);
-        if closed.bytes != self.segment_bytes || self.spares.len() >= SPARES_MAX {
+        if closed.was_read || closed.bytes != self.segment_bytes || self.spares.len() >= SPARES_MAX
+        {
             return match self.disk.remove(&name) {
                 Ok(()) => true,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -282,6 +319,7 @@ impl<D: Disk> Journal<D> {
                 number: active.number,
                 last_sequence,
                 bytes: active.bytes,
+                was_read: false,
             });
         }
     }
@@ -305,7 +343,7 @@ impl<D: Disk> Journal<D> {
             Err(error) => {
                 // It holds nothing: a spare is a spare again, the rest goes. What that does not
                 // succeed for is given back with the others.
-                let left = Closed { number, last_sequence: 0, bytes: length };
+                let left = Closed { number, last_sequence: 0, bytes: length, was_read: false };
                 if !self.recycle(&left) {
                     self.closed.push_back(left);
                 }
@@ -403,7 +441,6 @@ impl<D: Disk> Journal<D> {
         // One large batch is no reason to keep as much for ever.
         self.unsynced.bytes.shrink_to(64 * 1024);
         self.unsynced.starts.shrink_to(1024);
-        self.page.shrink_to(64 * 1024);
         self.measure();
     }
 

@@ -11,6 +11,7 @@
 //! The formats are in `docs/formats.md`, byte by byte.
 
 mod background;
+mod check;
 mod cursor;
 mod damage;
 mod directory;
@@ -37,6 +38,7 @@ mod store;
 mod tiers;
 mod worker;
 
+pub use check::{CheckReport, check};
 pub use damage::{Damage, DamagedPart};
 pub use directory::Directory;
 pub use disk::{Disk, DiskFile};

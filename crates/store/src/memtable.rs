@@ -7,10 +7,10 @@ use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 
 use crate::entries::{Entry, Kind};
 
-/// Bytes of a chunk; what is longer gets one of its own.
-const CHUNK_BYTES: usize = 64 * 1024;
-/// Requests above this get a chunk of their own, so that little of the open one is wasted.
-const OWN_CHUNK_BYTES: usize = CHUNK_BYTES / 4;
+/// The most bytes of a chunk; what is longer gets one of its own.
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// Chunks that a full memtable has at least.
+const CHUNKS: usize = 16;
 /// The most levels of the list; with one in four nodes a level higher, enough for 4^12 entries.
 const HEIGHT_MAX: usize = 12;
 /// The node before the first: it is never a next one, so it stands for the end.
@@ -46,6 +46,8 @@ pub(crate) struct Memtable {
     open: usize,
     nodes: Vec<Node>,
     links: Vec<u32>,
+    /// Bytes of a chunk.
+    chunk_size: usize,
     random: u64,
     chunk_bytes: usize,
     /// Bytes in chunks that nothing refers to any more.
@@ -83,7 +85,8 @@ impl Counts {
 }
 
 impl Memtable {
-    pub(crate) fn new(ledger: &'static Ledger) -> Self {
+    /// An empty one that will be full at about `bytes_max`.
+    pub(crate) fn new(ledger: &'static Ledger, bytes_max: usize) -> Self {
         let head = Node {
             key: NOWHERE,
             value: NOWHERE,
@@ -97,6 +100,7 @@ impl Memtable {
             open: 0,
             nodes: vec![head],
             links: vec![HEAD; HEIGHT_MAX],
+            chunk_size: (bytes_max / CHUNKS).clamp(256, CHUNK_BYTES_MAX),
             random: 0x9e37_79b9_7f4a_7c15,
             chunk_bytes: 0,
             garbage: 0,
@@ -160,7 +164,7 @@ impl Memtable {
 
     /// A copy without what is left over.
     pub(crate) fn compacted(&self) -> Self {
-        let mut copy = Self::new(self.ledger);
+        let mut copy = Self::new(self.ledger, self.chunk_size * CHUNKS);
         let mut at = self.first_from(&[]);
         while let Some(entry) = self.entry(at) {
             copy.apply(entry);
@@ -240,7 +244,7 @@ impl Memtable {
         self.garbage += node.key.bytes as usize + node.room as usize;
         // With the last entry all the rest goes as well.
         if self.is_empty() {
-            *self = Self::new(self.ledger);
+            *self = Self::new(self.ledger, self.chunk_size * CHUNKS);
         }
     }
 
@@ -278,14 +282,16 @@ impl Memtable {
 
     fn chunk_for(&mut self, bytes: usize) -> usize {
         let fits = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes;
-        if bytes <= OWN_CHUNK_BYTES && self.chunks.get(self.open).is_some_and(fits) {
+        // A large one gets a chunk of its own, so that little of the open one is wasted.
+        let is_large = bytes > self.chunk_size / 4;
+        if !is_large && self.chunks.get(self.open).is_some_and(fits) {
             return self.open;
         }
-        let capacity = if bytes > OWN_CHUNK_BYTES { bytes } else { CHUNK_BYTES };
+        let capacity = if is_large { bytes } else { self.chunk_size };
         let chunk = Vec::with_capacity(capacity);
         self.chunk_bytes += chunk.heap_bytes();
         self.chunks.push(chunk);
-        if bytes <= OWN_CHUNK_BYTES {
+        if !is_large {
             self.open = self.chunks.len() - 1;
         }
         self.chunks.len() - 1
@@ -325,7 +331,7 @@ mod tests {
     #[test]
     fn it_agrees_with_an_ordered_map() {
         let ledger = ledger();
-        let mut memtable = Memtable::new(ledger);
+        let mut memtable = Memtable::new(ledger, 4 << 20);
         let mut model = BTreeMap::new();
         let mut random = 1u64;
         for _ in 0..20_000 {
@@ -351,7 +357,7 @@ mod tests {
 
     #[test]
     fn an_insert_and_its_delete_leave_nothing_behind() {
-        let mut memtable = Memtable::new(ledger());
+        let mut memtable = Memtable::new(ledger(), 4 << 20);
         let empty = memtable.bytes();
         for n in 0..1000u32 {
             memtable.apply(Entry { kind: Kind::Insert, key: &n.to_be_bytes(), value: &[1; 100] });
@@ -368,7 +374,7 @@ mod tests {
 
     #[test]
     fn values_of_the_same_length_are_overwritten_in_place() {
-        let mut memtable = Memtable::new(ledger());
+        let mut memtable = Memtable::new(ledger(), 4 << 20);
         memtable.apply(Entry { kind: Kind::Put, key: b"a", value: &[1; 1000] });
         let bytes = memtable.bytes();
         for n in 0..=255u8 {

@@ -74,7 +74,8 @@ impl<D: Disk> Store<D> {
         let recovery = report(&*disk, &log, &found, &replayed, &worker.runs());
         // Only a manifest makes sure that files without a name in it are not needed.
         found.leftovers.iter().for_each(|name| worker.leave(name.clone()));
-        let memtable = settle(memtable, replayed.last_sequence, &mut worker, &mut journal, ledger);
+        let memtable =
+            settle(memtable, replayed.last_sequence, &mut worker, &mut journal, &options, ledger);
         let (runs, run_bytes_written) = (worker.runs(), worker.bytes_written());
         let background = if options.inline {
             Background::inline(worker, Arc::clone(&disk))
@@ -109,7 +110,7 @@ pub(crate) struct Catalog<D: Disk> {
     pub(crate) next_number: u64,
     is_new: bool,
     /// A run of the manifest is not there, so all of the journal is of use.
-    pub(crate) run_is_missing: bool,
+    run_is_missing: bool,
     leftovers: Vec<String>,
 }
 
@@ -149,6 +150,11 @@ impl<D: Disk> Catalog<D> {
             |name: &&String| matches!(names::parse(name), Name::Building(_) | Name::ManifestNew);
         catalog.leftovers.extend(names.iter().filter(unfinished).cloned());
         Ok(catalog)
+    }
+
+    /// The batch behind which the journal is of use.
+    pub(crate) fn replay_from(&self) -> u64 {
+        if self.run_is_missing { 0 } else { self.manifest.flushed }
     }
 
     fn open_named(
@@ -220,8 +226,8 @@ fn recover<D: Disk>(
     ledger: &'static Ledger,
     worker: &mut Worker<D>,
 ) -> Result<(Memtable, Replayed), OpenError> {
-    let mut memtable = Memtable::new(ledger);
-    let flushed = if found.run_is_missing { 0 } else { found.manifest.flushed };
+    let mut memtable = Memtable::new(ledger, options.memtable_bytes);
+    let flushed = found.replay_from();
     let mut before = flushed;
     let mut last = flushed;
     let mut is_stuck = false;
@@ -233,7 +239,7 @@ fn recover<D: Disk>(
                 // A full disk is no reason not to start: then it takes memory.
                 is_stuck = worker.flush(&memtable, before).is_err();
                 if !is_stuck {
-                    memtable = Memtable::new(ledger);
+                    memtable = Memtable::new(ledger, options.memtable_bytes);
                 }
             }
         }
@@ -276,6 +282,7 @@ fn settle<D: Disk>(
     last_sequence: u64,
     worker: &mut Worker<D>,
     journal: &mut Journal<D>,
+    options: &Options,
     ledger: &'static Ledger,
 ) -> Memtable {
     if journal.files().1 == 0 && memtable.is_empty() {
@@ -284,7 +291,7 @@ fn settle<D: Disk>(
     match worker.flush(&memtable, last_sequence) {
         Ok(()) => {
             journal.release(last_sequence);
-            Memtable::new(ledger)
+            Memtable::new(ledger, options.memtable_bytes)
         }
         Err(_) => memtable,
     }

@@ -77,7 +77,7 @@ pub(crate) fn replay<D: Disk>(
             reader.segment(disk, segment, limit)?;
         }
         let Segment { number, bytes, last_sequence, .. } = *segment;
-        reader.done.segments.push(Closed { number, last_sequence, bytes });
+        reader.done.segments.push(Closed { number, last_sequence, bytes, was_read: true });
     }
     Ok(reader.done)
 }

@@ -75,7 +75,7 @@ struct Backoff {
 }
 
 /// The most doublings of a back-off.
-const BACKOFF_DOUBLINGS_MAX: u32 = 10;
+const BACKOFF_DOUBLINGS_MAX: u32 = 5;
 /// A memtable may become so many times as large as the option says while the one before it is
 /// still being written; then commits wait.
 const MEMTABLE_STRETCH: usize = 4;
@@ -168,6 +168,10 @@ impl<D: Disk> Store<D> {
         let counts = self.encode(changes)?;
         if counts.total() == 0 {
             return Ok(());
+        }
+        if counts.values > 0 && self.journal.lacks_reserve() {
+            self.maintain();
+            self.journal.restore_reserve(self.frozen.is_some())?;
         }
         let body_end = self.buffers.frame.len();
         let sequence = self.journal.next_sequence();
@@ -417,7 +421,10 @@ impl<D: Disk> Store<D> {
 
     /// Hands the memtable over to become a run, and begins a new one.
     fn freeze(&mut self) {
-        let memtable = std::mem::replace(&mut self.memtable, Memtable::new(self.ledger));
+        let memtable = std::mem::replace(
+            &mut self.memtable,
+            Memtable::new(self.ledger, self.options.memtable_bytes),
+        );
         let through = self.journal.next_sequence() - 1;
         self.journal.frozen();
         self.frozen = Some(Frozen { memtable: Arc::new(memtable), through, is_submitted: false });
@@ -474,7 +481,11 @@ impl<D: Disk> Store<D> {
                 if let Some(frozen) = &mut self.frozen {
                     frozen.is_submitted = false;
                 }
-                self.fail(error);
+                if is_full(&error) && self.journal.give_up_spare() {
+                    self.submit_frozen();
+                } else {
+                    self.fail(error);
+                }
             }
             Event::MergeFailed(error) => {
                 self.merge_failed = true;
@@ -490,11 +501,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Notes a failure. On a full disk, what is only kept in hand makes room.
+    /// Notes a failure.
     fn fail(&mut self, error: io::Error) {
-        if is_full(&error) {
-            self.journal.give_up_spare();
-        }
         self.backoff.failures = (self.backoff.failures + 1).min(BACKOFF_DOUBLINGS_MAX);
         self.backoff.calls_left = 1 << self.backoff.failures;
         self.last_error = Some(error);

@@ -1,10 +1,17 @@
 //! Flipped bits, cut files, lost files: the store opens, says so, and serves the rest.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::allow_attributes,
+    reason = "what fails here fails the test"
+)]
+
 mod model;
 
 use model::{Content, Random, SMALL, content_of, leaked_ledger};
 use plimsoll_store::simulated::SimulatedDisk;
-use plimsoll_store::{Change, Disk, OpenError, Store};
+use plimsoll_store::{Change, Disk, OpenError, Store, check};
 
 /// A store with runs, overwritten and deleted entries, and a journal with some batches that are
 /// in no run.
@@ -65,6 +72,36 @@ fn a_flipped_bit_anywhere_costs_one_entry_at_most_and_is_reported() {
         }
     }
     assert!(flips > 5000 && losses > 500, "{flips} flips, {losses} entries");
+}
+
+#[test]
+fn a_check_finds_what_is_flipped_and_repairs_it() {
+    let (disk, expected) = sample();
+    let sound = check(&disk, true).unwrap();
+    assert_eq!((sound.damages.len(), sound.is_repaired, sound.torn), (0, false, None));
+    assert!(sound.entries > 100 && sound.batches > 5 && sound.blocks > 10);
+    let mut random = Random::new(5);
+    let mut found = 0;
+    for name in disk.list().unwrap() {
+        let length = disk.content(&name).unwrap().len();
+        for _ in 0..40 {
+            let disk = disk.copy();
+            disk.flip(&name, random.below(length) as u64, 1 << random.below(8));
+            let before = disk.list().unwrap();
+            let report = check(&disk, false).unwrap();
+            assert_eq!(disk.list().unwrap(), before, "a check alone writes nothing");
+            if report.damages.is_empty() {
+                continue;
+            }
+            found += 1;
+            let repaired = check(&disk, true).unwrap();
+            assert!(repaired.is_repaired && repaired.damages[0].quarantined_to.is_some());
+            assert_eq!(check(&disk, false).unwrap().damages, []);
+            let (lost, reports) = outcome(disk, &expected);
+            assert!(lost <= 1 && reports == 0, "{lost} lost, {reports} reports");
+        }
+    }
+    assert!(found > 50, "{found}");
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! Space and memory: what is given back, what is used again, what a small commit writes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::allow_attributes,
+    reason = "what fails here fails the test"
+)]
+
 mod model;
 
 use model::{Content, SMALL, content_of, leaked_ledger};
@@ -26,7 +33,7 @@ fn deleting_everything_gives_everything_back() {
     let space = store.space();
     assert_eq!((space.runs, space.run_bytes, space.values, space.deletes), (0, 0, 0, 0));
     assert!(disk.bytes() <= 4 * SMALL.segment_bytes + 4096, "{}", disk.bytes());
-    assert!(ledger.bytes(Account::Store) < 20_000, "{}", ledger.bytes(Account::Store));
+    assert!(ledger.bytes(Account::Store) < 40_000, "{}", ledger.bytes(Account::Store));
 }
 
 #[test]
@@ -66,6 +73,7 @@ fn a_small_commit_writes_one_page() {
     let (mut store, _) = Store::open(disk.clone(), options, leaked_ledger()).unwrap();
     store.commit([Change::Put { key: b"first", value: b"" }]).unwrap();
     store.sync().unwrap();
+    store.maintain();
     let before = disk.operations();
     for n in 0..1000u32 {
         store.commit([Change::Put { key: &n.to_be_bytes(), value: &[1; 146] }]).unwrap();

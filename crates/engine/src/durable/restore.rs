@@ -209,6 +209,7 @@ impl Restoring<'_> {
                 bytes = Message::bytes_of(parts);
                 expires_at = parts.expires_at.unwrap_or(u32::MAX);
             }
+            restored.qos0 |= *qos == plimsoll_mqtt::QoS::AtMostOnce;
             if queue.window_left > 0 && *qos != plimsoll_mqtt::QoS::AtMostOnce {
                 queue.window_left -= 1;
                 restored.sent_before = restored.sent_before.max(sequence + 1);
