@@ -167,7 +167,7 @@ pub(crate) enum Next {
     Release {
         packet_identifier: u16,
     },
-    /// It has expired, and goes.
+    /// It has expired, or is QoS 0 and may have been sent before a crash: it goes.
     Expired(Delivery),
 }
 
@@ -523,7 +523,9 @@ impl Flow {
         let (sequence, bytes) = (front.sequence(), front.bytes());
         let again = sequence != 0 && sequence < self.maybe_sent_before();
         if let Waiting::Publish(delivery) = front {
-            if !self.begun(delivery) && delivery.message.expired(now) {
+            // At most once: it may have been sent, for all that is known.
+            let spent = again && delivery.qos == QoS::AtMostOnce;
+            if spent || !self.begun(delivery) && delivery.message.expired(now) {
                 return match self.dequeue()? {
                     Waiting::Publish(delivery) => Some(Next::Expired(delivery)),
                     Waiting::Release(_) => None,

@@ -83,7 +83,6 @@ pub struct Oracle {
     any_session_ended: bool,
     allow_duplicates: bool,
     upgrade: bool,
-    crashed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,15 +236,17 @@ impl Oracle {
         if !upgrade && qos > sent_qos {
             return Err(Violation(format!("client {who} received {number} at a higher QoS")));
         }
-        let sent_once = !published.resent;
+        let (sent_once, forgotten) = (!published.resent, published.forgotten);
         // Exactly once is promised where both ways are QoS 2.
         let resent = published.resent
-            && (sent_qos == QoS::AtLeastOnce || published.forgotten && qos < QoS::ExactlyOnce);
+            && (sent_qos == QoS::AtLeastOnce || forgotten && qos < QoS::ExactlyOnce);
         let session = self.session(who);
         let matching = session.filters.iter().filter(|filter| topic::matches(filter, topic));
         let single = !resent && (matching.count() <= 1 || session.v5 || !allow_duplicates);
         if topic.starts_with("s/") && !retain {
-            return self.received_shared(who, number, qos, dup, resent);
+            // Members without a lasting session died with the broker, and their messages moved on.
+            let may_repeat = resent || forgotten;
+            return self.received_shared(who, number, qos, dup, may_repeat);
         }
         if retain {
             return Ok(()); // Sent because of a subscription: any number of times, in any order.
@@ -341,7 +342,6 @@ impl Oracle {
         for state in self.wills.values_mut().filter(|state| **state == WillState::Due) {
             *state = WillState::Open; // The watcher was not there to see it.
         }
-        self.crashed = true;
     }
 
     // --- wills ---
