@@ -83,6 +83,7 @@ pub struct Oracle {
     any_session_ended: bool,
     allow_duplicates: bool,
     upgrade: bool,
+    crashed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +253,9 @@ impl Oracle {
             return Ok(()); // Sent because of a subscription: any number of times, in any order.
         }
         let earlier = session.received.entry(number).or_default();
+        // Forgotten and sent again: once at each QoS that was granted, if that was below 2.
+        let single =
+            single && !(forgotten && earlier.iter().all(|(before, _)| *before < QoS::ExactlyOnce));
         if single && !earlier.is_empty() {
             let once = earlier.iter().any(|(before, _)| *before != QoS::AtLeastOnce);
             if once || qos != QoS::AtLeastOnce || !dup {
@@ -287,7 +291,9 @@ impl Oracle {
     ) -> Result<(), Violation> {
         let earlier = self.shared.entry(number).or_default();
         let at_least_once = |(_, qos, _): &(Who, QoS, bool)| *qos == QoS::AtLeastOnce;
-        let moved_on = self.any_session_ended && earlier.iter().all(at_least_once);
+        // The end of a session may be forgotten with a crash, and come again.
+        let moved_on =
+            self.any_session_ended && (self.crashed || earlier.iter().all(at_least_once));
         let repeated = dup && earlier.iter().all(|entry| entry.0 == who && at_least_once(entry));
         let again = resent || earlier.is_empty() || moved_on || repeated;
         if !again {
@@ -342,6 +348,7 @@ impl Oracle {
         for state in self.wills.values_mut().filter(|state| **state == WillState::Due) {
             *state = WillState::Open; // The watcher was not there to see it.
         }
+        self.crashed = true;
     }
 
     // --- wills ---

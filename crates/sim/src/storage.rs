@@ -80,7 +80,9 @@ impl Storage {
             if std::env::var_os("RECORDS").is_some() {
                 for record in &records {
                     match record {
-                        Record::Put { key, value } | Record::Insert { key, value } => println!("  + {:?}", Item::decode(key, value)),
+                        Record::Put { key, value } | Record::Insert { key, value } => {
+                            println!("  + {:?}", Item::decode(key, value))
+                        }
                         Record::Delete { key } => println!("  - {key:?}"),
                     }
                 }
@@ -97,7 +99,10 @@ impl Storage {
 
     /// The storage thread's turn: stores what waits as one group, then reads. Answers what the
     /// engine is to be told.
-    pub(crate) fn turn(&mut self, ledger: &'static Ledger) -> Result<Vec<Input<'static>>, Violation> {
+    pub(crate) fn turn(
+        &mut self,
+        ledger: &'static Ledger,
+    ) -> Result<Vec<Input<'static>>, Violation> {
         let Some(store) = self.store.as_mut() else { return Ok(Vec::new()) };
         let mut answers = Vec::new();
         let mut upto = None;
@@ -147,7 +152,9 @@ impl Storage {
             store.scan(&[], each).map_err(violation)?;
         }
         match unreadable {
-            Some(item) => Err(Violation(format!("after a crash, an item that means nothing: {item}"))),
+            Some(item) => {
+                Err(Violation(format!("after a crash, an item that means nothing: {item}")))
+            }
             None => Ok(restoring.finish()),
         }
     }
