@@ -60,7 +60,8 @@ pub(crate) struct Session {
 /// Yes-or-no facts of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flags {
-    /// A bridge (bit 7 of the protocol level): its subscriptions retain as published.
+    /// A bridge (bit 7 of the protocol level): in 3.x its subscriptions retain as published, and
+    /// are not sent its own messages.
     pub(crate) bridge: bool,
     /// It was held up longer than `slow_consumer_timeout`.
     pub(crate) stalled: bool,
