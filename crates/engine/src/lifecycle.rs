@@ -7,6 +7,7 @@ use plimsoll_mqtt::{Auth, Disconnect, ReasonCode};
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::message::Parts;
+use crate::publish::is_own_topic;
 use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -95,8 +96,11 @@ impl Engine {
         }
     }
 
-    /// MQTT-3.1.2-8
+    /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
     fn publish_will(&mut self, will: &Will) {
+        if is_own_topic(&will.topic) {
+            return;
+        }
         let now = self.dispatch.now;
         self.publish_parts(Parts {
             topic: &will.topic,

@@ -313,11 +313,15 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
     if size_max > 0 && publish.payload.len() > size_max {
         return refusal(publish, ReasonCode::QUOTA_EXCEEDED);
     }
-    // Clients may read the broker's own topics, not write them.
-    if topic == "$SYS" || topic.starts_with("$SYS/") {
+    if is_own_topic(topic) {
         return refusal(publish, ReasonCode::NOT_AUTHORIZED);
     }
     Admission::Route
+}
+
+/// Whether a topic is the broker's own: clients may read it, not write it.
+pub(crate) fn is_own_topic(topic: &str) -> bool {
+    topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
 fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
