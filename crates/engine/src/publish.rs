@@ -13,7 +13,7 @@ use crate::input::{Input, Link};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
 use crate::retained::RetainedMessage;
-use crate::session::{Acknowledgement, Session};
+use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 use crate::time::Time;
 
@@ -207,10 +207,8 @@ impl Engine {
     /// new message (MQTT-4.3.3-12).
     pub(crate) fn handle_pubrel(&mut self, slot: u32, pubrel: &Ack<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let known = session
-            .rare
-            .as_mut()
-            .is_some_and(|rare| rare.received.edit().remove(pubrel.packet_identifier));
+        let known =
+            session.rare.as_mut().is_some_and(|rare| rare.release(pubrel.packet_identifier));
         let reason =
             if known { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
         self.dispatch.acknowledge(session, AckKind::Pubcomp, pubrel.packet_identifier, reason);
@@ -223,7 +221,7 @@ impl crate::dispatch::Dispatch {
         if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
             // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
             if let Some(rare) = session.rare.as_mut() {
-                rare.received.edit().remove(due.packet_identifier);
+                rare.release(due.packet_identifier);
             }
         }
         let kind = if due.qos == QoS::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
@@ -270,7 +268,7 @@ impl crate::dispatch::Dispatch {
     }
 }
 
-fn rare_if(session: &Session) -> Option<&crate::session::Rare> {
+fn rare_if(session: &Session) -> Option<&Rare> {
     session.rare.as_deref()
 }
 
@@ -303,8 +301,7 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
         }
     }
     if publish.qos != QoS::AtMostOnce && session.version.is_v5() {
-        let unacknowledged =
-            rare_if(session).map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
+        let unacknowledged = rare_if(session).map_or(0, Rare::unacknowledged);
         if unacknowledged >= settings.receive_maximum() {
             return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-7
         }
