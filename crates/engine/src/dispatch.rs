@@ -368,13 +368,16 @@ impl Dispatch {
             self.trace_frame(session, frame);
         }
         let mut topic = frame.parts.topic.as_bytes();
+        // Properties stand in the order of Mosquitto 2.1: the publisher's, then these.
         self.properties.clear();
         let mut forwarded: &[u8] = &[];
+        let mut new_alias = None;
         if session.version.is_v5() {
             forwarded = frame.parts.properties;
-            self.own_properties(session, frame);
+            self.expiry(frame);
+            new_alias = self.alias(session, &mut topic);
+            self.identifiers(session, frame);
         }
-        let new_alias = self.alias(session, &mut topic);
         let publish = encode::PublishStart {
             version: session.version,
             dup: frame.dup,
@@ -382,7 +385,7 @@ impl Dispatch {
             retain: frame.retain,
             topic,
             packet_identifier: frame.packet_identifier,
-            properties: [&self.properties, forwarded],
+            properties: [forwarded, &self.properties],
             payload_len: frame.parts.payload.len(),
         };
         let total = publish.packet_len();
@@ -426,13 +429,17 @@ impl Dispatch {
         self.trace_sent(session, &Packet::Publish(publish));
     }
 
-    /// The properties that differ from receiver to receiver: what is left of the expiry
-    /// (MQTT-3.3.2-6) and Subscription Identifiers (MQTT-3.3.4-3 to -5).
-    fn own_properties(&mut self, session: &Session, frame: &Frame<'_>) {
-        let out = &mut self.properties;
+    /// Message Expiry Interval: what is left of it (MQTT-3.3.2-6).
+    fn expiry(&mut self, frame: &Frame<'_>) {
         if let Some(at) = frame.parts.expires_at {
-            encode::property_message_expiry_interval(out, at.saturating_sub(self.now.as_secs()));
+            let left = at.saturating_sub(self.now.as_secs());
+            encode::property_message_expiry_interval(&mut self.properties, left);
         }
+    }
+
+    /// Subscription Identifiers (MQTT-3.3.4-3 to -5).
+    fn identifiers(&mut self, session: &Session, frame: &Frame<'_>) {
+        let out = &mut self.properties;
         if let (OriginKind::List(index), Some(rare)) = (frame.origin.resolve(), &session.rare) {
             for &identifier in rare.identifier_lists.list(index) {
                 encode::property_subscription_identifier(out, identifier);
