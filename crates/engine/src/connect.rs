@@ -252,21 +252,21 @@ impl Engine {
 
     /// CONNACK 0x00 (MQTT-3.1.4-5) with Session Present (MQTT-3.2.2-2, MQTT-3.2.2-3). Response
     /// Information is not offered, so none is sent (MQTT-3.1.2-28). The properties stand in
-    /// the order that recordings of Mosquitto show.
+    /// the order of Mosquitto 2.1.
     fn send_connack(&mut self, slot: u32, present: bool, connect: &Connect<'_>, terms: &Terms) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut properties = PropertiesBuf::new();
         if session.version.is_v5() {
             let settings = &self.dispatch.settings;
             let on = settings.listener(session.listener);
+            if terms.keep_alive_lowered {
+                properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
+            }
             if on.max_topic_alias > 0 {
                 properties.topic_alias_maximum(on.max_topic_alias);
             }
             if connect.client_identifier.is_empty() {
                 properties.assigned_client_identifier(&session.client_identifier); // MQTT-3.2.2-16
-            }
-            if terms.keep_alive_lowered {
-                properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
             }
             if terms.expiry_lowered {
                 properties.session_expiry_interval(terms.expiry);
