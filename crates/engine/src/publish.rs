@@ -331,8 +331,9 @@ fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
 /// What the publisher is told became of its message.
 fn verdict(session: &Session, outgoing: &Outgoing<'_>) -> ReasonCode {
     match (outgoing.taken, outgoing.refused) {
-        (0, 0) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-        (0, _) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
+        // In PUBACK alone: PUBREC may say it too, but Mosquitto's does not.
+        (0, 0) if outgoing.parts.qos == QoS::AtLeastOnce => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+        (0, 1..) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
         _ => ReasonCode::SUCCESS,
     }
 }
