@@ -9,7 +9,7 @@ use crate::counters::Counters;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Delivery, Flow, Origin, OriginKind, Owed};
 use crate::input::Link;
-use crate::message::{Message, Parts};
+use crate::message::{EXPIRY_LAST, Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
 use crate::session::{Rare, Session};
 use crate::settings::Settings;
@@ -429,10 +429,12 @@ impl Dispatch {
         self.trace_sent(session, &Packet::Publish(publish));
     }
 
-    /// Message Expiry Interval: what is left of it (MQTT-3.3.2-6).
+    /// Message Expiry Interval: what is left of it (MQTT-3.3.2-6). The latest that is stored
+    /// does not come to pass, and stays the longest interval that there is.
     fn expiry(&mut self, frame: &Frame<'_>) {
         if let Some(at) = frame.parts.expires_at {
-            let left = at.saturating_sub(self.now.as_secs());
+            let left =
+                if at == EXPIRY_LAST { u32::MAX } else { at.saturating_sub(self.now.as_secs()) };
             encode::property_message_expiry_interval(&mut self.properties, left);
         }
     }

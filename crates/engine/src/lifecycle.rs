@@ -6,7 +6,7 @@ use plimsoll_mqtt::{Auth, Disconnect, ReasonCode};
 
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
-use crate::message::Parts;
+use crate::message::{EXPIRY_LAST, Parts};
 use crate::publish::is_own_topic;
 use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
@@ -108,7 +108,9 @@ impl Engine {
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain,
-            expires_at: will.message_expiry.map(|secs| now.as_secs().saturating_add(secs)),
+            expires_at: will
+                .message_expiry
+                .map(|secs| now.as_secs().saturating_add(secs).min(EXPIRY_LAST)),
         });
     }
 
