@@ -151,6 +151,9 @@ impl Engine {
         let now = self.dispatch.now;
         let stall = self.dispatch.settings.slow_consumer_timeout;
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if session.flags.paused {
+            session.seen_at = now; // What it sends is not read: its silence says nothing.
+        }
         let silent = session.silent_at() <= now;
         let owes = session.flow.as_ref().is_some_and(|flow| flow.owes());
         let stalled = owes && session.progress_at.plus_secs(u64::from(stall)) <= now;

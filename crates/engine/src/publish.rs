@@ -247,6 +247,7 @@ impl crate::dispatch::Dispatch {
         let held = rare_if(session).map_or(0, |rare| rare.acknowledgements.len());
         if session.flags.paused && held <= HELD_RESUME {
             session.flags.paused = false;
+            session.seen_at = self.now;
             if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
                 outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
             }
