@@ -160,6 +160,7 @@ impl Engine {
                 continue;
             };
             self.remove_subscription(slot, held);
+            self.end_replays(slot, filter);
             if let Some(session) = self.sessions.get_mut(slot) {
                 let mut subscriptions = session.subscriptions.edit();
                 if let Ok(at) = subscriptions.binary_search(&held) {
