@@ -91,6 +91,10 @@ impl Engine {
             if will.retain && !settings.retain_available {
                 return Err(ReasonCode::RETAIN_NOT_SUPPORTED); // MQTT-3.2.2-13
             }
+            let size_max = settings.message_size_limit as usize;
+            if size_max > 0 && will.payload.len() > size_max {
+                return Err(ReasonCode::PACKET_TOO_LARGE); // What Mosquitto answers.
+            }
         }
         let keep_alive_max = settings.max_keepalive;
         let keep_alive_refused =
