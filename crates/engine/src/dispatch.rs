@@ -52,11 +52,13 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Who a message comes from, if somebody can be made to wait.
+/// Whose message it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Publisher {
     pub(crate) slot: u32,
     pub(crate) epoch: u32,
+    /// Whether it can be made to wait for its acknowledgement: a will's is gone.
+    pub(crate) waits: bool,
 }
 
 /// How a message is to reach one session.
@@ -219,6 +221,7 @@ impl Dispatch {
             flow.enqueue(delivery);
             return expires;
         }
+        let publisher = publisher.filter(|publisher| publisher.waits);
         if let (true, false, Some(publisher)) = (connected, stalled, publisher) {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
             outgoing.taken += 1;

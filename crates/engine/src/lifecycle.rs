@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Auth, Disconnect, ReasonCode};
 
+use crate::dispatch::Publisher;
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::message::{EXPIRY_LAST, Parts};
@@ -87,7 +88,7 @@ impl Engine {
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
         {
-            self.publish_will(&will);
+            self.publish_will(slot, &will);
         }
         if ends {
             self.end_session(slot);
@@ -97,12 +98,12 @@ impl Engine {
     }
 
     /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
-    fn publish_will(&mut self, will: &Will) {
+    fn publish_will(&mut self, slot: u32, will: &Will) {
         if is_own_topic(&will.topic) {
             return;
         }
         let now = self.dispatch.now;
-        self.publish_parts(Parts {
+        let parts = Parts {
             topic: &will.topic,
             properties: &will.properties,
             payload: &will.payload,
@@ -111,7 +112,9 @@ impl Engine {
             expires_at: will
                 .message_expiry
                 .map(|secs| now.as_secs().saturating_add(secs).min(EXPIRY_LAST)),
-        });
+        };
+        // Its own subscriptions with No Local do not get it (MQTT-3.8.3-3).
+        self.publish_parts(parts, Some(Publisher { slot, epoch: 0, waits: false }));
     }
 
     /// The session ends: everything it held goes (MQTT-3.1.2-23), and what it got from a shared
@@ -119,7 +122,7 @@ impl Engine {
     pub(crate) fn end_session(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if let Some(will) = session.will.take() {
-            self.publish_will(&will);
+            self.publish_will(slot, &will);
         }
         self.pay_owed(slot, true);
         let Some(session) = self.sessions.get_mut(slot) else { return };

@@ -60,7 +60,7 @@ impl Engine {
             }
         };
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
-        let publisher = Publisher { slot, epoch: session.epoch };
+        let publisher = Publisher { slot, epoch: session.epoch, waits: true };
         let mut ordinal = session.next_ordinal();
         let forwarded = forwarded(&first.properties, self.dispatch.now);
         let taken = run_len(link, first, inputs).max(1);
