@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed};
 use plimsoll_mqtt::{
@@ -39,6 +40,10 @@ impl Engine {
         if known.is_none() && most > 0 && self.sessions.len() >= most {
             return self.refuse_connect(link, connect, ReasonCode::QUOTA_EXCEEDED);
         }
+        let properties = self.connack_properties(listener, connect, client_identifier, &terms);
+        if !fits(&properties, connect) {
+            return self.refuse_connect(link, connect, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+        }
         let stays = known.is_some_and(|slot| !connect.clean_start && self.is_stored(slot));
         if self.dispatch.journal.failing
             && !stays
@@ -62,7 +67,7 @@ impl Engine {
         if !self.dispatch.journal.failing {
             self.promise_since(slot, before);
         }
-        self.send_connack(slot, resumed.is_some(), connect, &terms);
+        self.send_connack(slot, resumed.is_some(), &properties);
         self.pump(slot);
         self.reschedule(slot);
     }
@@ -102,6 +107,10 @@ impl Engine {
             if will.retain && !settings.retain_available {
                 return Err(ReasonCode::RETAIN_NOT_SUPPORTED); // MQTT-3.2.2-13
             }
+            let size_max = settings.message_size_limit as usize;
+            if size_max > 0 && will.payload.len() > size_max {
+                return Err(ReasonCode::PACKET_TOO_LARGE); // What Mosquitto answers.
+            }
         }
         let keep_alive_max = settings.max_keepalive;
         let keep_alive_refused =
@@ -129,7 +138,8 @@ impl Engine {
             properties: Default::default(),
         });
         let client = Box::from(connect.client_identifier);
-        self.dispatch.refuse_link(link, connect.version, &connack, client, reason);
+        let limit = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
+        self.dispatch.refuse_link(link, (connect.version, limit), &connack, client, reason);
     }
 
     /// Bytes that are not what they should be.
@@ -148,7 +158,8 @@ impl Engine {
         });
         match version {
             Some(version) => {
-                self.dispatch.refuse_link(link, version, &connack, Box::default(), reason);
+                let (client, limit) = (Box::default(), u32::MAX);
+                self.dispatch.refuse_link(link, (version, limit), &connack, client, reason);
             }
             None => self.dispatch.drop_link(link, reason),
         }
@@ -271,40 +282,51 @@ impl Engine {
         Some(Boxed::new(self.ledger(), Account::Wills, will, parts))
     }
 
-    /// CONNACK 0x00 (MQTT-3.1.4-5) with Session Present (MQTT-3.2.2-2, MQTT-3.2.2-3). Response
-    /// Information is not offered, so none is sent (MQTT-3.1.2-28). The properties stand in
-    /// the order that recordings of Mosquitto show.
-    fn send_connack(&mut self, slot: u32, present: bool, connect: &Connect<'_>, terms: &Terms) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
+    /// What CONNACK 0x00 says beside Session Present. Response Information is not offered, so none is
+    /// sent (MQTT-3.1.2-28). The properties stand in the order of Mosquitto 2.1.
+    fn connack_properties(
+        &self,
+        listener: u16,
+        connect: &Connect<'_>,
+        client_identifier: &str,
+        terms: &Terms,
+    ) -> PropertiesBuf {
         let mut properties = PropertiesBuf::new();
-        if session.version.is_v5() {
-            let settings = &self.dispatch.settings;
-            let on = settings.listener(session.listener);
-            if on.max_topic_alias > 0 {
-                properties.topic_alias_maximum(on.max_topic_alias);
-            }
-            if connect.client_identifier.is_empty() {
-                properties.assigned_client_identifier(&session.client_identifier); // MQTT-3.2.2-16
-            }
-            if terms.keep_alive_lowered {
-                properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
-            }
-            if terms.expiry_lowered {
-                properties.session_expiry_interval(terms.expiry);
-            }
-            if !settings.retain_available {
-                properties.retain_available(false);
-            }
-            if settings.max_packet_size > 0 {
-                properties.maximum_packet_size(settings.max_packet_size);
-            }
-            if settings.max_inflight_messages > 0 {
-                properties.receive_maximum(settings.max_inflight_messages);
-            }
-            if on.max_qos != plimsoll_mqtt::QoS::ExactlyOnce {
-                properties.maximum_qos(on.max_qos); // MQTT-3.2.2-9
-            }
+        if !connect.version.is_v5() {
+            return properties;
         }
+        let settings = &self.dispatch.settings;
+        let on = settings.listener(listener);
+        if terms.keep_alive_lowered {
+            properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
+        }
+        if on.max_topic_alias > 0 {
+            properties.topic_alias_maximum(on.max_topic_alias);
+        }
+        if connect.client_identifier.is_empty() {
+            properties.assigned_client_identifier(client_identifier); // MQTT-3.2.2-16
+        }
+        if terms.expiry_lowered {
+            properties.session_expiry_interval(terms.expiry);
+        }
+        if !settings.retain_available {
+            properties.retain_available(false);
+        }
+        if settings.max_packet_size > 0 {
+            properties.maximum_packet_size(settings.max_packet_size);
+        }
+        if settings.max_inflight_messages > 0 {
+            properties.receive_maximum(settings.max_inflight_messages);
+        }
+        if on.max_qos != plimsoll_mqtt::QoS::ExactlyOnce {
+            properties.maximum_qos(on.max_qos); // MQTT-3.2.2-9
+        }
+        properties
+    }
+
+    /// CONNACK 0x00 (MQTT-3.1.4-5) with Session Present (MQTT-3.2.2-2, MQTT-3.2.2-3).
+    fn send_connack(&mut self, slot: u32, present: bool, properties: &PropertiesBuf) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
         let connack = Connack {
             // MQTT3-3.1.0: protocol 3.1 has no such flag.
             session_present: present && session.version != Version::V31,
@@ -317,18 +339,34 @@ impl Engine {
     }
 }
 
+/// Whether CONNACK 0x00 is small enough for the client. Nothing else may be sent before it
+/// (MQTT-3.2.0-1), and it has nothing that could be left out (MQTT-3.1.2-24).
+fn fits(properties: &PropertiesBuf, connect: &Connect<'_>) -> bool {
+    let Some(limit) = connect.properties.maximum_packet_size() else { return true };
+    let connack = Connack {
+        session_present: false,
+        reason: ReasonCode::SUCCESS,
+        properties: properties.view(),
+    };
+    let packet = Packet::Connack(connack);
+    encode::packet_within(&packet, connect.version, limit, &mut Vec::new())
+}
+
 impl Dispatch {
-    /// Answers a link that has no session with `connack`, and closes it.
+    /// Answers a link that has no session with `connack`, if the client's Maximum Packet Size lets
+    /// it, and closes it.
     fn refuse_link(
         &mut self,
         link: Link,
-        version: Version,
+        (version, limit): (Version, u32),
         connack: &Packet<'_>,
         client: Box<str>,
         reason: ReasonCode,
     ) {
         if let Some(outbox) = self.outbox(link) {
-            outbox.frame(link, |out| encode::packet(connack, version, out));
+            outbox.frame(link, |out| {
+                let _ = encode::packet_within(connack, version, limit, out);
+            });
             outbox.close(link);
         }
         self.event(Some(link), Event::Refused { client, reason });

@@ -10,7 +10,7 @@ use crate::durable::{HeldPart, Journal, What, entangled};
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
 use crate::input::Link;
-use crate::message::{Message, Parts};
+use crate::message::{EXPIRY_LAST, Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
 use crate::session::{Rare, Session};
 use crate::settings::Settings;
@@ -70,11 +70,13 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Who a message comes from, if somebody can be made to wait.
+/// Whose message it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Publisher {
     pub(crate) slot: u32,
     pub(crate) epoch: u32,
+    /// Whether it can be made to wait for its acknowledgement: a will's is gone.
+    pub(crate) waits: bool,
 }
 
 /// How a message is to reach one session.
@@ -336,7 +338,7 @@ impl Dispatch {
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
         let room = launch || flow.has_room(&self.settings, bytes);
-        let owed = publisher.filter(|_| !room && connected && !stalled);
+        let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
             self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
@@ -352,7 +354,7 @@ impl Dispatch {
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
-            let Publisher { slot, epoch } = publisher;
+            let Publisher { slot, epoch, .. } = publisher;
             flow.owe(Owed { slot, epoch, sequence: outgoing.ordinal });
         }
         if launch {
@@ -539,13 +541,16 @@ impl Dispatch {
             self.trace_frame(session, frame);
         }
         let mut topic = frame.parts.topic.as_bytes();
+        // Properties stand in the order of Mosquitto 2.1: the publisher's, then these.
         self.properties.clear();
         let mut forwarded: &[u8] = &[];
+        let mut new_alias = None;
         if session.version.is_v5() {
             forwarded = frame.parts.properties;
-            self.own_properties(session, frame);
+            self.expiry(frame);
+            new_alias = self.alias(session, &mut topic);
+            self.identifiers(session, frame);
         }
-        let new_alias = self.alias(session, &mut topic);
         let publish = encode::PublishStart {
             version: session.version,
             dup: frame.dup,
@@ -553,7 +558,7 @@ impl Dispatch {
             retain: frame.retain,
             topic,
             packet_identifier: frame.packet_identifier,
-            properties: [&self.properties, forwarded],
+            properties: [forwarded, &self.properties],
             payload_len: frame.parts.payload.len(),
         };
         let total = publish.packet_len();
@@ -597,13 +602,19 @@ impl Dispatch {
         self.trace_sent(session, &Packet::Publish(publish));
     }
 
-    /// The properties that differ from receiver to receiver: what is left of the expiry
-    /// (MQTT-3.3.2-6) and Subscription Identifiers (MQTT-3.3.4-3 to -5).
-    fn own_properties(&mut self, session: &Session, frame: &Frame<'_>) {
-        let out = &mut self.properties;
+    /// Message Expiry Interval: what is left of it (MQTT-3.3.2-6). The latest that is stored
+    /// does not come to pass, and stays the longest interval that there is.
+    fn expiry(&mut self, frame: &Frame<'_>) {
         if let Some(at) = frame.parts.expires_at {
-            encode::property_message_expiry_interval(out, at.saturating_sub(self.now.as_secs()));
+            let left =
+                if at == EXPIRY_LAST { u32::MAX } else { at.saturating_sub(self.now.as_secs()) };
+            encode::property_message_expiry_interval(&mut self.properties, left);
         }
+    }
+
+    /// Subscription Identifiers (MQTT-3.3.4-3 to -5).
+    fn identifiers(&mut self, session: &Session, frame: &Frame<'_>) {
+        let out = &mut self.properties;
         if let (OriginKind::List(index), Some(rare)) = (frame.origin.resolve(), &session.rare) {
             for &identifier in rare.identifier_lists.list(index) {
                 encode::property_subscription_identifier(out, identifier);

@@ -358,7 +358,7 @@ impl Engine {
             retain,
             expires_at: None,
         };
-        self.publish_parts(parts);
+        self.publish_parts(parts, None);
     }
 
     /// Sets the session's deadline by what it is waiting for.

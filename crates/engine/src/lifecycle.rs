@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Auth, Disconnect, QoS, ReasonCode};
 
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Publisher};
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
 use crate::flow::{Delivery, Waiting};
-use crate::message::Parts;
+use crate::message::{EXPIRY_LAST, Parts};
+use crate::publish::is_own_topic;
 use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -92,7 +93,7 @@ impl Engine {
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
         {
-            self.publish_will(&will);
+            self.publish_will(slot, &will);
         }
         if ends {
             self.end_session(slot);
@@ -102,17 +103,24 @@ impl Engine {
         }
     }
 
-    /// MQTT-3.1.2-8
-    fn publish_will(&mut self, will: &Will) {
+    /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
+    fn publish_will(&mut self, slot: u32, will: &Will) {
+        if is_own_topic(&will.topic) {
+            return;
+        }
         let now = self.dispatch.now;
-        self.publish_parts(Parts {
+        let parts = Parts {
             topic: &will.topic,
             properties: &will.properties,
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain,
-            expires_at: will.message_expiry.map(|secs| now.as_secs().saturating_add(secs)),
-        });
+            expires_at: will
+                .message_expiry
+                .map(|secs| now.as_secs().saturating_add(secs).min(EXPIRY_LAST)),
+        };
+        // Its own subscriptions with No Local do not get it (MQTT-3.8.3-3).
+        self.publish_parts(parts, Some(Publisher { slot, epoch: 0, waits: false }));
     }
 
     /// The session ends: everything it held goes (MQTT-3.1.2-23), and what it got from a shared
@@ -120,7 +128,7 @@ impl Engine {
     pub(crate) fn end_session(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if let Some(will) = session.will.take() {
-            self.publish_will(&will);
+            self.publish_will(slot, &will);
         }
         self.pay_owed(slot, true);
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -154,6 +162,9 @@ impl Engine {
         let now = self.dispatch.now;
         let stall = self.dispatch.settings.slow_consumer_timeout;
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if session.flags.paused {
+            session.seen_at = now; // What it sends is not read: its silence says nothing.
+        }
         let silent = session.silent_at() <= now;
         let owes = session.flow.as_ref().is_some_and(|flow| flow.owes());
         let stalled = owes && session.progress_at.plus_secs(u64::from(stall)) <= now;

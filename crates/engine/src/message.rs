@@ -66,6 +66,9 @@ impl Parts<'_> {
     }
 }
 
+/// The latest expiry that is stored; it stands for every later one.
+pub(crate) const EXPIRY_LAST: u32 = u32::MAX - 1;
+
 impl Message {
     /// Copies `parts` into a block of its own.
     ///

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Properties, PropertyIdentifier, encode};
 
+use crate::message::EXPIRY_LAST;
 use crate::time::Time;
 
 /// Properties of a message on its way: what is forwarded as it is (MQTT-3.3.2-4, -15, -16, -17,
@@ -28,8 +29,9 @@ pub(crate) fn forwarded<'a>(properties: &Properties<'a>, now: Time) -> Forwarded
     if properties.is_empty() {
         return Forwarded::default();
     }
-    let expires_at =
-        properties.message_expiry_interval().map(|secs| now.as_secs().saturating_add(secs));
+    let expires_at = properties
+        .message_expiry_interval()
+        .map(|secs| now.as_secs().saturating_add(secs).min(EXPIRY_LAST));
     let own = |identifier| {
         matches!(
             identifier,

@@ -14,7 +14,7 @@ use crate::input::{Input, Link};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
 use crate::retained::RetainedMessage;
-use crate::session::{Acknowledgement, Session};
+use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 use crate::time::Time;
 
@@ -63,7 +63,7 @@ impl Engine {
         let refused = self.store_refuses(slot, topic, first, inputs);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
-        let publisher = Publisher { slot, epoch: session.epoch };
+        let publisher = Publisher { slot, epoch: session.epoch, waits: true };
         let mut ordinal = session.next_ordinal();
         let forwarded = forwarded(&first.properties, self.dispatch.now);
         let taken = run_len(link, first, inputs).max(1);
@@ -253,7 +253,7 @@ impl Engine {
         let known = session
             .rare
             .as_mut()
-            .is_some_and(|rare| rare.received.edit().remove(pubrel.packet_identifier));
+            .is_some_and(|rare| rare.release(pubrel.packet_identifier));
         if known && session.number != 0 {
             // Without this on disk, a restart would take the next use of the identifier for a copy.
             self.dispatch.journal.delete_received(session.number, pubrel.packet_identifier);
@@ -271,7 +271,7 @@ impl crate::dispatch::Dispatch {
         if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
             // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
             if let Some(rare) = session.rare.as_mut()
-                && rare.received.edit().remove(due.packet_identifier)
+                && rare.release(due.packet_identifier)
                 && session.number != 0
             {
                 self.journal.delete_received(session.number, due.packet_identifier);
@@ -304,6 +304,7 @@ impl crate::dispatch::Dispatch {
     pub(crate) fn resume_if_relieved(&mut self, session: &mut Session) {
         if session.flags.paused && held_len(session) <= HELD_RESUME {
             session.flags.paused = false;
+            session.seen_at = self.now;
             if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
                 outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
             }
@@ -330,7 +331,7 @@ fn held_len(session: &Session) -> usize {
     rare_if(session).map_or(0, |rare| rare.acknowledgements.len()) + session.held as usize
 }
 
-fn rare_if(session: &Session) -> Option<&crate::session::Rare> {
+fn rare_if(session: &Session) -> Option<&Rare> {
     session.rare.as_deref()
 }
 
@@ -373,8 +374,7 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
         }
     }
     if publish.qos != QoS::AtMostOnce && session.version.is_v5() {
-        let unacknowledged =
-            rare_if(session).map_or(0, |rare| rare.received.len() + usize::from(rare.held_qos1));
+        let unacknowledged = rare_if(session).map_or(0, Rare::unacknowledged);
         if unacknowledged >= settings.receive_maximum() {
             return Admission::Violation(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED); // MQTT-3.3.4-7
         }
@@ -383,11 +383,15 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
     if size_max > 0 && publish.payload.len() > size_max {
         return refusal(publish, ReasonCode::QUOTA_EXCEEDED);
     }
-    // Clients may read the broker's own topics, not write them.
-    if topic == "$SYS" || topic.starts_with("$SYS/") {
+    if is_own_topic(topic) {
         return refusal(publish, ReasonCode::NOT_AUTHORIZED);
     }
     Admission::Route
+}
+
+/// Whether a topic is the broker's own: clients may read it, not write it.
+pub(crate) fn is_own_topic(topic: &str) -> bool {
+    topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
 fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
@@ -400,8 +404,9 @@ fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
 /// What the publisher is told became of its message.
 fn verdict(session: &Session, outgoing: &Outgoing<'_>) -> ReasonCode {
     match (outgoing.taken, outgoing.refused) {
-        (0, 0) => ReasonCode::NO_MATCHING_SUBSCRIBERS,
-        (0, _) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
+        // In PUBACK alone: PUBREC may say it too, but Mosquitto's does not.
+        (0, 0) if outgoing.parts.qos == QoS::AtLeastOnce => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+        (0, 1..) if session.version.is_v5() && !outgoing.parts.retain => ReasonCode::QUOTA_EXCEEDED,
         _ => ReasonCode::SUCCESS,
     }
 }

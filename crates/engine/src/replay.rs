@@ -109,6 +109,14 @@ impl Engine {
         }
     }
 
+    /// Gives up what is still to be sent for a filter (MQTT-3.10.4-2).
+    pub(crate) fn end_replays(&mut self, slot: u32, filter: &str) {
+        let rare = self.sessions.get_mut(slot).and_then(|session| session.rare.as_mut());
+        if let Some(rare) = rare.filter(|rare| !rare.replays.is_empty()) {
+            rare.replays.edit().retain(|replay| *replay.filter != *filter);
+        }
+    }
+
     /// The session may be able to take more.
     pub(crate) fn wake_replay(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };

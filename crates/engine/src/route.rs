@@ -79,12 +79,12 @@ impl Engine {
         targets.iter().filter(counts).count()
     }
 
-    /// Publishes a message that nobody can be made to wait for: wills, `$SYS`.
-    pub(crate) fn publish_parts(&mut self, parts: Parts<'_>) {
+    /// Publishes a message for which nobody waits: a will of `publisher`, or `$SYS`.
+    pub(crate) fn publish_parts(&mut self, parts: Parts<'_>, publisher: Option<Publisher>) {
         if parts.retain {
             self.retain(&parts);
         }
-        self.route(&mut [Outgoing::new(parts)], None);
+        self.route(&mut [Outgoing::new(parts)], publisher);
     }
 
     /// Delivers a run to one session by one subscription.

@@ -68,7 +68,8 @@ pub(crate) struct Session {
 /// Yes-or-no facts of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flags {
-    /// A bridge (bit 7 of the protocol level): its subscriptions retain as published.
+    /// A bridge (bit 7 of the protocol level): in 3.x its subscriptions retain as published, and
+    /// are not sent its own messages.
     pub(crate) bridge: bool,
     /// It was held up longer than `slow_consumer_timeout`.
     pub(crate) stalled: bool,
@@ -87,6 +88,9 @@ pub(crate) struct Flags {
 pub(crate) struct Rare {
     /// Packet identifiers of QoS 2 messages received and not yet released.
     pub(crate) received: Charged<Identifiers>,
+    /// How many of `received`, at most, came on earlier connections: Receive Maximum counts anew
+    /// on each one (MQTT 5.0, 4.9).
+    pub(crate) received_earlier: u16,
     /// Acknowledgements that wait for room in a queue, in the order of their publishes.
     pub(crate) acknowledgements: Charged<VecDeque<Acknowledgement>>,
     /// How many of `acknowledgements` are PUBACKs.
@@ -127,6 +131,7 @@ impl Rare {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         Self {
             received: ledger.own(Account::Inflight, Identifiers::default()),
+            received_earlier: 0,
             acknowledgements: ledger.own(Account::Inflight, VecDeque::new()),
             held_qos1: 0,
             aliases_in: ledger.own(Account::Connections, Aliases::default()),
@@ -153,8 +158,21 @@ impl Rare {
         }
     }
 
+    /// The identifier of a QoS 2 message may be used again. Answers whether it was known.
+    pub(crate) fn release(&mut self, packet_identifier: u16) -> bool {
+        let known = self.received.edit().remove(packet_identifier);
+        self.received_earlier = self.received_earlier.min(self.received.len() as u16);
+        known
+    }
+
+    /// Publishes received on this connection that are not acknowledged to the end.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.received.len() - usize::from(self.received_earlier) + usize::from(self.held_qos1)
+    }
+
     /// Forgets what belongs to a connection.
     pub(crate) fn connection_lost(&mut self) {
+        self.received_earlier = self.received.len() as u16;
         *self.acknowledgements.edit() = VecDeque::new();
         self.held_qos1 = 0;
         *self.aliases_in.edit() = Aliases::default();

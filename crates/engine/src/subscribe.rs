@@ -65,19 +65,20 @@ impl Engine {
         };
         let full = session.subscriptions.len() >= most;
         let pending = session.rare.as_ref().map_or(0, |rare| rare.replays.len());
-        let bridge = session.flags.bridge;
+        let bridge = session.flags.bridge && !session.version.is_v5();
         let client = session.client_identifier.clone();
         let max_qos = self.dispatch.settings.listener(session.listener).max_qos;
+        let filter = TopicFilter::parse(wanted.filter);
+        if filter.group().is_some() && wanted.options.no_local {
+            return Err(ReasonCode::PROTOCOL_ERROR);
+        }
+        // A bridge of 3.x cannot ask for what keeps messages from going round in circles.
         let options = SubscriptionOptions::new(
             identifier,
             wanted.options.qos.min(max_qos),
-            wanted.options.no_local,
+            wanted.options.no_local || bridge && filter.group().is_none(),
             wanted.options.retain_as_published || bridge,
         );
-        let filter = TopicFilter::parse(wanted.filter);
-        if filter.group().is_some() && options.no_local() {
-            return Err(ReasonCode::PROTOCOL_ERROR);
-        }
         let known = self.held(slot, wanted.filter).is_some();
         let unstorable = self.dispatch.journal.failing && session.number != 0;
         if (full && !known) || pending >= REPLAYS_MAX || unstorable {
@@ -183,6 +184,7 @@ impl Engine {
                 continue;
             };
             self.remove_subscription(slot, held);
+            self.end_replays(slot, filter);
             if let Some(session) = self.sessions.get_mut(slot) {
                 if session.number != 0 {
                     self.dispatch.journal.delete_subscription(session.number, filter);

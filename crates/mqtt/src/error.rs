@@ -62,6 +62,8 @@ pub enum MalformedPacket {
 pub enum ProtocolError {
     /// The first packet is not CONNECT (MQTT-3.1.0-1).
     NotConnect,
+    /// A second CONNECT (MQTT-3.1.0-2).
+    SecondConnect,
     /// A packet that only a server sends.
     ServerPacket,
     /// The protocol name is none of MQTT's (MQTT-3.1.2-1).
@@ -160,6 +162,16 @@ impl DecodeError {
         }
     }
 
+    /// What it is in a packet that is not a connection's first: no CONNACK answers a second CONNECT,
+    /// whatever is wrong with it (MQTT-3.2.0-2).
+    #[must_use]
+    pub fn behind_connect(self) -> Self {
+        match self.connect_version() {
+            Some(_) => ProtocolError::SecondConnect.into(),
+            None => self,
+        }
+    }
+
     /// Marks an error as found in a CONNECT of `version`.
     pub(crate) const fn in_connect(self, version: Version) -> Self {
         Self { connect: Some(version), ..self }
@@ -253,6 +265,7 @@ impl ProtocolError {
     const fn text(self) -> &'static str {
         match self {
             Self::NotConnect => "the first packet is not CONNECT",
+            Self::SecondConnect => "a second CONNECT",
             Self::ServerPacket => "only a server sends this packet",
             Self::ProtocolName => "the protocol name is not MQTT",
             Self::ProtocolLevel(_) => "the protocol level is not supported",
@@ -325,6 +338,16 @@ mod tests {
         let level =
             |level| DecodeError::from(ProtocolError::ProtocolLevel(level)).connect_version();
         assert_eq!((level(2), level(6)), (Some(Version::V311), Some(Version::V5)));
+    }
+
+    #[test]
+    fn v5_mqtt_3_2_0_2_a_second_connect_is_not_answered() {
+        let utf8 = DecodeError::from(MalformedPacket::Utf8);
+        let level = DecodeError::from(ProtocolError::ProtocolLevel(9));
+        for error in [utf8.in_connect(Version::V5), level] {
+            assert_eq!(error.behind_connect(), ProtocolError::SecondConnect.into());
+        }
+        assert_eq!(utf8.behind_connect(), utf8);
     }
 
     #[test]

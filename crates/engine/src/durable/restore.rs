@@ -100,7 +100,9 @@ impl Restoring<'_> {
                 let slot = self.slot(*session)?;
                 let ledger = self.engine.ledger();
                 if let Some(session) = self.engine.sessions.get_mut(slot) {
-                    rare(session, ledger).received.edit().insert(*packet_identifier);
+                    let rare = rare(session, ledger);
+                    rare.received.edit().insert(*packet_identifier);
+                    rare.connection_lost(); // It counts for no connection of now.
                 }
             }
             Item::Queued { session, sequence, entry } => self.queued(*session, *sequence, entry)?,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use plimsoll_engine::{Input, Link, Loss, Outbox, Piece, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
-use plimsoll_mqtt::{Decoded, decode, decode_first};
+use plimsoll_mqtt::{DecodeError, Decoded, decode, decode_first};
 
 use super::connection::{Connection, Partial, Pending, Written};
 use super::listener::Acceptor;
@@ -572,7 +572,7 @@ fn decode_all<'a>(
             break;
         }
         let decoded = match connection.version {
-            Some(version) => decode(rest, version, limits),
+            Some(version) => decode(rest, version, limits).map_err(DecodeError::behind_connect),
             None => decode_first(rest, limits),
         };
         match decoded {

@@ -14,7 +14,7 @@ mod value;
 use std::path::PathBuf;
 
 use plimsoll_engine::{ListenerSettings, Settings};
-use plimsoll_mqtt::QoS;
+use plimsoll_mqtt::{DecodeLimits, QoS};
 
 pub(crate) use parse::{Arguments, load};
 pub(crate) use persistence::{Durability, Persistence};
@@ -122,7 +122,7 @@ impl Default for Config {
             max_packet_size: settings.max_packet_size,
             message_size_limit: settings.message_size_limit,
             max_keepalive: settings.max_keepalive,
-            max_topic_levels: 200,
+            max_topic_levels: DecodeLimits::TOPIC_LEVELS_MAX,
             max_user_properties: 1000,
             max_filters_per_packet: 10_000,
             max_subscriptions_per_client: settings.subscriptions_max,

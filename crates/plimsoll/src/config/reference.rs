@@ -26,6 +26,7 @@ const TAIL: &str = "
 - A session takeover publishes the Will Message and tells a 5.0 client why (MQTT-3.1.2-8, MQTT-3.1.4-3).
 - A Will Message survives a DISCONNECT with any reason but 0x00 (MQTT-3.14.4-3).
 - A client that exceeds Receive Maximum is disconnected with 0x93.
+- PUBREL and PUBCOMP say 0x92 to a 5.0 client where the packet identifier is not known.
 - `set_tcp_nodelay` is on.
 ";
 

@@ -156,7 +156,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "max_topic_levels",
         Scope::Global,
         Number(1, U16),
-        "200",
+        "201",
         "(Plimsoll) Levels of a topic name or filter.",
         Global(|c, v| c.max_topic_levels = v.number()),
     ),
