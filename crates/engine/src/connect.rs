@@ -283,7 +283,8 @@ impl Engine {
     }
 
     /// What CONNACK 0x00 says beside Session Present. Response Information is not offered, so none is
-    /// sent (MQTT-3.1.2-28). The properties stand in the order of Mosquitto 2.1.
+    /// sent (MQTT-3.1.2-28). The properties stand in the
+    /// order that recordings of Mosquitto 2.1 show.
     fn connack_properties(
         &self,
         listener: u16,
@@ -297,14 +298,14 @@ impl Engine {
         }
         let settings = &self.dispatch.settings;
         let on = settings.listener(listener);
-        if terms.keep_alive_lowered {
-            properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
-        }
         if on.max_topic_alias > 0 {
             properties.topic_alias_maximum(on.max_topic_alias);
         }
         if connect.client_identifier.is_empty() {
             properties.assigned_client_identifier(client_identifier); // MQTT-3.2.2-16
+        }
+        if terms.keep_alive_lowered {
+            properties.server_keep_alive(terms.keep_alive); // MQTT-3.2.2-21
         }
         if terms.expiry_lowered {
             properties.session_expiry_interval(terms.expiry);

@@ -250,10 +250,8 @@ impl Engine {
     /// new message (MQTT-4.3.3-12).
     pub(crate) fn handle_pubrel(&mut self, slot: u32, pubrel: &Ack<'_>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let known = session
-            .rare
-            .as_mut()
-            .is_some_and(|rare| rare.release(pubrel.packet_identifier));
+        let known =
+            session.rare.as_mut().is_some_and(|rare| rare.release(pubrel.packet_identifier));
         if known && session.number != 0 {
             // Without this on disk, a restart would take the next use of the identifier for a copy.
             self.dispatch.journal.delete_received(session.number, pubrel.packet_identifier);
