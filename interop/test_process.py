@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,16 +91,92 @@ def test_called_mosquitto_it_is_mosquitto(tmp_path):
         assert process.wait(3) == 0
 
 
-def test_it_goes_into_the_background(tmp_path):
-    port = brokers.free_port()
-    config = tmp_path / "daemon.conf"
+def background(directory, port, more=""):
+    """A configuration for the background: where its pid file and its log are is always the same."""
+    config = directory / "daemon.conf"
     user = "user root\n" if os.geteuid() == 0 else ""
-    config.write_text(f"{user}pid_file {tmp_path}/pid\nlog_dest file {tmp_path}/log\nlistener {port} 127.0.0.1\n")
-    assert run("-c", str(config), "-d").returncode == 0
-    assert listening(port)
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
-    time.sleep(0.5)
-    assert "terminating" in (tmp_path / "log").read_text()
+    config.write_text(f"{user}pid_file {directory}/pid\nlog_dest file {directory}/log\nlistener {port} 127.0.0.1\n{more}")
+    return str(config)
+
+
+def gone(pid):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            # Without an init that reaps, what is left is a zombie.
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_it_goes_into_the_background(tmp_path):
+    config = background(tmp_path, brokers.free_port())
+    for _ in range(5):
+        began = run("-c", config, "-d")
+        assert (began.returncode, began.stdout, began.stderr) == (0, "", "")
+        # At once, without waiting: it serves when the one who called it gets the answer.
+        pid = int((tmp_path / "pid").read_text())
+        assert os.getsid(pid) == pid and Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:3] == [b"-c", config.encode()]
+        assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+        os.kill(pid, signal.SIGTERM)
+        assert gone(pid) and not (tmp_path / "pid").exists()
+    assert (tmp_path / "log").read_text().count("terminating") == 5
+
+
+def test_what_hinders_it_in_the_background_is_seen_by_the_caller(tmp_path):
+    port = brokers.free_port()
+    with brokers.Broker() as other:
+        taken = run("-c", str(other.config), "-d")
+        assert taken.returncode == 1 and "already in use" in taken.stderr
+    for more, expected in (
+        (f"pid_file {tmp_path}/missing/pid", "cannot write the pid file"),
+        (f"log_dest file {tmp_path}/missing/log", "cannot open the log file"),
+        (f"listener {port} 127.0.0.1", "already in use"),
+    ):
+        failed = run("-c", background(tmp_path, port, more), "-d")
+        assert failed.returncode == 1, more
+        assert expected in failed.stderr and len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+        assert not (tmp_path / "pid").exists(), more
+    wrong = run("-c", background(tmp_path, port, "nonsense true"), "-d")
+    assert wrong.returncode == 3 and len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_the_background_marker_means_nobody_else(tmp_path):
+    """Whoever inherits the marker is not taken for the one that it was made for."""
+    config = background(tmp_path, brokers.free_port())
+    began = run("-c", config, "-d", env={**os.environ, "PLIMSOLL_STARTED_BY": "1"})
+    assert (began.returncode, began.stdout) == (0, "")
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    assert gone(pid)
+
+
+def test_called_mosquitto_it_is_mosquitto_in_the_background_too(tmp_path):
+    link = tmp_path / "mosquitto"
+    link.symlink_to(brokers.program())
+    config = background(tmp_path, brokers.free_port())
+    assert subprocess.run([str(link), "-c", config, "-d"], timeout=10).returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] == str(link).encode()
+    os.kill(pid, signal.SIGTERM)
+    assert gone(pid)
+
+
+def test_the_pid_file_is_there_before_clients_can_connect(tmp_path):
+    for _ in range(20):
+        port = brokers.free_port()
+        process = subprocess.Popen([brokers.program(), "-c", background(tmp_path, port)])
+        try:
+            with socket.socket() as probe:
+                while probe.connect_ex(("127.0.0.1", port)) != 0:
+                    pass
+            assert int((tmp_path / "pid").read_text()) == process.pid
+        finally:
+            process.terminate()
+            process.wait(5)
 
 
 def test_a_fleet_loses_nothing():

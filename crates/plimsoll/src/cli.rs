@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Arguments};
-use crate::{broker, fleet};
+use crate::{broker, fleet, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 const EXIT_CONFIGURATION: u8 = 3;
@@ -154,10 +154,18 @@ impl Flags {
             return check(&arguments);
         }
         match config::load(&arguments) {
+            Ok(config) if config.process.daemon && !process::in_background() => {
+                process::launch().map_or_else(|error| fail(&error), ExitCode::from)
+            }
             Ok(config) => broker::run(&config, move || config::load(&arguments)),
             Err(errors) => refuse(&errors),
         }
     }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("Error: {error}");
+    ExitCode::FAILURE
 }
 
 fn refuse(errors: &str) -> ExitCode {

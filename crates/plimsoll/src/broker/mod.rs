@@ -23,7 +23,7 @@ use plimsoll_mqtt::DecodeLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::log::Log;
+use crate::log::{Destination, Log, Setup};
 use crate::process;
 
 use clock::Clock;
@@ -60,13 +60,14 @@ fn start(
     config: &Config,
     reload: impl Fn() -> Result<Config, String> + Send + 'static,
 ) -> Result<(), String> {
+    process::leave_session(&config.process)?;
     let file_limit = raise_file_limit();
     let bound = bind_all(config)?;
     let signals =
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
-    process::detach(&config.process)?;
-    let log = Log::start(config.log.clone())?;
-    process::settle(&config.process)?;
+    let log = Log::start(log_setup(config))?;
+    let pid_file = process::PidFile::write(&config.process)?;
+    process::drop_privileges(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
     let threads = threads(config.io_threads);
@@ -86,8 +87,7 @@ fn start(
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
-    let acceptor =
-        Acceptor::new(bound, registry).map_err(|error| format!("cannot listen: {error}"))?;
+    let acceptor = Acceptor::new(bound, registry)?;
     signals.serve(Arc::clone(&shared), reload)?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new(config.sys_interval));
@@ -96,11 +96,21 @@ fn start(
         let shared = Arc::clone(&shared);
         shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
     }
+    process::ready(&config.process)?;
     let outcome = run_all(shards, &shared);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
-    process::forget(&config.process);
+    drop(pid_file);
     outcome
+}
+
+/// What the log is to do. In the background there is no terminal to write to.
+fn log_setup(config: &Config) -> Setup {
+    let mut setup = config.log.clone();
+    if config.process.daemon {
+        setup.destinations.retain(|to| !matches!(to, Destination::Stdout | Destination::Stderr));
+    }
+    setup
 }
 
 /// Runs the first shard here and the others on threads of their own.
@@ -121,18 +131,19 @@ fn run_all(shards: Vec<Shard>, shared: &Shared) -> Result<(), String> {
     })
 }
 
-/// Binds every listener before anything else is done, so that nothing is left half-started.
+/// Binds every listener before anything else is done, so that nothing is left half-started. They
+/// listen once the rest stands.
 fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for (number, listener) in config.listeners.iter().enumerate() {
         for host in &listener.hosts {
             let endpoint = Endpoint {
+                place: listener.place.clone(),
                 host: host.clone(),
                 port: listener.port,
                 nodelay: config.set_tcp_nodelay,
             };
-            let sockets = listener::bind(&endpoint, number as u16);
-            bound.extend(sockets.map_err(|error| format!("{}: {error}", listener.place))?);
+            bound.extend(listener::bind(&endpoint, number as u16)?);
         }
     }
     Ok(bound)
