@@ -13,6 +13,9 @@ import broker as brokers
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line")
 
+# A broker that root has started could not read a test's files again after it became another user.
+STAY = "user root\n" if os.geteuid() == 0 else ""
+
 
 def run(*arguments, **options):
     return subprocess.run([brokers.program(), *arguments], capture_output=True, text=True, timeout=10, **options)
@@ -66,7 +69,7 @@ def test_it_stops_cleanly(number, tmp_path):
 
 
 def test_signals_that_do_not_end_it():
-    with brokers.Broker(config="max_queued_messages 5") as broker:
+    with brokers.Broker(config=f"{STAY}max_queued_messages 5") as broker:
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN, signal.SIGHUP):
             broker.signal(number)
         time.sleep(0.3)
@@ -75,7 +78,116 @@ def test_signals_that_do_not_end_it():
         broker.config.write_text(broker.config.read_text() + "nonsense\n")
         broker.signal(signal.SIGHUP)
         time.sleep(0.3)
-        assert broker.alive() and "left as it is" in broker.log_text()
+        assert broker.alive() and "nonsense: unknown directive" in broker.log_text() and "left as it is" in broker.log_text()
+
+
+def logged(broker, text, seconds=3):
+    """Whether the log has this text, now or soon."""
+    deadline = time.monotonic() + seconds
+    while text not in broker.log_text():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def publish(port, *arguments):
+    return subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "a", "-m", "b", *arguments], capture_output=True, timeout=10).returncode
+
+
+def test_the_log_has_the_lines_that_tools_look_for():
+    with brokers.Broker(config=STAY, listener="max_connections 1") as broker:
+        port = broker.port
+        assert logged(broker, f": Opening ipv4 listen socket on port {port}.\n")
+        assert logged(broker, " running\n")
+        publish(port, "-i", "one", "-V", "5", "-k", "42", "-u", "joe", "-P", "x")
+        assert logged(broker, " as one (p5, c1, k42, u'joe').\n")
+        assert logged(broker, ": Client one disconnected.\n")
+        with socket.create_connection(("127.0.0.1", port)) as first:
+            assert publish(port, "-i", "two") != 0
+            assert logged(broker, ": Client connection from 127.0.0.1 denied: max_connections exceeded.\n")
+            first.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04evil\xf0\x00")
+            assert logged(broker, ": Client evil disconnected due to malformed packet.\n")
+        broker.config.write_text(broker.config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        deadline = time.monotonic() + 3
+        while ": Client nobody disconnected, not authorised.\n" not in broker.log_text():
+            assert time.monotonic() < deadline
+            assert publish(port, "-i", "nobody") != 0
+            time.sleep(0.02)
+
+
+def test_a_reload_knows_its_listeners():
+    """Each keeps its own settings wherever it stands in the file; others take a restart."""
+    closed, other = brokers.free_port(), brokers.free_port()
+    with brokers.Broker(config=f"{STAY}per_listener_settings true") as broker:
+        text = broker.config.read_text()
+        ours = text[text.index("listener ") :]
+        broker.stop()
+        second = f"listener {closed} 127.0.0.1\nallow_anonymous false\n"
+        head = text[: text.index("listener ")]
+        broker.config.write_text(head + ours + second)
+        broker.start()
+        assert publish(broker.port) == 0 and publish(closed) != 0
+        broker.config.write_text(head + second + ours + "max_qos 0\n")
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, "Reloading config.")
+        time.sleep(0.3)
+        assert publish(broker.port) == 0 and publish(closed) != 0
+        assert publish(broker.port, "-q", "1") != 0, "the change to our listener holds"
+        broker.config.write_text(head + ours + second + f"listener {other} 127.0.0.1\n")
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, f"the listener on port {other} is new, which takes a restart")
+        assert publish(broker.port, "-q", "1") != 0, "nothing was changed"
+        broker.config.write_text(head + ours)
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, f"the listener on port {closed} is no longer there, which takes a restart")
+
+
+SYS = """version uptime clients/total clients/connected clients/disconnected clients/active clients/inactive clients/expired
+clients/maximum connections/socket/count messages/received messages/sent messages/stored bytes/received bytes/sent
+publish/bytes/received publish/bytes/sent publish/messages/received publish/messages/sent publish/messages/dropped
+packet/out/count packet/out/bytes retained_messages/count store/messages/count store/messages/bytes subscriptions/count
+shared_subscriptions/count heap/current heap/maximum"""
+LOADS = "bytes/received bytes/sent connections messages/received messages/sent publish/dropped publish/received publish/sent sockets"
+
+
+def figures(port, seconds=1):
+    """Everything retained below $SYS/broker."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", "$SYS/broker/#", "-F", "%r|%t|%p", "-W", str(seconds)]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 10).stdout.splitlines()
+    found = (line.split("|") for line in lines)
+    return {topic.removeprefix("$SYS/broker/"): value for retained, topic, value in found if retained == "1"}
+
+
+def test_sys_has_mosquittos_names_and_figures_that_change():
+    with brokers.Broker(config="sys_interval 1") as broker:
+        names = {name.replace("_messages", " messages") for name in SYS.split()}
+        names |= {f"load/{name}/{minutes}min" for name in LOADS.split() for minutes in (1, 5, 15)}
+        for _ in range(5):
+            publish(broker.port, "-q", "1")
+        publish(broker.port, "-r")
+        subscriber = subprocess.Popen(["mosquitto_sub", "-p", str(broker.port), "-t", "x", "-t", "$share/g/x"])
+        time.sleep(2.5)
+        found = figures(broker.port)
+        subscriber.terminate()
+        subscriber.wait()
+        assert names <= set(found), names - set(found)
+        number = {name: float(value) for name, value in found.items() if name not in ("version", "uptime")}
+        assert number["publish/messages/received"] == 6 and number["clients/connected"] == 1
+        assert number["subscriptions/count"] == 1 and number["shared_subscriptions/count"] == 1
+        assert number["load/sockets/1min"] > 0 and number["load/connections/1min"] > 0
+        assert number["retained messages/count"] > len(names)
+
+
+def test_sys_interval_is_read_again():
+    with brokers.Broker(config=f"{STAY}sys_interval 0") as broker:
+        assert figures(broker.port) == {}
+        broker.config.write_text(broker.config.read_text().replace("sys_interval 0", "sys_interval 1"))
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert "uptime" in figures(broker.port)
 
 
 def test_called_mosquitto_it_is_mosquitto(tmp_path):
@@ -94,8 +206,7 @@ def test_called_mosquitto_it_is_mosquitto(tmp_path):
 def background(directory, port, more=""):
     """A configuration for the background: where its pid file and its log are is always the same."""
     config = directory / "daemon.conf"
-    user = "user root\n" if os.geteuid() == 0 else ""
-    config.write_text(f"{user}pid_file {directory}/pid\nlog_dest file {directory}/log\nlistener {port} 127.0.0.1\n{more}")
+    config.write_text(f"{STAY}pid_file {directory}/pid\nlog_dest file {directory}/log\nlistener {port} 127.0.0.1\n{more}")
     return str(config)
 
 

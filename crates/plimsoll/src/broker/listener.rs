@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -164,11 +165,10 @@ impl Acceptor {
             match bound.socket.accept() {
                 Ok((stream, peer)) => {
                     self.accepted += 1;
+                    shared.traffic.sockets.fetch_add(1, Ordering::Relaxed);
                     let listener = bound.listener;
                     let Some(shard) = shared.admit(listener) else {
-                        shared.log.error(&format!(
-                            "Client connection from {peer} denied: max_connections exceeded."
-                        ));
+                        shared.log.denied(peer);
                         continue;
                     };
                     let _ = stream.set_nodelay(bound.nodelay);

@@ -22,7 +22,7 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
 
@@ -88,14 +88,17 @@ fn start(
     let shared = Arc::new(shared);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
+    let listeners = config.listeners.clone();
+    let reload = move || reload().and_then(|config| as_bound(&listeners, config));
     signals.serve(Arc::clone(&shared), reload)?;
     let mut acceptor = Some(acceptor);
-    let mut sys = Some(Sys::new(config.sys_interval));
+    let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
         shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
     }
+    shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " running"));
     process::ready(&config.process)?;
     let outcome = run_all(shards, &shared);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
@@ -169,6 +172,7 @@ fn limits(config: &Config) -> Limits {
             from_client: true,
         },
         connect_timeout: Duration::from_secs(u64::from(config.connect_timeout)),
+        sys_interval: config.sys_interval,
         listener_connections: config
             .listeners
             .iter()
@@ -210,11 +214,10 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     for bound in bound {
         let (kind, port) =
             (if bound.address.is_ipv6() { "ipv6" } else { "ipv4" }, bound.address.port());
-        log.notice(&format!(
-            "Opening {kind} listen socket on port {port} ({}).",
-            bound.address.ip()
-        ));
+        log.notice(&format!("Opening {kind} listen socket on port {port}."));
     }
+    let addresses: Vec<String> = bound.iter().map(|bound| bound.address.to_string()).collect();
+    log.information(&format!("Listening on {}.", addresses.join(", ")));
     let count = |number: u64| if number == 0 { "no limit".to_owned() } else { number.to_string() };
     log.information(&format!(
         "Limits: {} messages in flight and {} queued per client, packets of {} bytes, {} file descriptors; {threads} I/O thread(s).",
@@ -229,6 +232,29 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     ));
     if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
         log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
+    }
+}
+
+/// A configuration that was read again, with its listeners in the order in which they were bound.
+/// Others than those need a restart.
+fn as_bound(running: &[Listener], mut config: Config) -> Result<Config, String> {
+    let mut found = std::mem::take(&mut config.listeners);
+    for listener in running {
+        let same = |l: &Listener| l.port == listener.port && l.hosts == listener.hosts;
+        let Some(at) = found.iter().position(same) else {
+            return Err(format!(
+                "{}: the listener on port {} is no longer there, which takes a restart",
+                listener.place, listener.port
+            ));
+        };
+        config.listeners.push(found.remove(at));
+    }
+    match found.first() {
+        None => Ok(config),
+        Some(new) => Err(format!(
+            "{}: the listener on port {} is new, which takes a restart",
+            new.place, new.port
+        )),
     }
 }
 
