@@ -1,9 +1,11 @@
 """The process as an operator meets it: flags, signals, exit codes, files."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def test_a_port_in_use_is_one_clear_line():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(number, tmp_path):
-    broker = brokers.Broker(config=f"pid_file {tmp_path}/pid").start()
+    broker = brokers.Broker(config=f"{STAY}pid_file {tmp_path}/pid").start()
     assert int((tmp_path / "pid").read_text()) == broker.process.pid
     broker.signal(number)
     assert broker.process.wait(3) == 0
@@ -274,6 +276,32 @@ def test_called_mosquitto_it_is_mosquitto_in_the_background_too(tmp_path):
     assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] == str(link).encode()
     os.kill(pid, signal.SIGTERM)
     assert gone(pid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_its_files_are_those_of_the_user_that_it_becomes():
+    """So that they can be opened again at a reload, and root is not made to write elsewhere."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        config, files = directory / "c.conf", directory / "files"
+        files.mkdir()
+        text = f"user nobody\npid_file {files}/pid\nlog_dest file {files}/log\nlistener {brokers.free_port()} 127.0.0.1\n"
+        config.write_text(text)
+        refused = run("-c", str(config), "-d")
+        assert refused.returncode == 1 and "as user nobody: Permission denied" in refused.stderr
+        os.chown(files, nobody.pw_uid, nobody.pw_gid)
+        assert run("-c", str(config), "-d").returncode == 0
+        pid = int((files / "pid").read_text())
+        log = files / "log"
+        assert {path.stat().st_uid for path in files.iterdir()} == {nobody.pw_uid} and log.stat().st_mode & 0o777 == 0o600
+        config.write_text(text + "log_timestamp false\n")
+        os.kill(pid, signal.SIGHUP)
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGTERM)
+        assert gone(pid) and not (files / "pid").exists()
+        assert "\nplimsoll version" in log.read_text() and "left as it is" not in log.read_text()
 
 
 def test_the_pid_file_is_there_before_clients_can_connect(tmp_path):

@@ -104,7 +104,7 @@ impl PidFile {
     pub(crate) fn write(config: &ProcessConfig) -> Result<Self, String> {
         if let Some(path) = &config.pid_file {
             fs::write(path, format!("{}", std::process::id())).map_err(|error| {
-                format!("cannot write the pid file {}: {error}", path.display())
+                format!("cannot write the pid file {}{}: {error}", path.display(), as_whom())
             })?;
         }
         Ok(Self(config.pid_file.clone()))
@@ -114,14 +114,23 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            // After a change of user it may not be ours to remove.
+            // Somebody else may have removed it.
             let _ = fs::remove_file(path);
         }
     }
 }
 
+/// Who we are, where that may be why something is not permitted.
+pub(crate) fn as_whom() -> String {
+    match User::from_uid(Uid::effective()) {
+        Ok(Some(user)) => format!(" as user {}", user.name),
+        _ => String::new(),
+    }
+}
+
 /// Becomes the user that the configuration names if the process is root's; `root` stays root.
-/// Sockets and log files are open by now: nothing is opened as root after this.
+/// Sockets are bound by now. Files are opened after this, as in Mosquitto: they can be opened again at
+/// a reload, and nobody who may write in their directory makes root write elsewhere.
 pub(crate) fn drop_privileges(config: &ProcessConfig) -> Result<(), String> {
     let name = config.user.as_deref();
     if !Uid::effective().is_root() || name == Some("root") {

@@ -65,9 +65,9 @@ fn start(
     let bound = bind_all(config)?;
     let signals =
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
+    process::drop_privileges(&config.process)?;
     let log = Log::start(log_setup(config))?;
     let pid_file = process::PidFile::write(&config.process)?;
-    process::drop_privileges(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
     let threads = threads(config.io_threads);

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::directives::{Apply, Directive, PLUGIN_PREFIXES, Scope, Status, find, nearest};
 use super::value::{Kind, Value};
 use super::{Config, Listener};
-use crate::log::{ALL_KINDS, DEFAULT_KINDS, Destination, Kind as LogKind, Kinds, Timestamp};
+use crate::log::{
+    ALL_KINDS, DEFAULT_KINDS, Destination, Kind as LogKind, Kinds, Timestamp, can_format,
+};
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -279,6 +281,9 @@ impl Reader {
             "log_dest" => self.log_dest(value.text()),
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
+            "log_timestamp_format" if !can_format(value.text()) => {
+                self.error(name, &format!("`{}` is not understood by strftime", value.text()));
+            }
             "log_timestamp_format" => self.log_format = Some(value.text().to_owned()),
             "log_facility" => self.log_facility = format!("local{}", value.number::<u8>()),
             _ => {}

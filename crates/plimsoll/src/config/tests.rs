@@ -148,6 +148,12 @@ fn what_belongs_to_something_stands_below_it() {
 }
 
 #[test]
+fn a_stamp_that_cannot_be_written_is_a_mistake() {
+    accepted("log_timestamp_format %a %b %e %H:%M:%S %Y %Z %z %s %c %F %T\n");
+    refused("log_timestamp_format %H:%\n", "FILE:1: log_timestamp_format:");
+}
+
+#[test]
 fn a_listeners_own_setting_wins() {
     let config = accepted(
         "auto_id_prefix all-\nlistener 2000\nlistener_auto_id_prefix one-\nlistener 2001\n",
