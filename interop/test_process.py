@@ -1,5 +1,6 @@
 """The process as an operator meets it: flags, signals, exit codes, files."""
 
+import json
 import os
 import pwd
 import signal
@@ -323,3 +324,35 @@ def test_a_fleet_loses_nothing():
         fleet = run("fleet", "--sensors", "300", "--every", "1s", "--for", "3s", "--connect", f"127.0.0.1:{broker.port}", "--json")
         assert fleet.returncode == 0, fleet.stdout + fleet.stderr
         assert '"lost":0,"duplicated":0' in fleet.stdout
+
+
+def fleet_for_a_minute(broker, *more):
+    command = [brokers.program(), "fleet", "--sensors", "50", "--every", "1s", "--connect", f"127.0.0.1:{broker.port}", *more]
+    fleet = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if not more:
+        assert "50 sensors connected" in fleet.stderr.readline()
+    time.sleep(1.5)
+    return fleet
+
+
+def test_an_interrupted_fleet_reports_what_it_did():
+    with brokers.Broker() as broker:
+        fleet = fleet_for_a_minute(broker)
+        fleet.send_signal(signal.SIGINT)
+        out, _ = fleet.communicate(timeout=10)
+        assert fleet.returncode == 130 and "Interrupted. Of what was published: Everything arrived" in out, out
+        fleet = fleet_for_a_minute(broker, "--json")
+        fleet.send_signal(signal.SIGTERM)
+        report = json.loads(fleet.communicate(timeout=10)[0])
+        assert report["ending"] == "interrupted" and report["ok"] and report["published"] >= 50
+        assert fleet.returncode == 130
+
+
+def test_a_fleet_whose_broker_dies_reports_what_it_did():
+    with brokers.Broker() as broker:
+        fleet = fleet_for_a_minute(broker)
+        broker.process.kill()
+        out, _ = fleet.communicate(timeout=10)
+        assert fleet.returncode == 1 and "published " in out and "The run broke off: " in out, out
+        refused = run("fleet", "--sensors", "1", "--connect", f"127.0.0.1:{broker.port}")
+        assert refused.returncode == 2 and "Connection refused" in refused.stderr and not refused.stdout

@@ -27,6 +27,8 @@ const TAIL: &str = "
 - A Will Message survives a DISCONNECT with any reason but 0x00 (MQTT-3.14.4-3).
 - A client that exceeds Receive Maximum is disconnected with 0x93.
 - `set_tcp_nodelay` is on.
+- `max_queued_bytes` and `max_inflight_bytes` count all that a message holds, not its payload alone.
+- A payload beyond `message_size_limit` ends the connection; Mosquitto acknowledges and drops it.
 - A default listener that an option such as `max_connections` makes (no `listener` or `port` above it)
   is reached from everywhere, so it lets anonymous clients in only if `allow_anonymous true` says so.
 ";
