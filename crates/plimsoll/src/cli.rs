@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Arguments};
-use crate::{broker, fleet};
+use crate::{broker, fleet, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 const EXIT_CONFIGURATION: u8 = 3;
@@ -36,9 +36,13 @@ struct CommandLine {
     as_mosquitto: bool,
 }
 
-/// The flags alone, for a program that is called `mosquitto`.
+// The flags alone, for a program that is called `mosquitto`.
+/// Plimsoll, called as mosquitto: an MQTT broker that knows who holds its memory.
 #[derive(Parser, Debug)]
 #[command(name = "mosquitto", version, disable_version_flag = true)]
+#[command(after_help = "Examples:
+  mosquitto                                   broker on 127.0.0.1:1883, nothing to configure
+  mosquitto -c /etc/mosquitto/mosquitto.conf  as that file says")]
 struct MosquittoCommandLine {
     #[command(flatten)]
     flags: Flags,
@@ -52,7 +56,8 @@ struct Flags {
     /// Run in the background
     #[arg(short = 'd', long)]
     daemon: bool,
-    /// Listen on this port; may be given several times
+    /// Listen on this port of this machine only; may be given several times; has no effect if the
+    /// configuration file defines a listener
     #[arg(short, long, value_name = "PORT")]
     port: Vec<u16>,
     /// Log everything, whatever the configuration says
@@ -75,6 +80,8 @@ struct Flags {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Check a configuration file: exit 0 if it is fine, 3 if not
+    #[command(after_help = "Example:
+  plimsoll check-config -c /etc/mosquitto/mosquitto.conf")]
     CheckConfig {
         /// Configuration file
         #[arg(short = 'c', long = "config-file", value_name = "FILE")]
@@ -83,6 +90,8 @@ enum Command {
     /// Simulate a fleet of sensors against a broker
     Fleet(fleet::Options),
     /// Print a completion script for a shell
+    #[command(after_help = "Example:
+  plimsoll completion bash > /etc/bash_completion.d/plimsoll")]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -161,10 +170,18 @@ impl Flags {
             return check(&arguments);
         }
         match config::load(&arguments) {
+            Ok(config) if config.process.daemon && !process::in_background() => {
+                process::launch().map_or_else(|error| fail(&error), ExitCode::from)
+            }
             Ok(config) => broker::run(&config, move || config::load(&arguments)),
             Err(errors) => refuse(&errors),
         }
     }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("Error: {error}");
+    ExitCode::FAILURE
 }
 
 fn refuse(errors: &str) -> ExitCode {

@@ -2,12 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
+
+use crate::process::as_whom;
 
 /// Lines that may wait for a slow destination; more are dropped, and counted.
 const LINES_MAX: usize = 4096;
@@ -191,9 +196,10 @@ impl Writer {
         let mut files = Vec::new();
         for destination in &setup.destinations {
             if let Destination::File(path) = destination {
-                let file = OpenOptions::new().append(true).create(true).open(path);
+                // Names of users and clients are nobody else's business.
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
                 files.push(file.map_err(|error| {
-                    format!("cannot open the log file {}: {error}", path.display())
+                    format!("cannot open the log file {}{}: {error}", path.display(), as_whom())
                 })?);
             }
         }
@@ -223,7 +229,11 @@ impl Writer {
     fn change(&mut self, setup: Setup) {
         match Self::open(setup) {
             Ok(writer) => *self = writer,
-            Err(error) => self.line(0, Kind::Error, &format!("Log left as it was: {error}")),
+            Err(error) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let line = format!("The log was left as it is: {error}");
+                self.line(now.as_secs(), Kind::Error, &line);
+            }
         }
     }
 
@@ -259,7 +269,20 @@ fn local_time(at: u64, format: &str) -> String {
         return at.to_string();
     };
     let zoned = time.to_zoned(jiff::tz::TimeZone::system());
-    jiff::fmt::strtime::format(format, &zoned).unwrap_or_else(|_| at.to_string())
+    // `%c` and the like are written as the C locale has them.
+    let config = Config::new().custom(PosixCustom::new());
+    let time = BrokenDownTime::from(&zoned);
+    time.to_string_with_config(&config, format).unwrap_or_else(|_| at.to_string())
+}
+
+/// Whether stamps can be written like that.
+pub(crate) fn can_format(format: &str) -> bool {
+    let config = Config::new().custom(PosixCustom::new());
+    let time = BrokenDownTime::from(&jiff::Zoned::new(
+        jiff::Timestamp::UNIX_EPOCH,
+        jiff::tz::TimeZone::UTC,
+    ));
+    time.to_string_with_config(&config, format).is_ok()
 }
 
 /// Sends a line to the system log by its socket (RFC 3164).

@@ -99,7 +99,6 @@ impl<C: Cursor> Merging<C> {
                 Some(std::cmp::Ordering::Less) | None => {
                     self.equal.clear();
                     least = Some(entry);
-                    is_inserted = false;
                 }
             }
             // The oldest one decides: a key that was deleted may have been inserted again.

@@ -44,6 +44,14 @@ impl EventLog {
         self.log.write(Kind::Information, line);
     }
 
+    /// A connection was refused before it could say anything.
+    pub(crate) fn denied(&self, peer: SocketAddr) {
+        if self.connections_wanted() {
+            let ip = unmapped(peer);
+            self.notice(&format!("Client connection from {ip} denied: max_connections exceeded."));
+        }
+    }
+
     /// A connection was accepted.
     pub(crate) fn connection(&self, peer: SocketAddr, port: u16) {
         if self.connections_wanted() {
@@ -79,10 +87,7 @@ impl EventLog {
                     "New client connected from {from} as {client} (p{version}, c{clean}, k{keep_alive}{user})."
                 ));
             }
-            Event::Refused { client, reason } => {
-                let from = peer.map_or_else(|| "?".to_owned(), |peer| unmapped(peer).to_string());
-                self.notice(&format!("Client {client} from {from} refused: {reason}."));
-            }
+            Event::Refused { client, reason } => self.refused(client, peer, *reason),
             Event::Disconnected { client, cause } => self.disconnected(client, peer, *cause),
             Event::SessionExpired { client } => {
                 self.notice(&format!("Expiring client {client} due to timeout."));
@@ -103,6 +108,22 @@ impl EventLog {
         }
     }
 
+    fn refused(&self, client: &str, peer: Option<SocketAddr>, reason: ReasonCode) {
+        if !self.connections_wanted() {
+            return;
+        }
+        let client = if client.is_empty() { "<unknown>" } else { client };
+        self.notice(&match reason {
+            ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_USER_NAME_OR_PASSWORD => {
+                format!("Client {client} disconnected, not authorised.")
+            }
+            reason => {
+                let from = peer.map_or_else(|| "?".to_owned(), |peer| unmapped(peer).to_string());
+                format!("Client {client} from {from} refused: {reason}.")
+            }
+        });
+    }
+
     fn disconnected(&self, client: &str, peer: Option<SocketAddr>, cause: Cause) {
         if !self.connections_wanted() {
             return;
@@ -121,6 +142,15 @@ impl EventLog {
             }
             Cause::Broker(ReasonCode::SESSION_TAKEN_OVER) => {
                 format!("Client {client} already connected, closing old connection.")
+            }
+            Cause::Broker(ReasonCode::PROTOCOL_ERROR) => {
+                format!("Client {client} disconnected due to protocol error.")
+            }
+            Cause::Broker(ReasonCode::MALFORMED_PACKET) => {
+                format!("Client {client} disconnected due to malformed packet.")
+            }
+            Cause::Broker(ReasonCode::PACKET_TOO_LARGE) => {
+                format!("Client {client} disconnected due to oversize packet.")
             }
             Cause::Broker(reason) => format!("Client {client} disconnected: {reason}."),
             Cause::Network(Loss::ClosedByPeer) => format!("Client {client} closed its connection."),

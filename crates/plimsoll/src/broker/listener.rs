@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::shard::LISTENERS;
 use super::shared::{Incoming, Shared};
@@ -23,6 +24,8 @@ const RECOVER: Duration = Duration::from_millis(100);
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
+    /// Where that was said, for messages.
+    pub(crate) place: String,
     /// Address or host name; `None` is every address.
     pub(crate) host: Option<String>,
     /// Port; 0 lets the system choose.
@@ -37,6 +40,7 @@ pub(crate) struct Bound {
     pub(crate) socket: TcpListener,
     pub(crate) address: SocketAddr,
     pub(crate) listener: u16,
+    place: String,
     nodelay: bool,
 }
 
@@ -49,17 +53,18 @@ pub(crate) fn bind(endpoint: &Endpoint, listener: u16) -> Result<Vec<Bound>, Str
         match bind_one(address) {
             Ok(socket) => {
                 let address = socket.local_addr().unwrap_or(address);
-                bound.push(Bound { socket, address, listener, nodelay: endpoint.nodelay });
+                let (place, nodelay) = (endpoint.place.clone(), endpoint.nodelay);
+                bound.push(Bound { socket, address, listener, place, nodelay });
             }
             // A machine without IPv6 still has `localhost` and every address.
             Err(error) if address.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {
                 failure = Some((address, error));
             }
-            Err(error) => return Err(explain(address, &error)),
+            Err(error) => return Err(explain(&endpoint.place, address, &error)),
         }
     }
     match (bound.is_empty(), failure) {
-        (true, Some((address, error))) => Err(explain(address, &error)),
+        (true, Some((address, error))) => Err(explain(&endpoint.place, address, &error)),
         _ => Ok(bound),
     }
 }
@@ -70,8 +75,9 @@ fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
         None => Ok(vec![([0u16; 8], port).into(), ([0u8; 4], port).into()]),
         Some(host) => {
             let found = (host.as_str(), port).to_socket_addrs();
-            let found =
-                found.map_err(|error| format!("cannot find the address of `{host}`: {error}"))?;
+            let found = found.map_err(|error| {
+                format!("{}: cannot find the address of `{host}`: {error}", endpoint.place)
+            })?;
             let mut addresses: Vec<SocketAddr> = found.collect();
             addresses.sort_unstable();
             addresses.dedup();
@@ -87,14 +93,13 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn explain(address: SocketAddr, error: &io::Error) -> String {
+fn explain(place: &str, address: SocketAddr, error: &io::Error) -> String {
     let (host, port) = (address.ip(), address.port());
-    match error.kind() {
+    let problem = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {port} on {host} is already in use: is another broker running?")
         }
@@ -105,7 +110,8 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
             format!("{host} is not an address of this machine (port {port})")
         }
         _ => format!("cannot listen on port {port} of {host}: {error}"),
-    }
+    };
+    format!("{place}: {problem}")
 }
 
 /// All listening sockets, with the first shard.
@@ -119,9 +125,16 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn new(mut sockets: Vec<Bound>, registry: &Registry) -> io::Result<Self> {
+    /// Listens. From here on clients can connect.
+    pub(crate) fn new(mut sockets: Vec<Bound>, registry: &Registry) -> Result<Self, String> {
         for (index, bound) in sockets.iter_mut().enumerate() {
-            registry.register(&mut bound.socket, Token(LISTENERS + index), Interest::READABLE)?;
+            SockRef::from(&bound.socket)
+                .listen(BACKLOG)
+                .and_then(|()| {
+                    let token = Token(LISTENERS + index);
+                    registry.register(&mut bound.socket, token, Interest::READABLE)
+                })
+                .map_err(|error| explain(&bound.place, bound.address, &error))?;
         }
         Ok(Self { sockets, accepted: 0, ready: true, recover_at: None })
     }
@@ -152,11 +165,10 @@ impl Acceptor {
             match bound.socket.accept() {
                 Ok((stream, peer)) => {
                     self.accepted += 1;
+                    shared.traffic.sockets.fetch_add(1, Ordering::Relaxed);
                     let listener = bound.listener;
                     let Some(shard) = shared.admit(listener) else {
-                        shared.log.error(&format!(
-                            "Client connection from {peer} denied: max_connections exceeded."
-                        ));
+                        shared.log.denied(peer);
                         continue;
                     };
                     let _ = stream.set_nodelay(bound.nodelay);

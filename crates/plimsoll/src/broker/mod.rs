@@ -23,8 +23,8 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
-use crate::log::Log;
+use crate::config::{Config, Listener};
+use crate::log::{Destination, Log, Setup};
 use crate::process;
 
 use clock::Clock;
@@ -61,17 +61,18 @@ fn start(
     config: &Config,
     reload: impl Fn() -> Result<Config, String> + Send + 'static,
 ) -> Result<(), String> {
+    process::leave_session(&config.process)?;
     let file_limit = raise_file_limit();
     let bound = bind_all(config)?;
     let signals =
         signals::Watch::new().map_err(|error| format!("cannot watch signals: {error}"))?;
-    process::detach(&config.process)?;
-    let log = Log::start(config.log.clone())?;
     let directory = match config.persistence.is_on() {
         true => Some(process::open_directory(&config.process, &config.persistence.location)?),
         false => None,
     };
-    process::settle(&config.process)?;
+    process::drop_privileges(&config.process)?;
+    let log = Log::start(log_setup(config))?;
+    let pid_file = process::PidFile::write(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
     let threads = threads(config.io_threads);
@@ -96,22 +97,25 @@ fn start(
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
-    let acceptor =
-        Acceptor::new(bound, registry).map_err(|error| format!("cannot listen: {error}"))?;
+    let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
+    let listeners = config.listeners.clone();
+    let reload = move || reload().and_then(|config| as_bound(&listeners, config));
     signals.serve(Arc::clone(&shared), reload)?;
     let mut acceptor = Some(acceptor);
-    let mut sys = Some(Sys::new(config.sys_interval));
+    let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
         shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
     }
+    shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " running"));
+    process::ready(&config.process)?;
     let outcome = run_all(shards, &shared);
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
-    process::forget(&config.process);
+    drop(pid_file);
     outcome
 }
 
@@ -123,6 +127,15 @@ fn finish_storage(shared: &Shared, storage: Option<JoinHandle<()>>) {
             shared.log.error("The storage thread broke off.");
         }
     }
+}
+
+/// What the log is to do. In the background there is no terminal to write to.
+fn log_setup(config: &Config) -> Setup {
+    let mut setup = config.log.clone();
+    if config.process.daemon {
+        setup.destinations.retain(|to| !matches!(to, Destination::Stdout | Destination::Stderr));
+    }
+    setup
 }
 
 /// Runs the first shard here and the others on threads of their own.
@@ -143,18 +156,19 @@ fn run_all(shards: Vec<Shard>, shared: &Shared) -> Result<(), String> {
     })
 }
 
-/// Binds every listener before anything else is done, so that nothing is left half-started.
+/// Binds every listener before anything else is done, so that nothing is left half-started. They
+/// listen once the rest stands.
 fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for (number, listener) in config.listeners.iter().enumerate() {
         for host in &listener.hosts {
             let endpoint = Endpoint {
+                place: listener.place.clone(),
                 host: host.clone(),
                 port: listener.port,
                 nodelay: config.set_tcp_nodelay,
             };
-            let sockets = listener::bind(&endpoint, number as u16);
-            bound.extend(sockets.map_err(|error| format!("{}: {error}", listener.place))?);
+            bound.extend(listener::bind(&endpoint, number as u16)?);
         }
     }
     Ok(bound)
@@ -180,6 +194,7 @@ fn limits(config: &Config) -> Limits {
             from_client: true,
         },
         connect_timeout: Duration::from_secs(u64::from(config.connect_timeout)),
+        sys_interval: config.sys_interval,
         listener_connections: config
             .listeners
             .iter()
@@ -221,11 +236,10 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     for bound in bound {
         let (kind, port) =
             (if bound.address.is_ipv6() { "ipv6" } else { "ipv4" }, bound.address.port());
-        log.notice(&format!(
-            "Opening {kind} listen socket on port {port} ({}).",
-            bound.address.ip()
-        ));
+        log.notice(&format!("Opening {kind} listen socket on port {port}."));
     }
+    let addresses: Vec<String> = bound.iter().map(|bound| bound.address.to_string()).collect();
+    log.information(&format!("Listening on {}.", addresses.join(", ")));
     let count = |number: u64| if number == 0 { "no limit".to_owned() } else { number.to_string() };
     log.information(&format!(
         "Limits: {} messages in flight and {} queued per client, packets of {} bytes, {} file descriptors; {threads} I/O thread(s).",
@@ -242,6 +256,29 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     }
     if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
         log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
+    }
+}
+
+/// A configuration that was read again, with its listeners in the order in which they were bound.
+/// Others than those need a restart.
+fn as_bound(running: &[Listener], mut config: Config) -> Result<Config, String> {
+    let mut found = std::mem::take(&mut config.listeners);
+    for listener in running {
+        let same = |l: &Listener| l.port == listener.port && l.hosts == listener.hosts;
+        let Some(at) = found.iter().position(same) else {
+            return Err(format!(
+                "{}: the listener on port {} is no longer there, which takes a restart",
+                listener.place, listener.port
+            ));
+        };
+        config.listeners.push(found.remove(at));
+    }
+    match found.first() {
+        None => Ok(config),
+        Some(new) => Err(format!(
+            "{}: the listener on port {} is new, which takes a restart",
+            new.place, new.port
+        )),
     }
 }
 

@@ -298,7 +298,7 @@ impl Shard {
 
     fn tick(&mut self) {
         if let Some(sys) = &mut self.sys {
-            sys.tick(&self.shared);
+            sys.tick(&self.shared, self.limits.sys_interval);
         }
     }
 

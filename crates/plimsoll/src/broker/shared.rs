@@ -53,6 +53,8 @@ impl Handle {
 pub(crate) struct Limits {
     pub(crate) decode: DecodeLimits,
     pub(crate) connect_timeout: Duration,
+    /// Seconds between the figures of `$SYS`; 0 is never.
+    pub(crate) sys_interval: u32,
     /// Most connections of each listener; `None` is no limit.
     pub(crate) listener_connections: Vec<Option<usize>>,
     /// Most connections in all; `None` is no limit.
@@ -177,6 +179,9 @@ impl Shared {
 
     pub(crate) fn set_limits(&self, limits: Limits) {
         *unpoisoned(self.limits.write()) = Arc::new(limits);
+        for handle in &self.shards {
+            let _ = handle.waker.wake();
+        }
     }
 
     /// Tells the engine something without taking output: every shard with some is woken.

@@ -9,8 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::memory;
-use super::reloaded;
 use super::shared::Shared;
+use super::{log_setup, reloaded};
 use crate::config::Config;
 
 /// `SIGRTMIN` as glibc and musl give it to programs.
@@ -61,7 +61,7 @@ fn reload_config(shared: &Shared, reload: &impl Fn() -> Result<Config, String>) 
             for warning in &config.warnings {
                 shared.log.warning(warning);
             }
-            shared.log.log().set(config.log);
+            shared.log.log().set(log_setup(&config));
         }
         Err(errors) => {
             for line in errors.lines() {

@@ -55,9 +55,9 @@ impl Load {
 }
 
 impl Sys {
-    pub(crate) fn new(interval_secs: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            interval: (interval_secs > 0).then(|| Duration::from_secs(u64::from(interval_secs))),
+            interval: None,
             last: Instant::now(),
             said: HashMap::new(),
             loads: vec![
@@ -83,8 +83,9 @@ impl Sys {
         Some(due.saturating_duration_since(Instant::now()))
     }
 
-    /// Publishes what has changed, if it is time.
-    pub(crate) fn tick(&mut self, shared: &Shared) {
+    /// Publishes what has changed, if it is time. A new interval holds at once; 0 is never.
+    pub(crate) fn tick(&mut self, shared: &Shared, interval_secs: u32) {
+        self.interval = (interval_secs > 0).then(|| Duration::from_secs(u64::from(interval_secs)));
         let Some(due) = self.due_in() else { return };
         let first = self.said.is_empty();
         if !first && due > Duration::ZERO {
@@ -174,7 +175,7 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
         ("retained messages/count", counters.retained),
         ("store/messages/count", counters.messages_stored + counters.retained),
         ("store/messages/bytes", counters.stored_payload_bytes),
-        ("subscriptions/count", counters.subscriptions + counters.shared_subscriptions),
+        ("subscriptions/count", counters.subscriptions),
         ("shared_subscriptions/count", counters.shared_subscriptions),
     ];
     let mut figures: Vec<(String, String)> =

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::directives::{Apply, Directive, PLUGIN_PREFIXES, Scope, Status, find, nearest};
 use super::value::{Kind, Value};
 use super::{Config, Listener};
-use crate::log::{ALL_KINDS, DEFAULT_KINDS, Destination, Kind as LogKind, Kinds, Timestamp};
+use crate::log::{
+    ALL_KINDS, DEFAULT_KINDS, Destination, Kind as LogKind, Kinds, Timestamp, can_format,
+};
 
 /// What the command line says about the configuration.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,14 @@ pub(crate) struct Arguments {
     /// The program is called `mosquitto`: what is not said is as Mosquitto has it.
     pub(crate) as_mosquitto: bool,
 }
+
+/// Directives of a listener for which no default listener is made.
+const OF_A_LISTENER: [&str; 4] = [
+    "listener_allow_anonymous",
+    "listener_auto_id_prefix",
+    "max_topic_alias",
+    "max_topic_alias_broker",
+];
 
 /// The port of MQTT.
 const PORT: u16 = 1883;
@@ -53,9 +63,12 @@ struct Reader {
     security: Vec<(&'static Directive, Value)>,
     /// Names that were given before `per_listener_settings`.
     security_seen: bool,
-    /// What was said of security for single listeners.
-    own_anonymous: HashSet<usize>,
+    /// Security directives that a listener has of its own.
+    own: HashSet<(&'static str, usize)>,
+    /// Whether a bridge stands above in this file.
     in_bridge: bool,
+    /// Whether a plugin stands above.
+    in_plugin: bool,
     domains: Vec<(usize, String)>,
     log_kinds: Option<Kinds>,
     log_destinations: Vec<Destination>,
@@ -64,7 +77,6 @@ struct Reader {
     log_format: Option<String>,
     log_facility: String,
     warned: HashSet<&'static str>,
-    explicit_listener: bool,
 }
 
 impl Reader {
@@ -80,8 +92,9 @@ impl Reader {
             per_listener: false,
             security: Vec::new(),
             security_seen: false,
-            own_anonymous: HashSet::new(),
+            own: HashSet::new(),
             in_bridge: false,
+            in_plugin: false,
             domains: Vec::new(),
             log_kinds: None,
             log_destinations: Vec::new(),
@@ -90,7 +103,6 @@ impl Reader {
             log_format: None,
             log_facility: "daemon".into(),
             warned: HashSet::new(),
-            explicit_listener: false,
         }
     }
 
@@ -111,8 +123,7 @@ impl Reader {
             }
         };
         // Each file starts with no listener and no bridge of its own.
-        self.listener = None;
-        self.in_bridge = false;
+        (self.listener, self.in_bridge, self.in_plugin) = (None, false, false);
         let text = String::from_utf8_lossy(&bytes);
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
         for (number, line) in text.lines().enumerate() {
@@ -129,7 +140,11 @@ impl Reader {
         let (name, text) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let text = text.trim_start();
         if PLUGIN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            return; // The plugin above it says what becomes of it.
+            // The plugin above it says what becomes of it.
+            if !self.in_plugin {
+                self.error(name, "belongs to a plugin, and none stands above it");
+            }
+            return;
         }
         let Some(directive) = find(name) else {
             let hint = match nearest(name) {
@@ -151,6 +166,9 @@ impl Reader {
                 format!("`#{comment}` is part of the value: comments stand on lines of their own");
             self.warn(name, &text);
         }
+        if let Some(problem) = self.misplaced(directive) {
+            return self.error(name, problem);
+        }
         match directive.status {
             Status::Structure => self.structure(name, &value, main),
             Status::Done => self.apply(directive, value),
@@ -169,10 +187,30 @@ impl Reader {
         }
     }
 
-    fn not_yet(&mut self, directive: &'static Directive, value: &Value, release: &str) {
-        if directive.scope == Scope::Bridge {
-            self.in_bridge = true;
+    /// Why a directive cannot stand where it does, if it cannot.
+    fn misplaced(&mut self, directive: &'static Directive) -> Option<&'static str> {
+        let name = directive.name;
+        let has_listener = self.listener.or(self.default_listener).is_some();
+        match directive.scope {
+            Scope::Security => self.security_seen = true,
+            Scope::Plugin => (self.security_seen, self.in_plugin) = (true, true),
+            Scope::Bridge if name == "connection" => self.in_bridge = true,
+            Scope::Bridge if !self.in_bridge => {
+                return Some("belongs to a bridge, and no `connection` stands above it");
+            }
+            Scope::Listener if !has_listener && OF_A_LISTENER.contains(&name) => {
+                return Some("belongs to a listener, and none stands above it");
+            }
+            _ => {}
         }
+        // On the default listener it would open a port that nobody asked for, to everybody.
+        let per_listener = self.per_listener && directive.scope == Scope::Security;
+        (per_listener && !has_listener).then_some(
+            "belongs to a listener, since per_listener_settings is true, and none stands above it",
+        )
+    }
+
+    fn not_yet(&mut self, directive: &'static Directive, value: &Value, release: &str) {
         // What is switched off needs no support; and one line for a bridge is enough.
         let said = directive.scope == Scope::Bridge && directive.name != "connection";
         if matches!(value, Value::Flag(false)) || said || !self.warned.insert(directive.name) {
@@ -189,19 +227,11 @@ impl Reader {
             Apply::Nothing => {}
             Apply::Global(apply) => apply(&mut self.config, &value),
             Apply::Listener(apply) => {
-                if directive.scope == Scope::Security {
-                    self.security_seen = true;
-                    if !self.per_listener {
-                        return self.security.push((directive, value));
-                    }
-                    if self.listener.is_none() && self.default_listener.is_none() {
-                        self.warn(directive.name, "applies to the default listener on port 1883, since per_listener_settings is true and no listener stands above it");
-                    }
+                if directive.scope == Scope::Security && !self.per_listener {
+                    return self.security.push((directive, value));
                 }
                 let number = self.current_listener();
-                if directive.name.ends_with("allow_anonymous") {
-                    self.own_anonymous.insert(number);
-                }
+                self.own.insert((directive.name.trim_start_matches("listener_"), number));
                 if let Some(listener) = self.config.listeners.get_mut(number) {
                     apply(listener, &value);
                 }
@@ -242,16 +272,20 @@ impl Reader {
                 self.domains.push((number, value.text().to_owned()));
             }
             "per_listener_settings" => {
-                if self.security_seen && value.flag() != self.per_listener {
+                if self.security_seen && value.flag() && !self.per_listener {
                     return self.error(name, "must stand before all other security settings");
                 }
-                self.per_listener = value.flag();
+                // Once true it stays so: what stands above was read in that light.
+                self.per_listener |= value.flag();
             }
             "include_dir" if main => self.include(value.text()),
             "include_dir" => self.error(name, "cannot stand in an included file"),
             "log_dest" => self.log_dest(value.text()),
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
+            "log_timestamp_format" if !can_format(value.text()) => {
+                self.error(name, &format!("`{}` is not understood by strftime", value.text()));
+            }
             "log_timestamp_format" => self.log_format = Some(value.text().to_owned()),
             "log_facility" => self.log_facility = format!("local{}", value.number::<u8>()),
             _ => {}
@@ -261,7 +295,6 @@ impl Reader {
     /// The default listener that `port` and `bind_address` speak of.
     fn current_default(&mut self) -> usize {
         self.listener = None;
-        self.explicit_listener = true;
         self.current_listener()
     }
 
@@ -286,8 +319,6 @@ impl Reader {
                 None => self.error("listener", "0 is not a port"),
             };
         }
-        self.in_bridge = false;
-        self.explicit_listener = true;
         let place = self.place.clone();
         self.config.listeners.push(Listener::new(place, port, vec![host.map(str::to_owned)]));
         self.listener = Some(self.config.listeners.len() - 1);
@@ -315,20 +346,21 @@ impl Reader {
         let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
         paths.sort();
-        let here = self.listener;
+        let here = (self.listener, self.in_bridge, self.in_plugin);
         for path in paths {
             self.file(&path, false);
         }
         self.place = place;
-        self.listener = here;
+        (self.listener, self.in_bridge, self.in_plugin) = here;
     }
 
     fn log_dest(&mut self, text: &str) {
         let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
         let destination = match (word, rest.trim()) {
+            // As in Mosquitto: what stands above is forgotten, what follows counts.
             ("none", _) => {
                 self.log_silent = true;
-                return;
+                return self.log_destinations.clear();
             }
             ("stdout", _) => Destination::Stdout,
             ("stderr", _) => Destination::Stderr,
@@ -399,23 +431,20 @@ impl Reader {
             for port in ports {
                 self.config.listeners.push(Listener::new(format!("port {port}"), port, loopback()));
             }
-        } else {
-            for &port in &arguments.ports {
-                self.config.listeners.push(Listener::new(format!("-p {port}"), port, vec![None]));
-            }
+        } else if !arguments.ports.is_empty() {
+            let text = "-p has no effect: the configuration file defines listeners";
+            self.config.warnings.push(text.into());
         }
         // Without any listener defined only this machine can connect, so it is let in.
         for (number, listener) in self.config.listeners.iter_mut().enumerate() {
-            if local_only && !self.own_anonymous.contains(&number) {
+            if local_only && !self.own.contains(&("allow_anonymous", number)) {
                 listener.allow_anonymous = true;
             }
         }
         for (directive, value) in std::mem::take(&mut self.security) {
             let Apply::Listener(apply) = directive.apply else { continue };
             for (number, listener) in self.config.listeners.iter_mut().enumerate() {
-                let own =
-                    directive.name == "allow_anonymous" && self.own_anonymous.contains(&number);
-                if !own {
+                if !self.own.contains(&(directive.name, number)) {
                     apply(listener, &value);
                 }
             }
@@ -447,10 +476,11 @@ impl Reader {
                 facility.clone_from(&self.log_facility);
             }
         }
-        if self.log_silent || arguments.quiet {
-            log.destinations.clear();
-        } else if !self.log_destinations.is_empty() {
+        if self.log_silent || !self.log_destinations.is_empty() {
             log.destinations = std::mem::take(&mut self.log_destinations);
+        }
+        if arguments.quiet {
+            log.destinations.clear();
         }
         log.timestamp = match (self.log_stamped, self.log_format.take()) {
             (false, _) => Timestamp::None,

@@ -28,6 +28,10 @@ const TAIL: &str = "
 - A client that exceeds Receive Maximum is disconnected with 0x93.
 - PUBREL and PUBCOMP say 0x92 to a 5.0 client where the packet identifier is not known.
 - `set_tcp_nodelay` is on.
+- `max_queued_bytes` and `max_inflight_bytes` count all that a message holds, not its payload alone.
+- A payload beyond `message_size_limit` ends the connection; Mosquitto acknowledges and drops it.
+- A default listener that an option such as `max_connections` makes (no `listener` or `port` above it)
+  is reached from everywhere, so it lets anonymous clients in only if `allow_anonymous true` says so.
 ";
 
 /// The reference as Markdown.

@@ -102,6 +102,79 @@ fn with_a_listener_anonymous_clients_must_be_allowed() {
 }
 
 #[test]
+fn ports_of_the_command_line_count_only_without_listeners() {
+    let path = file("listener 2000\n");
+    let arguments =
+        Arguments { file: Some(path.clone()), ports: vec![4000], ..Arguments::default() };
+    let config = load(&arguments).expect("a listener and a port");
+    fs::remove_file(path).expect("it was just written");
+    assert_eq!(config.listeners.iter().map(|l| l.port).collect::<Vec<_>>(), [2000]);
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+}
+
+#[test]
+fn limits_of_nothing_are_none() {
+    for text in ["max_connections 0", "max_connections -1", "max_connections -7"] {
+        assert_eq!(
+            accepted(&format!("listener 2000\n{text}\n")).listeners[0].max_connections,
+            None
+        );
+    }
+    assert_eq!(accepted("global_max_connections 0\n").global_max_connections, None);
+    assert_eq!(accepted("max_queued_messages -1\n").max_queued_messages, 0);
+    assert_eq!(accepted("max_queued_bytes -1\n").max_queued_bytes, 0);
+    assert_eq!(accepted("max_packet_size 268435456\n").max_packet_size, 0);
+    assert_eq!(accepted("max_packet_size 20\n").max_packet_size, 20);
+    refused("max_packet_size 19\n", "out of range");
+}
+
+#[test]
+fn retained_messages_have_no_age_limit() {
+    // In Mosquitto it is how often to look for those that have expired by themselves.
+    let config = accepted("retain_expiry_interval 60\n");
+    assert_eq!(config.settings().retain_expiry_interval, 0);
+    assert_eq!(config.warnings.len(), 1);
+    refused("retain_expiry_interval 0\n", "out of range");
+}
+
+#[test]
+fn what_belongs_to_something_stands_below_it() {
+    refused("listener_allow_anonymous true\n", "FILE:1: listener_allow_anonymous: belongs to a");
+    refused("per_listener_settings true\nallow_anonymous true\nlistener 2000\n", "FILE:2:");
+    refused("per_listener_settings true\npassword_file p\nlistener 2000\n", "FILE:2:");
+    refused("address 127.0.0.1\n", "FILE:1: address: belongs to a bridge");
+    refused("plugin_opt_file x\n", "FILE:1: plugin_opt_file: belongs to a plugin");
+    accepted("connection a\nlistener 2000\naddress 127.0.0.1\n");
+}
+
+#[test]
+fn a_stamp_that_cannot_be_written_is_a_mistake() {
+    accepted("log_timestamp_format %a %b %e %H:%M:%S %Y %Z %z %s %c %F %T\n");
+    refused("log_timestamp_format %H:%\n", "FILE:1: log_timestamp_format:");
+}
+
+#[test]
+fn a_listeners_own_setting_wins() {
+    let config = accepted(
+        "auto_id_prefix all-\nlistener 2000\nlistener_auto_id_prefix one-\nlistener 2001\n",
+    );
+    let prefixes: Vec<&str> = config.listeners.iter().map(|l| l.auto_id_prefix.as_str()).collect();
+    assert_eq!(prefixes, ["one-", "all-"]);
+}
+
+#[test]
+fn log_destinations_add_up_and_none_begins_anew() {
+    use crate::log::Destination::{File, Stderr, Stdout};
+    let destinations = |text: &str| accepted(text).log.destinations;
+    assert_eq!(destinations(""), [Stderr]);
+    assert_eq!(destinations("log_dest stdout\nlog_dest file a b\n"), [Stdout, File("a b".into())]);
+    assert_eq!(destinations("log_dest stdout\nlog_dest none\n"), []);
+    assert_eq!(destinations("log_dest none\nlog_dest stdout # again\n"), [Stdout]);
+    let config = accepted("log_type none # but\nlog_type error # this\n");
+    assert_eq!((config.log.kinds, config.warnings.len()), (crate::log::Kind::Error as u16, 0));
+}
+
+#[test]
 fn per_listener_settings_give_each_listener_its_own() {
     let config = accepted(
         "per_listener_settings true\nlistener 2000\nallow_anonymous true\nlistener 2001\n",
@@ -111,6 +184,11 @@ fn per_listener_settings_give_each_listener_its_own() {
         [true, false]
     );
     refused("allow_anonymous true\nper_listener_settings true\n", "must stand before");
+    refused("password_file p\nper_listener_settings true\n", "must stand before");
+    let config = accepted(
+        "per_listener_settings true\nper_listener_settings false\nlistener 2000\nallow_anonymous true\nlistener 2001\n",
+    );
+    assert!(!config.listeners[1].allow_anonymous, "once true it stays so");
 }
 
 #[test]

@@ -7,6 +7,8 @@ pub(super) enum Kind {
     Flag,
     /// A whole number within bounds.
     Number(i64, i64),
+    /// A whole number; a lower one than the first bound means that bound.
+    AtLeast(i64, i64),
     /// A number with unit `s h d w m y`.
     Span,
     /// The rest of the line.
@@ -57,6 +59,12 @@ impl Kind {
         match self {
             Self::Flag => flag(without_comment(text)),
             Self::Number(least, most) => number(without_comment(text), least, most),
+            Self::AtLeast(least, most) => {
+                let Value::Number(number) = number(without_comment(text), i64::MIN, most)? else {
+                    return Err("needs a number".into());
+                };
+                Ok(Value::Number(number.max(least)))
+            }
             Self::Span => span(without_comment(text)),
             Self::Text | Self::Words => match text {
                 "" => Err("needs a value".into()),
@@ -76,8 +84,12 @@ impl Kind {
     pub(super) fn describe(self) -> String {
         match self {
             Self::Flag => "true or false".into(),
-            Self::Number(least, i64::MAX) => format!("number from {least}"),
-            Self::Number(least, most) => format!("number, {least} to {most}"),
+            Self::Number(least, i64::MAX) | Self::AtLeast(least, i64::MAX) => {
+                format!("number from {least}")
+            }
+            Self::Number(least, most) | Self::AtLeast(least, most) => {
+                format!("number, {least} to {most}")
+            }
             Self::Span => "time with unit (s, h, d, w, m, y)".into(),
             Self::Text => "text".into(),
             Self::Word(words) => words.join(", "),

@@ -11,6 +11,7 @@ mod traffic;
 use std::process::ExitCode;
 
 pub(crate) use options::Options;
+use report::Ending;
 
 /// Exit code of a run in which something was lost or doubled.
 const EXIT_BROKEN_PROMISE: u8 = 1;
@@ -18,12 +19,19 @@ const EXIT_BROKEN_PROMISE: u8 = 1;
 /// Exit code of a run that could not be carried out.
 const EXIT_NOT_RUN: u8 = 2;
 
+/// Exit code of a run that Ctrl-C has cut short (as a shell has it).
+const EXIT_INTERRUPTED: u8 = 130;
+
 /// Runs a fleet as `options` say and prints what came of it.
 pub(crate) fn run(options: &Options) -> ExitCode {
     match traffic::run(options) {
         Ok(report) => {
             report.print(options.json);
-            if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN_PROMISE) }
+            match report.ending {
+                _ if !report.is_sound() => ExitCode::from(EXIT_BROKEN_PROMISE),
+                Ending::Interrupted => ExitCode::from(EXIT_INTERRUPTED),
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(error) => {
             eprintln!("Error: {error}");

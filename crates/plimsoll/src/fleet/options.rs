@@ -8,7 +8,10 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   plimsoll fleet --sensors 12000 --every 30s --speed 10x --for 60s --connect 127.0.0.1:1883
-  plimsoll fleet --sensors 100 --for 10s --json")]
+  plimsoll fleet --sensors 100 --for 10s --json
+
+Ctrl-C ends it early, with a report of what was published until then.
+Exit code: 0 everything arrived, 1 something did not, 2 it could not run, 130 interrupted.")]
 pub(crate) struct Options {
     /// Sensors; each has its own connection and publishes one topic
     #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]

@@ -7,12 +7,23 @@ use hdrhistogram::Histogram;
 
 use super::tally::Tally;
 
+/// How a run came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    AsPlanned,
+    /// Somebody did not want to wait.
+    Interrupted,
+    /// It could not go on.
+    BrokeOff(String),
+}
+
 /// The result of a run.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) sensors: u32,
     pub(super) connected_in: Duration,
     pub(super) published_for: Duration,
+    pub(super) ending: Ending,
     pub(super) tally: Tally,
 }
 
@@ -22,6 +33,7 @@ impl Report {
     pub(super) fn is_sound(&self) -> bool {
         let tally = &self.tally;
         tally.is_complete()
+            && !matches!(self.ending, Ending::BrokeOff(_))
             && tally.duplicated + tally.skipped + tally.strange + tally.disconnected == 0
     }
 
@@ -46,7 +58,7 @@ impl Report {
              disconnected  {:>12}\n\
              publish → PUBACK   ms  {}\n\
              publish → control  ms  {}\n\
-             {}\n",
+             {}{}\n",
             self.sensors,
             self.connected_in.as_secs_f64(),
             tally.published,
@@ -59,6 +71,11 @@ impl Report {
             tally.disconnected,
             percentiles(&tally.publish_us),
             percentiles(&tally.end_to_end_us),
+            match &self.ending {
+                Ending::AsPlanned => String::new(),
+                Ending::Interrupted => "Interrupted. Of what was published: ".into(),
+                Ending::BrokeOff(why) => format!("The run broke off: {why}. "),
+            },
             if self.is_sound() {
                 "Everything arrived, once and in order."
             } else {
@@ -71,11 +88,16 @@ impl Report {
         let tally = &self.tally;
         format!(
             concat!(
-                r#"{{"ok":{},"sensors":{},"connect_s":{:.3},"publish_s":{:.3},"published":{},"#,
+                r#"{{"ok":{},"ending":{:?},"sensors":{},"connect_s":{:.3},"publish_s":{:.3},"published":{},"#,
                 r#""acknowledged":{},"received":{},"lost":{},"duplicated":{},"disconnected":{},"#,
                 r#""publish_ms":{},"end_to_end_ms":{}}}"#
             ),
             self.is_sound(),
+            match &self.ending {
+                Ending::AsPlanned => "as planned",
+                Ending::Interrupted => "interrupted",
+                Ending::BrokeOff(why) => why,
+            },
             self.sensors,
             self.connected_in.as_secs_f64(),
             self.published_for.as_secs_f64(),

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -11,9 +13,13 @@ use plimsoll_mqtt::{
     SubscriptionOptions, Version,
 };
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
+
+use super::EXIT_INTERRUPTED;
 use super::connection::Connection;
 use super::options::Options;
-use super::report::Report;
+use super::report::{Ending, Report};
 use super::sensor::{Sensor, parse_reading};
 use super::tally::Tally;
 
@@ -59,6 +65,8 @@ struct Fleet<'o> {
     ready: usize,
     tally: Tally,
     begin: Instant,
+    /// Somebody has pressed Ctrl-C.
+    interrupted: Arc<AtomicBool>,
     arena: Vec<u8>,
     payload: String,
 }
@@ -70,6 +78,8 @@ const CONTROL: Token = Token(usize::MAX - 1);
 pub(super) fn run(options: &Options) -> Result<Report, String> {
     let address = resolve(&options.connect)?;
     raise_file_limit(u64::from(options.sensors) + 64);
+    let interrupted =
+        watch_interrupts().map_err(|error| format!("cannot watch signals: {error}"))?;
     let mut fleet = Fleet {
         options,
         poll: Poll::new().map_err(|error| format!("cannot poll: {error}"))?,
@@ -80,6 +90,7 @@ pub(super) fn run(options: &Options) -> Result<Report, String> {
         ready: 0,
         tally: Tally::new(options.sensors).map_err(|error| error.to_string())?,
         begin: Instant::now(),
+        interrupted,
         arena: vec![0; 64 * 1024],
         payload: String::new(),
     };
@@ -91,9 +102,27 @@ pub(super) fn run(options: &Options) -> Result<Report, String> {
         options,
         &format!("{} sensors connected in {:.1} s", fleet.ready, connected_in.as_secs_f64()),
     );
-    let published_for =
-        fleet.publish_all().map_err(|error| format!("the run broke off: {error}"))?;
-    Ok(Report { sensors: options.sensors, connected_in, published_for, tally: fleet.tally })
+    let start = Instant::now();
+    let published = fleet.publish_all(start);
+    let published_for = start.elapsed();
+    let ending = match published.and_then(|()| fleet.drain()) {
+        Err(error) => Ending::BrokeOff(error.to_string()),
+        Ok(()) if fleet.interrupted() => Ending::Interrupted,
+        Ok(()) => Ending::AsPlanned,
+    };
+    Ok(Report { sensors: options.sensors, connected_in, published_for, ending, tally: fleet.tally })
+}
+
+/// The first Ctrl-C ends the publishing, so that what there is can be reported; a second one ends
+/// the program.
+fn watch_interrupts() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let again = Arc::clone(&interrupted);
+        register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), again)?;
+        register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
 }
 
 fn progress(options: &Options, line: &str) {
@@ -157,9 +186,12 @@ impl Fleet<'_> {
                 self.dial(address)?;
             }
             self.turn(Duration::from_millis(100))?;
+            let so_far = format!("{} of {} connected", self.ready, self.options.sensors);
+            if self.interrupted() {
+                return Err(io::Error::other(format!("interrupted with {so_far}")));
+            }
             if Instant::now() > deadline {
-                let text = format!("{} of {} connected in time", self.ready, self.options.sensors);
-                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{so_far} in time")));
             }
         }
         Ok(())
@@ -182,14 +214,17 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    /// Publishes every reading when it is due. Answers for how long.
-    fn publish_all(&mut self) -> io::Result<Duration> {
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Publishes every reading when it is due.
+    fn publish_all(&mut self, start: Instant) -> io::Result<()> {
         let period = self.options.period();
         let count = self.clients.len();
         let gap = period.div_f64(count as f64);
-        let start = Instant::now();
         let mut reading: u64 = 0;
-        loop {
+        while !self.interrupted() {
             let due = gap.mul_f64(reading as f64);
             if due >= self.options.length {
                 break;
@@ -208,13 +243,16 @@ impl Fleet<'_> {
                 self.turn(Duration::ZERO)?;
             }
         }
-        let published_for = start.elapsed();
+        Ok(())
+    }
+
+    /// Waits for what is under way.
+    fn drain(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while !self.tally.is_complete() && Instant::now() < deadline {
             self.turn(Duration::from_millis(50))?;
         }
-        self.listen_for_copies()?;
-        Ok(published_for)
+        self.listen_for_copies()
     }
 
     /// A duplicate would come late: listens a moment longer.

@@ -1,6 +1,6 @@
 //! Bridges to other brokers.
 
-use super::{ANY, Directive, Flag, Number, PACKET, Text, U16, U32, Word, Words, bridge};
+use super::{ANY, AtLeast, Directive, Flag, Number, Text, U16, U32, Word, Words, bridge};
 
 /// The directives of this subject.
 pub(super) static DIRECTIVES: &[Directive] = &[
@@ -15,7 +15,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Unsubscribe from topics that are no longer bridged.",
     ),
     bridge("bridge_bind_address", Text, "Local address."),
-    bridge("bridge_max_packet_size", Number(0, PACKET), "Largest packet over the bridge."),
+    bridge("bridge_max_packet_size", AtLeast(0, ANY), "Largest packet over the bridge."),
     bridge("bridge_max_topic_alias", Number(0, U16), "Topic aliases over the bridge."),
     bridge("bridge_outgoing_retain", Flag, "Keep the RETAIN flag of outgoing messages."),
     bridge("bridge_protocol_version", Text, "Version of MQTT of the bridge."),
@@ -56,8 +56,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     bridge("password", Text, "Password on the remote side."),
     bridge("remote_password", Text, "Password on the remote side."),
     bridge("local_password", Text, "Password on the local side."),
-    bridge("keepalive_interval", Number(5, U16), "Keep alive of the bridge."),
-    bridge("idle_timeout", Number(0, ANY), "Seconds after which an idle lazy bridge closes."),
+    bridge("keepalive_interval", AtLeast(5, U16), "Keep alive of the bridge."),
+    bridge("idle_timeout", AtLeast(1, ANY), "Seconds after which an idle lazy bridge closes."),
     bridge("notifications", Flag, "Publish the bridge's state."),
     bridge("notifications_local_only", Flag, "Publish the bridge's state here only."),
     bridge("notification_topic", Text, "Topic of the bridge's state."),
@@ -68,6 +68,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Word(&["automatic", "lazy", "once", "manual"]),
         "When the bridge connects.",
     ),
-    bridge("threshold", Number(1, ANY), "Messages that wake a lazy bridge."),
+    bridge("threshold", AtLeast(1, ANY), "Messages that wake a lazy bridge."),
     bridge("try_private", Flag, "Say to the remote broker that this is a bridge."),
 ];

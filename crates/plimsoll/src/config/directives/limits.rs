@@ -1,8 +1,8 @@
 //! Queues, limits, the process and its log.
 
 use super::{
-    ANY, Directive, Flag, Global, LEDGER, Number, PACKET, Scope, Span, Status, Text, U16, U32,
-    Words, done, known, limit,
+    ANY, AtLeast, Directive, Flag, Global, LEDGER, Number, PACKET, Scope, Span, Status, Text, U16,
+    U32, Value, Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -11,7 +11,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_inflight_messages",
         Scope::Global,
-        Number(0, U16),
+        AtLeast(0, U16),
         "20",
         "QoS 1 and 2 messages in flight to a client, and from one (Receive Maximum); 0 is no limit.",
         Global(|c, v| c.max_inflight_messages = v.number()),
@@ -19,7 +19,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_inflight_bytes",
         Scope::Global,
-        Number(0, ANY),
+        AtLeast(0, ANY),
         "0",
         "Bytes in flight to a client; 0 is no limit.",
         Global(|c, v| c.max_inflight_bytes = v.number()),
@@ -27,7 +27,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_queued_messages",
         Scope::Global,
-        Number(0, U32),
+        AtLeast(0, U32),
         "1000",
         "QoS 1 and 2 messages waiting for a client beyond those in flight; 0 is no limit. For a connected client that makes progress, further ones are held back with their acknowledgement instead of being dropped.",
         Global(|c, v| c.max_queued_messages = v.number()),
@@ -35,7 +35,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_queued_bytes",
         Scope::Global,
-        Number(0, ANY),
+        AtLeast(0, ANY),
         "0",
         "Bytes waiting for a client beyond those in flight; 0 is no limit.",
         Global(|c, v| c.max_queued_bytes = v.number()),
@@ -43,10 +43,10 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_packet_size",
         Scope::Global,
-        Number(0, PACKET),
+        Number(20, ANY),
         "2000000",
-        "Largest packet that is taken, in bytes; announced to 5.0 clients; 0 is the protocol's own limit.",
-        Global(|c, v| c.max_packet_size = v.number()),
+        "Largest packet that is taken, in bytes; announced to 5.0 clients. More than 268435455, the protocol's own limit, is no limit.",
+        Global(|c, v| c.max_packet_size = packet_limit(v)),
     ),
     done(
         "message_size_limit",
@@ -67,17 +67,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "global_max_connections",
         Scope::Global,
-        Number(-1, ANY),
+        AtLeast(-1, ANY),
         "-1",
-        "Connections of all listeners; -1 is no limit.",
+        "Connections of all listeners; -1 or 0 is no limit.",
         Global(|c, v| c.global_max_connections = limit(v)),
     ),
     done(
         "global_max_clients",
         Scope::Global,
-        Number(-1, U32),
+        AtLeast(-1, U32),
         "-1",
-        "Sessions, connected or not; -1 is no limit.",
+        "Sessions, connected or not; -1 or 0 is no limit.",
         Global(|c, v| c.global_max_clients = v.number()),
     ),
     done(
@@ -104,13 +104,12 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Whether retained messages are supported.",
         Global(|c, v| c.retain_available = v.flag()),
     ),
-    done(
+    known(
         "retain_expiry_interval",
         Scope::Global,
-        Number(0, U32),
-        "0",
-        "Age limit of retained messages, seconds; 0 is none.",
-        Global(|c, v| c.retain_expiry_interval = v.number()),
+        Number(1, ANY),
+        "Minutes between two searches for retained messages that have expired.",
+        Status::NotNeeded("a retained message is freed when it expires"),
     ),
     done(
         "allow_duplicate_messages",
@@ -249,7 +248,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     known(
         "log_type",
         Scope::Global,
-        Text,
+        Words,
         "error, warning, notice, information, debug, subscribe, unsubscribe, websockets, none or all; may be given several times.",
         Status::Structure,
     ),
@@ -277,3 +276,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Global(|c, v| c.connection_messages = v.flag()),
     ),
 ];
+
+/// A limit that the protocol's own one may make needless: then it is 0.
+fn packet_limit(value: &Value) -> u32 {
+    Some(value.number()).filter(|most| i64::from(*most) <= PACKET).unwrap_or_default()
+}

@@ -1,8 +1,8 @@
 //! What listens, and who may connect.
 
 use super::{
-    ANY, DOORS, Directive, Flag, Global, Number, OnListener, QoS, Scope, Status, Text, U16, Word,
-    Words, done, known, limit, tls,
+    ANY, AtLeast, DOORS, Directive, Flag, Global, Number, OnListener, QoS, Scope, Status, Text,
+    U16, Word, Words, done, known, limit, tls,
 };
 
 /// The directives of this subject.
@@ -74,9 +74,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     done(
         "max_connections",
         Scope::Listener,
-        Number(-1, ANY),
+        AtLeast(-1, ANY),
         "-1",
-        "Connections of the listener at one time; -1 is no limit.",
+        "Connections of the listener at one time; -1 or 0 is no limit.",
         OnListener(|l, v| l.max_connections = limit(v)),
     ),
     done(

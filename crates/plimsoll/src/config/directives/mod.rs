@@ -101,13 +101,11 @@ const fn tls(name: &'static str, kind: Kind, help: &'static str) -> Directive {
 }
 
 use Apply::{Global, Listener as OnListener};
-use Kind::{Flag, Number, Span, Text, Word, Words};
+use Kind::{AtLeast, Flag, Number, Span, Text, Word, Words};
 
+/// A limit; 0 and less are none.
 fn limit(value: &Value) -> Option<usize> {
-    match value {
-        Value::Number(number) => usize::try_from(*number).ok(),
-        _ => None,
-    }
+    Some(value.number()).filter(|most| *most > 0)
 }
 
 /// Every directive.
