@@ -6,7 +6,7 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::counters::Counters;
-use crate::durable::{HeldPart, Journal, What, entangled};
+use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
 use crate::input::Link;
@@ -29,18 +29,8 @@ pub(crate) struct Dispatch {
     pub(crate) stored_sessions: usize,
     scratch: Vec<u8>,
     properties: Vec<u8>,
-    frame: Vec<u8>,
-}
-
-/// What a released part asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Released {
-    /// Nothing more.
-    Sent,
-    /// The session's replays can begin.
-    Replay,
-    /// The session may be sent what waits for it.
-    Pump,
+    /// Working space for a frame that is kept.
+    pub(crate) frame: Vec<u8>,
 }
 
 /// A message that is being routed. Its block is made when the first session has to hold it.
@@ -142,112 +132,6 @@ impl Dispatch {
         self.packet_or_promise(session, packet, false);
     }
 
-    /// Sends a packet that promises what was done for this session so far.
-    pub(crate) fn promise_packet(&mut self, session: &mut Session, packet: &Packet<'_>) {
-        self.packet_or_promise(session, packet, true);
-    }
-
-    fn packet_or_promise(&mut self, session: &mut Session, packet: &Packet<'_>, promise: bool) {
-        self.trace_sent(session, packet);
-        let (version, limit) = (session.version, session.packet_size_max);
-        self.promise(session, promise, |out| {
-            let _ = encode::packet_within(packet, version, limit, out);
-        });
-    }
-
-    /// **The one place where a promise leaves.** A frame that promises something waits until every
-    /// record that the session depends on is on disk ([`Session::promised`]); others go at once,
-    /// except behind a CONNACK that waits (MQTT-3.2.0-1).
-    fn promise(&mut self, session: &mut Session, promise: bool, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Some(link) = session.link else { return };
-        let waits = promise && !self.journal.covers(session.promised);
-        let sent = if waits || session.flags.greeting {
-            let mut frame = core::mem::take(&mut self.frame);
-            frame.clear();
-            encode(&mut frame);
-            let bytes = frame.len();
-            self.hold(session, What::Bytes(bytes as u32), &frame);
-            self.frame = frame;
-            bytes
-        } else {
-            let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
-            outbox.frame(link, encode)
-        };
-        self.sent(session, sent);
-    }
-
-    /// Keeps something for this connection until what it depends on is on disk.
-    pub(crate) fn hold(&mut self, session: &mut Session, what: What, bytes: &[u8]) {
-        session.held += 1;
-        self.journal.hold(session.promised, session.slot, session.epoch, what, bytes);
-    }
-
-    /// Lets go of something that waited.
-    pub(crate) fn release(
-        &mut self,
-        session: &mut Session,
-        part: HeldPart,
-        bytes: &[u8],
-    ) -> Released {
-        session.held = session.held.saturating_sub(1);
-        let mut released = Released::Sent;
-        match part.what {
-            What::Bytes(_) => {
-                if let Some((link, outbox)) = session.link.zip(self.outbox_of(session)) {
-                    outbox.frame(link, |out| out.extend_from_slice(bytes));
-                }
-            }
-            What::Replay => released = Released::Replay,
-            What::Durable(before) => {
-                session.flags.awaits_durable = false;
-                if let Some(flow) = session.flow.as_mut() {
-                    flow.durable_before = before;
-                    if flow.next_sequence() > before {
-                        self.await_durable(session);
-                    }
-                }
-                released = Released::Pump;
-            }
-        }
-        if session.flags.greeting && session.held == 0 {
-            session.flags.greeting = false;
-            released = Released::Pump;
-        }
-        self.resume_if_relieved(session);
-        released
-    }
-
-    /// A session is connected again: QoS 2 messages that were queued meanwhile may be sent when
-    /// they are on disk.
-    pub(crate) fn resume_durable(&mut self, session: &mut Session) {
-        let (covered, Some(flow)) = (self.journal.covers(session.promised), session.flow.as_mut())
-        else {
-            return;
-        };
-        if flow.durable_before >= flow.next_sequence() {
-            return;
-        }
-        if covered {
-            flow.durable_before = flow.next_sequence();
-        } else {
-            self.await_durable(session);
-        }
-    }
-
-    /// The session's QoS 2 messages queued so far may be sent when they are on disk.
-    fn await_durable(&mut self, session: &mut Session) {
-        let Some(flow) = session.flow.as_ref() else { return };
-        let before = flow.next_sequence();
-        if !session.flags.awaits_durable && session.is_connected() {
-            session.flags.awaits_durable = true;
-            self.hold(session, What::Durable(before), &[]);
-        }
-    }
-
-    fn outbox_of(&mut self, session: &Session) -> Option<&mut Outbox> {
-        self.outboxes.get_mut(session.link?.shard())
-    }
-
     /// Sends PUBACK, PUBREC, PUBREL or PUBCOMP; never a Reason String or User Property with it, so
     /// Request Problem Information is kept to either way (MQTT-3.1.2-29).
     pub(crate) fn acknowledge(
@@ -267,7 +151,7 @@ impl Dispatch {
         });
     }
 
-    fn sent(&mut self, session: &mut Session, bytes: usize) {
+    pub(crate) fn sent(&mut self, session: &mut Session, bytes: usize) {
         if bytes > 0 {
             self.counters.packets_sent += 1;
             self.counters.bytes_sent += bytes as u64;
@@ -375,42 +259,6 @@ impl Dispatch {
         expires || owed.is_some()
     }
 
-    /// Lets a message wait for the session, in the store too if it is stored.
-    fn wait(&mut self, session: &mut Session, delivery: Delivery, way: &Way<'_>, shared: bool) {
-        let in_store = session.number != 0 && delivery.sequence != 0;
-        if in_store {
-            self.record_queued(session, &delivery, way, shared);
-        }
-        let connected = session.is_connected();
-        let entangled = entangled(&delivery.message, way.origin);
-        match session.flow.as_mut() {
-            Some(flow) if in_store => flow.enqueue_stored(delivery, connected, entangled),
-            Some(flow) => flow.enqueue(delivery),
-            None => {}
-        }
-    }
-
-    /// Stores a message that a stored session has to take.
-    fn record_queued(
-        &mut self,
-        session: &Session,
-        delivery: &Delivery,
-        way: &Way<'_>,
-        shared: bool,
-    ) {
-        if session.number != 0 {
-            let identifiers = session.identifiers(delivery.origin);
-            self.journal.queue(session.number, delivery, &identifiers, way.group, shared);
-        }
-    }
-
-    /// A session is done with a message: the store forgets it.
-    pub(crate) fn forget(&mut self, session: &Session, sequence: u64, message: Option<&Message>) {
-        if session.number != 0 && sequence != 0 {
-            self.journal.unqueue(session.number, sequence, message);
-        }
-    }
-
     /// QoS 0: sent once, with DUP 0 (MQTT-4.3.1-1). Neither it nor anything but QoS 1 and 2 waits
     /// for the client's quota (MQTT-3.3.4-10).
     fn deliver_unacknowledged(
@@ -516,10 +364,10 @@ impl Dispatch {
 
     /// MQTT-3.1.2-25: a message that is too large for this client counts as delivered to it.
     fn too_large(&mut self, session: &mut Session, packet_identifier: u16) {
-        if let (Some(flow), true) = (session.flow.as_mut(), packet_identifier != 0) {
-            if let Acknowledged::Done { sequence, message } = flow.abandon(packet_identifier) {
-                self.forget(session, sequence, message.as_ref());
-            }
+        if let (Some(flow), true) = (session.flow.as_mut(), packet_identifier != 0)
+            && let Acknowledged::Done { sequence, message } = flow.abandon(packet_identifier)
+        {
+            self.forget(session, sequence, message.as_ref());
         }
         self.dropped(session, Limit::PacketTooLarge);
     }

@@ -7,8 +7,8 @@ use plimsoll_mqtt::{Packet, ReasonCode};
 
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
-use crate::dispatch::{Dispatch, Released};
-use crate::durable::{Load, Records};
+use crate::dispatch::Dispatch;
+use crate::durable::{Load, Records, Released};
 use crate::event::{Cause, Event};
 use crate::groups::Groups;
 use crate::hash::Seeded;
@@ -336,7 +336,7 @@ impl Engine {
             if session.epoch != part.epoch || !session.is_connected() {
                 continue; // It was meant for a connection that is gone.
             }
-            match self.dispatch.release(session, part, &bytes) {
+            match self.dispatch.release(session, &part, &bytes) {
                 Released::Sent => {}
                 Released::Replay => self.wake_replay(slot),
                 Released::Pump => {

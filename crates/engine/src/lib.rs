@@ -46,8 +46,8 @@ mod trace;
 
 pub use counters::Counters;
 pub use durable::{
-    Content, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring, SessionItem,
-    StateReader, SubscriptionItem, Unreadable, WillItem,
+    Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,
+    SessionItem, StateReader, SubscriptionItem, Unreadable, WillItem,
 };
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};

@@ -32,7 +32,9 @@ impl Engine {
         if targets.len() > 1 {
             targets.sort_unstable_by_key(|(subscriber, _)| subscriber.0);
             if self.dispatch.stored_sessions > 1 && self.count_stored(&targets) > 1 {
-                run.iter_mut().for_each(|outgoing| outgoing.shared = true);
+                for outgoing in run.iter_mut() {
+                    outgoing.shared = true;
+                }
             }
         }
         for same in targets.chunk_by(|(a, _), (b, _)| a.0 == b.0) {

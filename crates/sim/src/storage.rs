@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 
-use plimsoll_engine::{Engine, Input, Item, Load, Record, Records, Restoration, StateReader, Time};
+use plimsoll_engine::{
+    Each, Engine, Input, Item, Load, Record, Records, Restoration, StateReader, Time,
+};
 use plimsoll_ledger::Ledger;
 use plimsoll_store::simulated::SimulatedDisk;
 use plimsoll_store::{Change, Options, Store};
@@ -73,19 +75,12 @@ impl Storage {
     }
 
     /// Takes what the engine has made.
-    pub(crate) fn collect(&mut self, engine: &mut Engine) {
+    pub(crate) fn collect(&mut self, engine: &mut Engine, trace: bool) {
         let mut records = Records::new(engine.ledger());
         engine.take_records(&mut records);
         if !records.is_empty() {
-            if std::env::var_os("RECORDS").is_some() {
-                for record in &records {
-                    match record {
-                        Record::Put { key, value } | Record::Insert { key, value } => {
-                            println!("  + {:?}", Item::decode(key, value))
-                        }
-                        Record::Delete { key } => println!("  - {key:?}"),
-                    }
-                }
+            if trace {
+                records.iter().for_each(print_record);
             }
             let kept = records.iter().map(|record| match record {
                 Record::Put { key, value } => Kept::Put(key.into(), value.into()),
@@ -185,16 +180,21 @@ impl Storage {
     }
 }
 
+fn print_record(record: Record<'_>) {
+    match record {
+        Record::Put { key, value } | Record::Insert { key, value } => {
+            println!("  + {:?}", Item::decode(key, value));
+        }
+        Record::Delete { key } => println!("  - {key:?}"),
+    }
+}
+
 struct Reader<'s>(&'s Store<SimulatedDisk>);
 
 impl StateReader for Reader<'_> {
     type Error = io::Error;
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> io::Result<()> {
         self.0.scan(from, each)
     }
 

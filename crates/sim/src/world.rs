@@ -467,7 +467,7 @@ impl World {
             self.wires.remove(&slot);
         }
         if let Some(storage) = &mut self.storage {
-            storage.collect(&mut self.engine);
+            storage.collect(&mut self.engine, self.trace);
         }
         for shard in 0..self.plan.shards {
             let mut outbox = Outbox::new(self.ledger);

@@ -55,6 +55,7 @@ impl<'a> Reader<'a> {
         T::try_from(self.varint()?).ok()
     }
 
+    #[expect(clippy::option_option, reason = "the outer one says that it cannot be read")]
     pub(super) fn option<T: TryFrom<u64>>(&mut self) -> Option<Option<T>> {
         match self.varint()? {
             0 => Some(None),

@@ -386,6 +386,7 @@ fn put_text_option(out: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
+#[expect(clippy::option_option, reason = "the outer one says that it cannot be read")]
 fn text_option<'a>(value: &mut Reader<'a>) -> Option<Option<&'a str>> {
     if value.byte()? == 0 { Some(None) } else { value.text().map(Some) }
 }

@@ -17,6 +17,9 @@ use crate::message::{Message, Parts};
 const ENTRIES_MAX: usize = 256;
 const BYTES_MAX: usize = 256 * 1024;
 
+/// Is called with keys and values, until it breaks off.
+pub type Each<'e> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'e;
+
 /// What the engine's state is read back from.
 pub trait StateReader {
     /// What may go wrong.
@@ -24,11 +27,7 @@ pub trait StateReader {
 
     /// Calls `each` with the entries from key `from` on, in the order of their keys, until it
     /// breaks off.
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Self::Error>;
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Self::Error>;
 
     /// The value of a key.
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;

@@ -10,14 +10,15 @@ mod held;
 mod item;
 mod journal;
 mod load;
+mod promise;
 mod records;
 mod restore;
 mod session;
 
-pub(crate) use held::{HeldPart, What};
+pub(crate) use held::What;
 pub use item::{Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable, WillItem};
 pub(crate) use journal::Journal;
-pub use load::{Load, Loaded, StateReader};
+pub use load::{Each, Load, Loaded, StateReader};
+pub(crate) use promise::Released;
 pub use records::{Record, Records};
 pub use restore::{Restoration, Restoring};
-pub(crate) use session::entangled;

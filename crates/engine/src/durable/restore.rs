@@ -94,7 +94,7 @@ impl Restoring<'_> {
             Item::Alive { at } => self.alive_at = *at,
             Item::Session(session) => self.session(session),
             Item::Subscription { session, filter, options } => {
-                self.subscription(*session, filter, options)?;
+                self.subscription(*session, filter, *options)?;
             }
             Item::Received { session, packet_identifier } => {
                 let slot = self.slot(*session)?;
@@ -170,7 +170,7 @@ impl Restoring<'_> {
         &mut self,
         session: u64,
         filter: &str,
-        item: &SubscriptionItem,
+        item: SubscriptionItem,
     ) -> Result<(), Unreadable> {
         let slot = self.slot(session)?;
         let options = SubscriptionOptions::new(

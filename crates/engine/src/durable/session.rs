@@ -8,9 +8,9 @@ use plimsoll_mqtt::QoS;
 use super::item::{Item, SessionItem, SubscriptionItem, WillItem};
 use super::journal::Journal;
 use super::load::{Load, LoadFor, Loaded, LoadedEntry, LoadedWhat};
+use super::promise::entangled;
 use crate::engine::Engine;
-use crate::flow::{Delivery, Origin, OriginKind, Waiting};
-use crate::message::Message;
+use crate::flow::{Delivery, Origin, Waiting};
 use crate::session::{Held, Session};
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
@@ -256,11 +256,6 @@ impl Engine {
             self.dispatch.journal.put(&Item::Alive { at: now });
         }
     }
-}
-
-/// Whether a queued message refers to something that others have a part in.
-pub(crate) fn entangled(message: &Message, origin: Origin) -> bool {
-    message.body() != 0 || matches!(origin.resolve(), OriginKind::Shared(_))
 }
 
 /// A session as it is stored.

@@ -81,7 +81,7 @@ fn start(
     announce(&log, config, &bound, threads, file_limit);
     let storage = directory
         .map(|directory| {
-            storage::open(directory, &config.persistence, &mut engine, clock.now(), &LEDGER, &log)
+            storage::open(&directory, &config.persistence, &mut engine, clock.now(), &LEDGER, &log)
         })
         .transpose()?;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use plimsoll_engine::{Engine, Input, Load, Record, Records, Restoration, StateReader, Time};
+use plimsoll_engine::{Each, Engine, Input, Load, Record, Records, Restoration, StateReader, Time};
 use plimsoll_store::{Change, Directory, OpenError, Options, Recovery, Store};
 
 use super::events::EventLog;
@@ -53,7 +53,7 @@ pub(crate) struct Handle {
 
 /// Opens the store of a configuration and puts the engine's state back from it.
 pub(crate) fn open(
-    directory: File,
+    directory: &File,
     persistence: &Persistence,
     engine: &mut Engine,
     now: Time,
@@ -62,7 +62,7 @@ pub(crate) fn open(
 ) -> Result<Opened, String> {
     let path = &persistence.location;
     let started = Instant::now();
-    let directory = lock(&directory, persistence)?;
+    let directory = lock(directory, persistence)?;
     let options = Options::default();
     let (store, recovery) = Store::open(directory, options, ledger)
         .map_err(|error| format!("cannot open the store in {}: {error}", path.display()))?;
@@ -385,11 +385,7 @@ struct Reader<'s>(&'s Store<Directory>);
 impl StateReader for Reader<'_> {
     type Error = io::Error;
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> io::Result<()> {
         self.0.scan(from, each)
     }
 
