@@ -169,6 +169,9 @@ impl Client {
         self.asked.clear();
         self.will = will;
         if clean {
+            // MQTT-3.1.2-4: both sides discard what they had, whether CONNACK arrives or not.
+            self.pending.clear();
+            self.incoming.clear();
             oracle.session_ends(self.who, now);
         }
         if let Some(number) = will {
