@@ -1,5 +1,7 @@
 //! Files that Mosquitto wrote, and files of old versions that it read: `fixtures/mosquitto_db`.
 
+mod delivery;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -12,32 +14,32 @@ use super::summary::{Flaw, Skipped, Summary};
 use super::{Error, First, MosquittoDb};
 use crate::state::Export;
 
-const CONNECTED: &[u8] = include_bytes!("../../fixtures/mosquitto_db/connected.db");
-const STOPPED: &[u8] = include_bytes!("../../fixtures/mosquitto_db/stopped.db");
-const EXPIRING: &[u8] = include_bytes!("../../fixtures/mosquitto_db/expiring.db");
-const EMPTY: &[u8] = include_bytes!("../../fixtures/mosquitto_db/empty.db");
+const CONNECTED: &[u8] = include_bytes!("../../../fixtures/mosquitto_db/connected.db");
+const STOPPED: &[u8] = include_bytes!("../../../fixtures/mosquitto_db/stopped.db");
+const EXPIRING: &[u8] = include_bytes!("../../../fixtures/mosquitto_db/expiring.db");
+const EMPTY: &[u8] = include_bytes!("../../../fixtures/mosquitto_db/empty.db");
 
 /// Files of old versions, and what mosquitto 2.0.11 made of each.
 const OLD: [(u32, &[u8], &[u8]); 4] = [
     (
         2,
-        include_bytes!("../../fixtures/mosquitto_db/version-2.db"),
-        include_bytes!("../../fixtures/mosquitto_db/version-2-as-6.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-2.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-2-as-6.db"),
     ),
     (
         3,
-        include_bytes!("../../fixtures/mosquitto_db/version-3.db"),
-        include_bytes!("../../fixtures/mosquitto_db/version-3-as-6.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-3.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-3-as-6.db"),
     ),
     (
         4,
-        include_bytes!("../../fixtures/mosquitto_db/version-4.db"),
-        include_bytes!("../../fixtures/mosquitto_db/version-4-as-6.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-4.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-4-as-6.db"),
     ),
     (
         5,
-        include_bytes!("../../fixtures/mosquitto_db/version-5.db"),
-        include_bytes!("../../fixtures/mosquitto_db/version-5-as-6.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-5.db"),
+        include_bytes!("../../../fixtures/mosquitto_db/version-5-as-6.db"),
     ),
 ];
 
@@ -106,7 +108,7 @@ fn immortal(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_stopped_brokers_file_is_read_whole() {
-    let expected = include_str!("../../fixtures/mosquitto_db/stopped.jsonl");
+    let expected = include_str!("../../../fixtures/mosquitto_db/stopped.jsonl");
     assert_eq!(lines(STOPPED, NOW), expected);
     let db = MosquittoDb::read(STOPPED, NOW).unwrap();
     let expected = Summary {
