@@ -106,6 +106,49 @@ fn immortal(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A file of version 5 or 6 with its chunks changed.
+fn rewritten(bytes: &[u8], change: impl Fn(u32, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = bytes[..23].to_vec();
+    let mut chunks = Chunks::open(bytes).unwrap();
+    while let Some(chunk) = chunks.next() {
+        let chunk = chunk.unwrap();
+        let mut body = chunk.body.to_vec();
+        change(chunk.kind, &mut body);
+        out.extend_from_slice(&chunk.kind.to_be_bytes());
+        out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        out.extend_from_slice(&body);
+    }
+    out
+}
+
+#[test]
+fn files_of_big_endian_hosts_are_read() {
+    let other_order = |kind, body: &mut Vec<u8>| {
+        if kind != 5 {
+            body[..8].reverse();
+        }
+        if kind == 2 {
+            body[8..16].reverse();
+        }
+    };
+    for bytes in [STOPPED, EXPIRING, OLD[3].1] {
+        assert_eq!(lines(&rewritten(bytes, other_order), NOW), lines(bytes, NOW));
+    }
+}
+
+#[test]
+fn files_of_32_bit_x86_are_read() {
+    // A 64-bit number is aligned to four bytes there.
+    let less_padding = |kind, body: &mut Vec<u8>| match kind {
+        1 => body.truncate(12),
+        6 => drop(body.drain(20..24)),
+        _ => {}
+    };
+    for bytes in [STOPPED, EXPIRING] {
+        assert_eq!(lines(&rewritten(bytes, less_padding), NOW), lines(bytes, NOW));
+    }
+}
+
 #[test]
 fn a_stopped_brokers_file_is_read_whole() {
     let expected = include_str!("../../../fixtures/mosquitto_db/stopped.jsonl");
