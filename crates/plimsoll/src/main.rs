@@ -5,7 +5,9 @@ mod cli;
 mod config;
 mod fleet;
 mod log;
+mod mosquitto_db;
 mod process;
+mod state;
 
 use std::process::ExitCode;
 

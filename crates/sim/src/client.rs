@@ -147,6 +147,8 @@ impl Client {
         now: Time,
     ) {
         let v5 = self.version.is_v5();
+        // A clean start that was not answered may have been made or not: it is asked for again.
+        let clean = clean || self.clean;
         self.clean = clean;
         self.expiry = match v5 {
             true => *rng.pick(&[0, 5, 100_000, 100_000]),
@@ -169,9 +171,6 @@ impl Client {
         self.asked.clear();
         self.will = will;
         if clean {
-            // MQTT-3.1.2-4: both sides discard what they had, whether CONNACK arrives or not.
-            self.pending.clear();
-            self.incoming.clear();
             oracle.session_ends(self.who, now);
         }
         if let Some(number) = will {
@@ -462,6 +461,7 @@ impl Client {
     /// CONNACK: goes on where the session stands, or begins anew.
     fn begin(&mut self, present: bool, oracle: &mut Oracle, now: Time) {
         self.connected = true;
+        self.clean = false;
         if present {
             for (identifier, pending) in self.pending.clone() {
                 if pending.released {

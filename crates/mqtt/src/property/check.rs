@@ -23,6 +23,13 @@ impl<'a> Properties<'a> {
         check(raw, place, sender, user_properties_max)?;
         Ok(Self { raw })
     }
+
+    /// Checks encoded properties of a message (without their length) that did not come in a packet
+    /// but from a file: those of a PUBLISH, from a client or a server.
+    pub fn of_message(raw: &'a [u8]) -> Result<Self, DecodeError> {
+        check(raw, Place::Publish, Sender::Any, u16::MAX)?;
+        Ok(Self { raw })
+    }
 }
 
 fn check(
@@ -124,6 +131,15 @@ mod tests {
         check(&[0x80, 0x01, 0], Place::Publish, MalformedPacket::PropertyUnknown);
         check(&[0x02, 0, 0, 0], Place::Publish, MalformedPacket::Truncated);
         assert_eq!(decode(&[0x18, 0, 0, 0, 1], Place::Will, Sender::Client), Ok(()));
+    }
+
+    #[test]
+    fn properties_of_a_stored_message_are_checked_too() {
+        let raw = [0x0B, 7, 0x26, 0, 1, b'a', 0, 1, b'b'];
+        assert_eq!(Properties::of_message(&raw).map(|properties| properties.raw()), Ok(&raw[..]));
+        assert_eq!(Properties::of_message(&[0x02, 0]), Err(MalformedPacket::Truncated.into()));
+        let elsewhere = Err(MalformedPacket::PropertyNotAllowed.into());
+        assert_eq!(Properties::of_message(&[0x11, 0, 0, 0, 1]), elsewhere);
     }
 
     #[test]
