@@ -210,6 +210,9 @@ impl Client {
 
     /// The connection is gone, whoever ended it.
     pub(crate) fn connection_lost(&mut self, oracle: &mut Oracle, now: Time) {
+        if !self.connected {
+            self.pending.values().for_each(|pending| oracle.orphaned(pending.number));
+        }
         self.connected = false;
         self.slot = None;
         for asked in std::mem::take(&mut self.asked).into_values() {

@@ -41,6 +41,9 @@ struct Published {
     resent: bool,
     /// The broker died before it acknowledged: it may have delivered it and forgotten that.
     forgotten: bool,
+    /// Its publisher may not have heard that its session was a new one: what it sends again is new
+    /// to the broker.
+    orphaned: bool,
 }
 
 /// One subscription of a session, from SUBACK to whatever ends it.
@@ -181,6 +184,7 @@ impl Oracle {
             refused: false,
             resent: false,
             forgotten: false,
+            orphaned: false,
         };
         self.published.insert(number, published);
     }
@@ -240,7 +244,9 @@ impl Oracle {
         let (sent_once, forgotten) = (!published.resent, published.forgotten);
         // Exactly once is promised where both ways are QoS 2.
         let resent = published.resent
-            && (sent_qos == QoS::AtLeastOnce || forgotten && qos < QoS::ExactlyOnce);
+            && (published.orphaned
+                || sent_qos == QoS::AtLeastOnce
+                || forgotten && qos < QoS::ExactlyOnce);
         let session = self.session(who);
         let matching = session.filters.iter().filter(|filter| topic::matches(filter, topic));
         let single = !resent && (matching.count() <= 1 || session.v5 || !allow_duplicates);
@@ -340,6 +346,13 @@ impl Oracle {
         Ok(())
     }
 
+    /// A connection was lost before CONNACK: whether the session was a new one is not known.
+    pub(crate) fn orphaned(&mut self, number: Number) {
+        if let Some(published) = self.published.get_mut(&number) {
+            published.orphaned = true;
+        }
+    }
+
     /// The broker died: what it had not acknowledged it may have forgotten, or not.
     pub(crate) fn crashed(&mut self) {
         for published in self.published.values_mut() {
@@ -366,6 +379,7 @@ impl Oracle {
             refused: true,
             resent: false,
             forgotten: false,
+            orphaned: false,
         };
         self.published.insert(number, published);
     }

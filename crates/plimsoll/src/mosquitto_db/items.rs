@@ -68,6 +68,7 @@ fn session_item<'a>(session: &Session<'a>, number: u64) -> SessionItem<'a> {
         lost_at: Some(session.lost_at),
         window: u16::MAX,
         sent_before: sequences(session).last().map_or(0, |last| last + 1),
+        maybe_sent_before: 0,
         ended: false,
         will: None, // Mosquitto does not write wills.
     }
