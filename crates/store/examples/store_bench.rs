@@ -74,8 +74,19 @@ fn once_a_second(path: &Path, seconds: u32) -> Outcome {
     Ok(())
 }
 
-fn durable_batches(path: &Path, batch: usize) -> Outcome {
+/// A store that has its spare segments.
+fn open_warm(path: &Path) -> Result<Store<Directory>, Box<dyn Error>> {
     let mut store = open(path)?;
+    store.commit([Change::Put { key: b"warm", value: &MESSAGE }])?;
+    store.sync()?;
+    store.maintain();
+    std::thread::sleep(Duration::from_secs(2));
+    store.maintain();
+    Ok(store)
+}
+
+fn durable_batches(path: &Path, batch: usize) -> Outcome {
+    let mut store = open_warm(path)?;
     let before = bytes_written();
     let (mut times, mut number) = (Vec::new(), 0u64);
     let started = Instant::now();

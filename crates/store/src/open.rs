@@ -57,6 +57,8 @@ impl<D: Disk> Store<D> {
         let log = Arc::new(DamageLog::default());
         let context = RunContext { log: Arc::clone(&log), ledger };
         let mut found = Catalog::read(&*disk, &context)?;
+        // Before the next manifest is written over a damaged one.
+        log.quarantine(&*disk);
         let numbers = Arc::new(FileNumbers::starting_at(found.next_number));
         let mut worker = Worker::new(
             Arc::clone(&disk),
