@@ -37,7 +37,7 @@ pub(crate) struct Replayed {
 }
 
 /// What one look at a segment tells.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Segment {
     number: u64,
     bytes: u64,
@@ -100,13 +100,18 @@ fn look_at<D: Disk>(disk: &D, name: &str, number: u64) -> Result<Segment, OpenEr
         Err(BadHeader::Newer(version)) => {
             return Err(OpenError::UnknownVersion { file: name.to_owned(), version });
         }
-        Ok(header) if header.number == number => Some(header),
-        // A segment that was about to be used again still has the header of its former life.
-        Ok(_) | Err(BadHeader::Damaged) => None,
+        Ok(header) => Some(header),
+        Err(BadHeader::Damaged) => None,
     };
+    let bytes = content.len() as u64;
+    if header.is_some_and(|header| header.number != number) {
+        // It was about to be used again, under a name that a crash undid or did too early. Nothing
+        // in it was promised under this name.
+        return Ok(Segment { number, bytes, ..Segment::default() });
+    }
     let mut segment = Segment {
         number,
-        bytes: content.len() as u64,
+        bytes,
         first_sequence: header.map(|header| header.words[0]),
         last_sequence: 0,
         synced_through: header.map_or(0, |header| header.words[0].saturating_sub(1)),

@@ -284,7 +284,7 @@ impl<D: Disk> Store<D> {
         self.log.quarantine(&*self.disk);
         self.retry();
         if self.frozen.is_none() && self.is_due() {
-            if self.memtable.is_mostly_garbage() && !self.journal_is_long() {
+            if self.memtable.has_much_garbage() && !self.journal_is_long() {
                 self.memtable = self.memtable.compacted();
             } else {
                 self.freeze();
