@@ -1,5 +1,5 @@
 //! What the store costs, on the disk that it runs on:
-//! `cargo run --release -p plimsoll-store --example store_bench [DIRECTORY]`.
+//! `cargo run --release -p plimsoll-store --example store_bench [DIRECTORY [queue]]`.
 //!
 //! All messages are 150 bytes; "durable" is commit and sync.
 
@@ -234,6 +234,9 @@ fn main() -> Outcome {
     let given = std::env::args().nth(1).unwrap_or_else(|| "store-bench".to_owned());
     let path = Path::new(&given);
     std::fs::create_dir_all(path)?;
+    if std::env::args().nth(2).as_deref() == Some("queue") {
+        return a_queue(&path.join("queue"));
+    }
     plain_sync(path)?;
     once_a_second(&path.join("second"), 20)?;
     for batch in [1, 10, 100, 1000] {
