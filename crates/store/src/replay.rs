@@ -5,8 +5,10 @@
 //! served. Behind it nothing was promised, and batches hold only as an unbroken sequence of whole
 //! frames: the first that is torn or missing ends it.
 
+use std::io;
+
 use crate::damage::{Damage, DamagedPart};
-use crate::disk::{Disk, read_all};
+use crate::disk::{Disk, DiskFile, read_all};
 use crate::entries::{Body, Entry, seed};
 use crate::errors::OpenError;
 use crate::frame::{FRAME_HEADER_BYTES, Found, FrameHeader, FrameKind, Frames, body_of};
@@ -80,6 +82,31 @@ pub(crate) fn replay<D: Disk>(
         reader.done.segments.push(Closed { number, last_sequence, bytes, was_read: true });
     }
     Ok(reader.done)
+}
+
+/// Takes the headers of all frames behind the last batch that holds from the disk. They were torn,
+/// or had been written anew in a later segment; if they stayed, they could come back to life once
+/// the segments are gone that keep them from it now. Needs no room on the disk.
+pub(crate) fn scrub<D: Disk>(disk: &D, replayed: &mut Replayed) -> io::Result<()> {
+    let last = replayed.last_sequence;
+    for segment in &mut replayed.segments {
+        if segment.last_sequence <= last {
+            continue;
+        }
+        let file = disk.open(&names::journal(segment.number))?;
+        let content = read_all(&file)?;
+        for found in Frames::new(&content, segment.number, HEADER_BYTES) {
+            if let Found::Frame(frame) = found
+                && frame.kind == FrameKind::Batch
+                && frame.sequence > last
+            {
+                file.write_at(frame.offset, &[0; FRAME_HEADER_BYTES])?;
+            }
+        }
+        file.sync()?;
+        segment.last_sequence = last;
+    }
+    Ok(())
 }
 
 /// The first look at all segments.
