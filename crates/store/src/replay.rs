@@ -81,6 +81,7 @@ pub(crate) fn replay<D: Disk>(
         let Segment { number, bytes, last_sequence, .. } = *segment;
         reader.done.segments.push(Closed { number, last_sequence, bytes, was_read: true });
     }
+    reader.end();
     Ok(reader.done)
 }
 
@@ -203,6 +204,17 @@ impl Reader<'_> {
             self.gap = Some(gap(&file, &content, end, content.len() - end));
         }
         Ok(())
+    }
+
+    /// Behind the last frame: what was promised and is not there is damage too.
+    fn end(&mut self) {
+        if self.done.torn.is_none()
+            && self.expected <= self.synced
+            && let Some(gap) = self.gap.take()
+        {
+            self.salvage(&gap);
+            self.done.last_sequence = self.synced;
+        }
     }
 
     fn frame(&mut self, file: &str, content: &[u8], frame: &FrameHeader) {

@@ -245,7 +245,8 @@ fn every_start_finds_a_prefix_of_the_batches() {
     let given = given.as_deref().and_then(|seeds| seeds.split_once(".."));
     let bound = |text: &str| text.parse::<u64>().unwrap();
     let seeds = given.map_or(0..150, |(from, to)| bound(from)..bound(to));
-    seeds.for_each(|seed| run(seed, true));
+    // 4114: batches that had been cut came back at the second start.
+    seeds.chain([4114]).for_each(|seed| run(seed, true));
 }
 
 #[test]
