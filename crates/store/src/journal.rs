@@ -21,6 +21,8 @@ use crate::segments::{make_segment, write_padded};
 
 /// Recycled segments that are kept for later use.
 const SPARES_MAX: usize = 2;
+/// The same, if that many became free at once: so many will be needed again.
+const SPARES_MAX_BUSY: usize = 4;
 /// Spare segments that on a full disk only deletes may use, and what is already applied.
 const RESERVE: usize = 1;
 /// Batches that are refused on a full disk for each time that is looked for room.
@@ -68,6 +70,7 @@ pub(crate) struct Journal<D: Disk> {
     active: Option<Active<D::File>>,
     closed: VecDeque<Closed>,
     spares: Vec<u64>,
+    spares_max: usize,
     /// The reserve was given up to make room for a run: until there is one again, only deletes
     /// are taken. Counts how often something else was refused since.
     refused: Option<u32>,
@@ -98,6 +101,7 @@ impl<D: Disk> Journal<D> {
             active: None,
             closed: VecDeque::new(),
             spares: Vec::new(),
+            spares_max: SPARES_MAX,
             refused: None,
             unsynced: Unsynced::default(),
             next_sequence,
@@ -165,13 +169,20 @@ impl<D: Disk> Journal<D> {
 
     /// Gives up a spare segment for the sake of its space.
     pub(crate) fn give_up_spare(&mut self) -> bool {
-        let Some(number) = self.spares.pop() else { return false };
-        if self.disk.remove(&names::spare(number)).is_err() {
-            self.spares.push(number);
-            return false;
+        let removed = self.remove_spare();
+        if removed {
+            self.refused = Some(0);
         }
-        self.refused = Some(0);
-        true
+        removed
+    }
+
+    fn remove_spare(&mut self) -> bool {
+        let Some(number) = self.spares.pop() else { return false };
+        let removed = self.disk.remove(&names::spare(number));
+        if removed.is_err() {
+            self.spares.push(number);
+        }
+        removed.is_ok()
     }
 
     /// Whether the reserve was given up.
@@ -268,6 +279,10 @@ impl<D: Disk> Journal<D> {
     /// Gives back the segments whose batches are all in runs. What cannot be given back now stays
     /// for the next time.
     pub(crate) fn release(&mut self, flushed: u64) {
+        let is_free = |closed: &&Closed| closed.last_sequence <= flushed;
+        let freed = self.closed.iter().filter(is_free).count();
+        self.spares_max = freed.clamp(SPARES_MAX, SPARES_MAX_BUSY);
+        while self.spares.len() > self.spares_max && self.remove_spare() {}
         let mut kept = VecDeque::new();
         while let Some(closed) = self.closed.pop_front() {
             if closed.last_sequence > flushed || !self.recycle(&closed) {
@@ -280,8 +295,8 @@ impl<D: Disk> Journal<D> {
 
     fn recycle(&mut self, closed: &Closed) -> bool {
         let name = names::journal(closed.number);
-        if closed.was_read || closed.bytes != self.segment_bytes || self.spares.len() >= SPARES_MAX
-        {
+        let is_spare_length = closed.bytes == self.segment_bytes;
+        if closed.was_read || !is_spare_length || self.spares.len() >= self.spares_max {
             return match self.disk.remove(&name) {
                 Ok(()) => true,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,

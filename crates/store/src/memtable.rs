@@ -125,9 +125,10 @@ impl Memtable {
         self.charge.bytes()
     }
 
-    /// Whether more of it is left over from entries that are gone than is in use.
-    pub(crate) fn is_mostly_garbage(&self) -> bool {
-        self.garbage * 2 > self.chunk_bytes
+    /// Whether so much of it is left over from entries that are gone that a copy without that is
+    /// cheaper than a run: it costs at most three bytes copied for one that is free then.
+    pub(crate) fn has_much_garbage(&self) -> bool {
+        self.garbage * 4 > self.chunk_bytes
     }
 
     /// Takes one entry up.

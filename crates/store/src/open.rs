@@ -16,7 +16,7 @@ use crate::memtable::Memtable;
 use crate::names::{self, Name};
 use crate::numbers::FileNumbers;
 use crate::options::Options;
-use crate::replay::{Replayed, TornTail, replay};
+use crate::replay::{Replayed, TornTail, replay, scrub};
 use crate::run::{Run, RunContext};
 use crate::store::{Parts, Store};
 use crate::worker::{Runs, Worker};
@@ -57,6 +57,8 @@ impl<D: Disk> Store<D> {
         let log = Arc::new(DamageLog::default());
         let context = RunContext { log: Arc::clone(&log), ledger };
         let mut found = Catalog::read(&*disk, &context)?;
+        // Before the next manifest is written over a damaged one.
+        log.quarantine(&*disk);
         let numbers = Arc::new(FileNumbers::starting_at(found.next_number));
         let mut worker = Worker::new(
             Arc::clone(&disk),
@@ -66,7 +68,8 @@ impl<D: Disk> Store<D> {
             &found.manifest,
             std::mem::take(&mut found.runs),
         );
-        let (memtable, replayed) = recover(&*disk, &found, &options, ledger, &mut worker)?;
+        let (memtable, mut replayed) = recover(&*disk, &found, &options, ledger, &mut worker)?;
+        scrub(&*disk, &mut replayed).map_err(|error| io_error("cutting the journal", error))?;
         let next = replayed.last_sequence.max(found.manifest.flushed) + 1;
         let mut journal =
             Journal::new(Arc::clone(&disk), Arc::clone(&numbers), &options, ledger, next);

@@ -5,8 +5,10 @@
 //! served. Behind it nothing was promised, and batches hold only as an unbroken sequence of whole
 //! frames: the first that is torn or missing ends it.
 
+use std::io;
+
 use crate::damage::{Damage, DamagedPart};
-use crate::disk::{Disk, read_all};
+use crate::disk::{Disk, DiskFile, read_all};
 use crate::entries::{Body, Entry, seed};
 use crate::errors::OpenError;
 use crate::frame::{FRAME_HEADER_BYTES, Found, FrameHeader, FrameKind, Frames, body_of};
@@ -37,7 +39,7 @@ pub(crate) struct Replayed {
 }
 
 /// What one look at a segment tells.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Segment {
     number: u64,
     bytes: u64,
@@ -79,7 +81,33 @@ pub(crate) fn replay<D: Disk>(
         let Segment { number, bytes, last_sequence, .. } = *segment;
         reader.done.segments.push(Closed { number, last_sequence, bytes, was_read: true });
     }
+    reader.end();
     Ok(reader.done)
+}
+
+/// Takes the headers of all frames behind the last batch that holds from the disk. They were torn,
+/// or had been written anew in a later segment; if they stayed, they could come back to life once
+/// the segments are gone that keep them from it now. Needs no room on the disk.
+pub(crate) fn scrub<D: Disk>(disk: &D, replayed: &mut Replayed) -> io::Result<()> {
+    let last = replayed.last_sequence;
+    for segment in &mut replayed.segments {
+        if segment.last_sequence <= last {
+            continue;
+        }
+        let file = disk.open(&names::journal(segment.number))?;
+        let content = read_all(&file)?;
+        for found in Frames::new(&content, segment.number, HEADER_BYTES) {
+            if let Found::Frame(frame) = found
+                && frame.kind == FrameKind::Batch
+                && frame.sequence > last
+            {
+                file.write_at(frame.offset, &[0; FRAME_HEADER_BYTES])?;
+            }
+        }
+        file.sync()?;
+        segment.last_sequence = last;
+    }
+    Ok(())
 }
 
 /// The first look at all segments.
@@ -100,13 +128,18 @@ fn look_at<D: Disk>(disk: &D, name: &str, number: u64) -> Result<Segment, OpenEr
         Err(BadHeader::Newer(version)) => {
             return Err(OpenError::UnknownVersion { file: name.to_owned(), version });
         }
-        Ok(header) if header.number == number => Some(header),
-        // A segment that was about to be used again still has the header of its former life.
-        Ok(_) | Err(BadHeader::Damaged) => None,
+        Ok(header) => Some(header),
+        Err(BadHeader::Damaged) => None,
     };
+    let bytes = content.len() as u64;
+    if header.is_some_and(|header| header.number != number) {
+        // It was about to be used again, under a name that a crash undid or did too early. Nothing
+        // in it was promised under this name.
+        return Ok(Segment { number, bytes, ..Segment::default() });
+    }
     let mut segment = Segment {
         number,
-        bytes: content.len() as u64,
+        bytes,
         first_sequence: header.map(|header| header.words[0]),
         last_sequence: 0,
         synced_through: header.map_or(0, |header| header.words[0].saturating_sub(1)),
@@ -171,6 +204,17 @@ impl Reader<'_> {
             self.gap = Some(gap(&file, &content, end, content.len() - end));
         }
         Ok(())
+    }
+
+    /// Behind the last frame: what was promised and is not there is damage too.
+    fn end(&mut self) {
+        if self.done.torn.is_none()
+            && self.expected <= self.synced
+            && let Some(gap) = self.gap.take()
+        {
+            self.salvage(&gap);
+            self.done.last_sequence = self.synced;
+        }
     }
 
     fn frame(&mut self, file: &str, content: &[u8], frame: &FrameHeader) {

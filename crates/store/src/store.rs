@@ -284,7 +284,7 @@ impl<D: Disk> Store<D> {
         self.log.quarantine(&*self.disk);
         self.retry();
         if self.frozen.is_none() && self.is_due() {
-            if self.memtable.is_mostly_garbage() && !self.journal_is_long() {
+            if self.memtable.has_much_garbage() && !self.journal_is_long() {
                 self.memtable = self.memtable.compacted();
             } else {
                 self.freeze();
@@ -407,7 +407,8 @@ impl<D: Disk> Store<D> {
             || (self.is_squeezed && self.journal.has_closed())
     }
 
-    /// Whether the memtable's deletes would free a large part of the runs.
+    /// Whether the memtable's deletes would free a large part of the runs, and so much that it is
+    /// worth an early run: the memtable of a busy queue always has some deletes.
     fn deletes_are_many(&self) -> bool {
         let deletes = self.memtable.counts().deletes;
         if deletes == 0 {
@@ -416,7 +417,7 @@ impl<D: Disk> Store<D> {
         let values: u64 = self.runs.iter().map(|run| run.counts.values).sum();
         let bytes: u64 = self.runs.iter().map(|run| run.bytes).sum();
         deletes * GARBAGE_PART >= values
-            && garbage_bytes(deletes, values, bytes) >= self.options.memtable_bytes as u64 / 4
+            && garbage_bytes(deletes, values, bytes) >= self.options.memtable_bytes as u64 * 4
     }
 
     /// Hands the memtable over to become a run, and begins a new one.
