@@ -66,6 +66,7 @@ pub(crate) struct Journal<D: Disk> {
     numbers: Arc<FileNumbers>,
     segment_bytes: u64,
     unsynced_bytes_max: usize,
+    syncs: bool,
     /// None if the tail is not trusted, or nothing was committed yet.
     active: Option<Active<D::File>>,
     closed: VecDeque<Closed>,
@@ -98,6 +99,7 @@ impl<D: Disk> Journal<D> {
             numbers,
             segment_bytes: options.segment_bytes,
             unsynced_bytes_max: options.unsynced_bytes_max,
+            syncs: options.syncs,
             active: None,
             closed: VecDeque::new(),
             spares: Vec::new(),
@@ -258,7 +260,9 @@ impl<D: Disk> Journal<D> {
             self.fresh(0, true)?;
         }
         let Some(active) = &self.active else { return Err(no_segment()) };
-        if let Err(error) = active.file.sync() {
+        if self.syncs
+            && let Err(error) = active.file.sync()
+        {
             self.distrust();
             return Err(error);
         }

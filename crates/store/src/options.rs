@@ -15,6 +15,9 @@ pub struct Options {
     /// Bytes of commits that are not synced; a commit beyond it syncs first. They are kept in
     /// memory, to be written again if a sync fails.
     pub unsynced_bytes_max: usize,
+    /// Whether [`Store::sync`](crate::Store::sync) waits for the disk. If not, what was committed
+    /// survives the process, but not a power loss.
+    pub syncs: bool,
     /// Runs of about the same size that are merged into one.
     pub merge_runs: usize,
     /// Whether writing runs and merging happen within [`Store::maintain`](crate::Store::maintain),
@@ -30,6 +33,7 @@ impl Default for Options {
             block_bytes: 8 << 10,
             journal_bytes_max: 64 << 20,
             unsynced_bytes_max: 1 << 20,
+            syncs: true,
             merge_runs: 4,
             inline: false,
         }

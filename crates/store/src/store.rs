@@ -32,8 +32,8 @@ pub enum Change<'a> {
         /// Its value.
         value: &'a [u8],
     },
-    /// The same, of a key that has never been in the store before. It and its
-    /// [`Change::Delete`] leave nothing behind.
+    /// The same, of a key that is not in the store now: it is new, or was deleted. It and its
+    /// [`Change::Delete`], which comes before it is inserted again, leave nothing behind.
     Insert {
         /// The key.
         key: &'a [u8],

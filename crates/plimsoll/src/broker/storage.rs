@@ -63,7 +63,8 @@ pub(crate) fn open(
     let path = &persistence.location;
     let started = Instant::now();
     let directory = lock(directory, persistence)?;
-    let options = Options::default();
+    let options =
+        Options { syncs: persistence.durability == Durability::Fsync, ..Options::default() };
     let (store, recovery) = Store::open(directory, options, ledger)
         .map_err(|error| format!("cannot open the store in {}: {error}", path.display()))?;
     tell_recovery(log, &recovery);
@@ -269,8 +270,8 @@ impl Keeper {
             };
             committed |= result.is_ok();
             let result = result.and_then(|()| match self.persistence.durability {
-                Durability::Fsync => self.store.sync(),
-                Durability::Os | Durability::Snapshot => Ok(()),
+                Durability::Fsync | Durability::Os => self.store.sync(),
+                Durability::Snapshot => Ok(()),
             });
             let Err(error) = result else {
                 self.recovered();

@@ -361,6 +361,7 @@ mod tests {
             lost_at: None,
             window: 20,
             sent_before: 0,
+            maybe_sent_before: 0,
             ended: will.is_none(),
             will,
         })

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use plimsoll_engine::{Input, Link, Outbox, Piece, StateReader};
+use plimsoll_engine::{Each, Input, Link, Outbox, Piece, StateReader};
 use plimsoll_mqtt::{
     Ack, Connect, DecodeLimits, Decoded, Packet, Properties, PropertiesBuf, Version, decode,
 };
@@ -18,11 +18,7 @@ struct Reader<'s>(&'s Store);
 impl StateReader for Reader<'_> {
     type Error = Infallible;
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Infallible> {
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Infallible> {
         for (key, value) in self.0.range(from.to_vec()..) {
             if each(key, value).is_break() {
                 break;
