@@ -18,6 +18,7 @@ pub type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Options with which a few hundred entries see all that there is.
 pub const SMALL: Options = Options {
+    syncs: true,
     segment_bytes: 16 * 1024,
     memtable_bytes: 24 * 1024,
     block_bytes: 512,
