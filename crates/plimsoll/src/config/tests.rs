@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::persistence::Durability;
 use super::{Arguments, Config, load, reference};
 
 /// A file of its own with this text.
