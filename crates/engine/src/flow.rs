@@ -79,12 +79,6 @@ pub(crate) struct Flow {
 /// Rings up to this many entries are kept while empty.
 const KEEP_ENTRIES: usize = 32;
 
-/// Entries of a connected session's queue that are kept in memory if the store has them too.
-const MEMORY_ENTRIES_MAX: usize = 512;
-
-/// Below so many entries in memory, more are read from the store.
-const LOAD_BELOW: usize = 128;
-
 impl Flow {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         Self {
@@ -172,8 +166,15 @@ impl Flow {
     }
 
     /// Lets a message wait that the store has: in the store alone if there is no use for it here.
-    pub(crate) fn enqueue_stored(&mut self, delivery: Delivery, connected: bool, entangled: bool) {
-        if connected && self.stored.count == 0 && self.queue.len() < MEMORY_ENTRIES_MAX {
+    pub(crate) fn enqueue_stored(
+        &mut self,
+        delivery: Delivery,
+        settings: &Settings,
+        connected: bool,
+        entangled: bool,
+    ) {
+        let room = self.queue.len() < settings.stored_queue_entries;
+        if connected && self.stored.count == 0 && room {
             return self.enqueue(delivery);
         }
         let expires_at = delivery.message.expires_at().unwrap_or(u32::MAX);

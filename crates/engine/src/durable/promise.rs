@@ -155,7 +155,9 @@ impl Dispatch {
         let connected = session.is_connected();
         let entangled = entangled(&delivery.message, way.origin);
         match session.flow.as_mut() {
-            Some(flow) if in_store => flow.enqueue_stored(delivery, connected, entangled),
+            Some(flow) if in_store => {
+                flow.enqueue_stored(delivery, &self.settings, connected, entangled);
+            },
             Some(flow) => flow.enqueue(delivery),
             None => {}
         }

@@ -256,6 +256,7 @@ impl Restoring<'_> {
                 session,
                 from: 0,
                 until: u64::MAX,
+                entries_max: self.engine.dispatch.settings.load_entries(),
             });
         }
         let now = self.engine.dispatch.now;

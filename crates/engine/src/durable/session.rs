@@ -80,7 +80,8 @@ impl Engine {
         if stored.count > 0 && stored.entangled {
             self.dispatch.journal.put(&session_item(session, true));
             let what_for = LoadFor::HandOn { sent_before: flow.maybe_sent_before() };
-            let load = Load { what_for, session: number, from: stored.from, until };
+            let entries_max = self.dispatch.settings.load_entries();
+            let load = Load { what_for, session: number, from: stored.from, until, entries_max };
             self.dispatch.journal.loads.push(load);
             return;
         }
@@ -107,13 +108,14 @@ impl Engine {
     pub(crate) fn load_more(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(flow) = session.flow.as_mut() else { return };
-        if flow.wants_load() {
+        if flow.wants_load(&self.dispatch.settings) {
             flow.stored.loading = true;
             let load = Load {
                 what_for: LoadFor::Send { slot, epoch: session.epoch },
                 session: session.number,
                 from: flow.stored.from,
                 until: flow.next_sequence(),
+                entries_max: self.dispatch.settings.load_entries(),
             };
             self.dispatch.journal.loads.push(load);
         }
@@ -129,6 +131,7 @@ impl Engine {
             session: session.number,
             from: flow.stored.from,
             until: flow.next_sequence(),
+            entries_max: self.dispatch.settings.load_entries(),
         };
         flow.stored_purged(None);
         self.dispatch.journal.loads.push(load);

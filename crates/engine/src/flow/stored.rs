@@ -1,11 +1,13 @@
 //! The part of a queue that lies in the store alone.
 
-use super::{Flow, LOAD_BELOW, Restored, Stored, Waiting};
+use super::{Flow, Restored, Stored, Waiting};
+use crate::settings::Settings;
 
 impl Flow {
     /// Whether more should be read from the store now.
-    pub(crate) fn wants_load(&self) -> bool {
-        self.stored.count > 0 && !self.stored.loading && self.queue.len() < LOAD_BELOW
+    pub(crate) fn wants_load(&self, settings: &Settings) -> bool {
+        let little = self.queue.len() <= settings.stored_queue_entries / 4;
+        self.stored.count > 0 && !self.stored.loading && little
     }
 
     /// Takes an entry that was read from the store to the end of what is in memory.
