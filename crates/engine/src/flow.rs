@@ -91,6 +91,7 @@ impl Flow {
                 bytes: 0,
                 expires_at: u32::MAX,
                 loading: false,
+                purging: false,
                 entangled: false,
                 qos0: false,
             },
@@ -223,10 +224,12 @@ impl Flow {
     }
 
     /// When something that waits expires, seconds; `u32::MAX` is never. What lies in the store of a
-    /// connected session is looked at when it is read.
+    /// connected session is looked at when it is read; and
+    /// nothing is looked through twice at a time.
     pub(crate) fn expires_at(&self, connected: bool) -> u32 {
         match connected {
             true => self.queue_expires_at,
+            false if self.stored.purging => self.queue_expires_at,
             false => self.queue_expires_at.min(self.stored.expires_at),
         }
     }
@@ -262,7 +265,7 @@ impl Flow {
     /// The connection is gone: what is in flight waits again, ahead of all else.
     pub(crate) fn connection_lost(&mut self) {
         self.used = 0;
-        self.stored.loading = false;
+        (self.stored.loading, self.stored.purging) = (false, false);
         let ring = core::mem::take(&mut *self.inflight.edit());
         self.inflight_bytes = 0;
         self.sent_before = self.sent_before.max(self.first + ring.len() as u64);

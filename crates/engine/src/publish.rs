@@ -60,7 +60,7 @@ impl Engine {
                 return 1;
             }
         };
-        let refused = self.store_refuses(slot, topic, first, inputs);
+        let refusing = self.store_refuses(slot, topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -75,7 +75,7 @@ impl Engine {
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings);
-            let answer = match admission.unless(refused, publish) {
+            let answer = match admission.unless(refusing.refuses(publish), publish) {
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,
@@ -84,7 +84,9 @@ impl Engine {
                     break;
                 }
             };
-            if publish.qos == QoS::ExactlyOnce {
+            // A refused one has not been received: sent again, it is no copy (MQTT-4.3.3-9).
+            let refused = matches!(answer, Answer::Settled(reason) if reason.is_error());
+            if publish.qos == QoS::ExactlyOnce && !refused {
                 let received = &mut rare(session, self.dispatch.ledger).received;
                 let new = received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
                 if new && session.number != 0 {
@@ -184,23 +186,19 @@ impl Engine {
         }
     }
 
-    /// While the store cannot write: whether these publishes would have to be stored, and their
-    /// publisher can be told so. Others wait for their acknowledgement.
-    fn store_refuses(
-        &mut self,
-        slot: u32,
-        topic: &str,
-        first: &Publish<'_>,
-        inputs: &[Input<'_>],
-    ) -> bool {
+    /// Which publishes on a topic are refused while the store cannot write.
+    fn store_refuses(&mut self, slot: u32, topic: &str) -> Refusing {
         if !self.dispatch.journal.failing {
-            return false;
+            return Refusing::default();
         }
-        let Some(session) = self.sessions.get(slot) else { return false };
-        let (v5, link) = (session.version.is_v5(), session.link);
-        let retains = link.is_some_and(|link| publishes(link, inputs).any(|p| p.retain));
-        let unacknowledged = first.qos == QoS::AtMostOnce;
-        (v5 || unacknowledged) && (retains || self.stored_receivers(topic) > 0)
+        let settings = &self.dispatch.settings;
+        let qos0_stored = settings.queue_qos0_messages || settings.upgrade_outgoing_qos;
+        Refusing {
+            on: true,
+            told: self.sessions.get(slot).is_some_and(|session| session.version.is_v5()),
+            receivers: self.stored_receivers(topic) > 0,
+            qos0_stored,
+        }
     }
 
     /// PUBACK and PUBREC in the order of the publishes (MQTT-4.6.0-2, MQTT-4.6.0-3), once the message
@@ -331,6 +329,27 @@ fn held_len(session: &Session) -> usize {
 
 fn rare_if(session: &Session) -> Option<&Rare> {
     session.rare.as_deref()
+}
+
+/// While the store cannot write: what would have to be stored and whose publisher can be told so
+/// is refused. Others wait for their acknowledgement.
+#[derive(Clone, Copy, Default)]
+struct Refusing {
+    on: bool,
+    /// The publisher can be told.
+    told: bool,
+    /// Stored sessions would get it.
+    receivers: bool,
+    /// Even at QoS 0.
+    qos0_stored: bool,
+}
+
+impl Refusing {
+    fn refuses(self, publish: &Publish<'_>) -> bool {
+        let unacknowledged = publish.qos == QoS::AtMostOnce;
+        let queued = self.receivers && (!unacknowledged || self.qos0_stored);
+        self.on && (self.told || unacknowledged) && (publish.retain || queued)
+    }
 }
 
 /// Whether a publish is routed, and how it is answered if not.

@@ -21,6 +21,8 @@ struct Pending {
     qos: QoS,
     retain: bool,
     empty: bool,
+    /// Seconds until it expires.
+    expiry: Option<u32>,
     /// PUBREC has come: PUBREL is what is sent again.
     released: bool,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Client {
     /// Retained messages that came, by topic.
     pub(crate) retained: BTreeMap<String, Number>,
     pub(crate) received: u64,
+    pub(crate) payload_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +122,7 @@ impl Client {
             will: None,
             retained: BTreeMap::new(),
             received: 0,
+            payload_max: 90,
         }
     }
 
@@ -161,7 +165,7 @@ impl Client {
             }
         };
         self.receive_maximum = if v5 { rng.within(1, 30) as u16 } else { u16::MAX };
-        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing { 60 } else { u32::MAX };
+        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing { 60 + self.payload_max as u32 / 3 } else { u32::MAX };
         self.alias_max = if v5 { rng.below(4) as u16 } else { 0 };
         self.aliases.clear();
         self.in_flight.clear();
@@ -231,6 +235,7 @@ impl Client {
     pub(crate) fn publish(
         &mut self,
         number: Number,
+        expires: bool,
         rng: &mut Rng,
         oracle: &mut Oracle,
         now: Time,
@@ -243,8 +248,13 @@ impl Client {
         let topic = own_topic(self.who, rng);
         let retain = rng.chance(30);
         let empty = retain && rng.chance(20);
+        let expires = expires && !retain && self.version.is_v5();
+        let expiry = expires.then(|| rng.within(1, 4) as u32);
         oracle.published(number, self.who, &topic, qos, retain, empty, now);
-        let pending = Pending { number, topic, qos, retain, empty, released: false };
+        if expires {
+            oracle.expires(number);
+        }
+        let pending = Pending { number, topic, qos, retain, empty, expiry, released: false };
         let packet_identifier = if qos == QoS::AtMostOnce { 0 } else { self.identifier() };
         self.send_publish(packet_identifier, &pending, false);
         if qos != QoS::AtMostOnce {
@@ -256,15 +266,19 @@ impl Client {
         let payload = if pending.empty {
             String::new()
         } else {
-            format!("{} {}", pending.number, "x".repeat(pending.number as usize % 90))
+            format!("{} {}", pending.number, "x".repeat((pending.number % self.payload_max) as usize))
         };
+        let mut properties = PropertiesBuf::new();
+        if let Some(expiry) = pending.expiry {
+            properties.message_expiry_interval(expiry);
+        }
         self.put(&Packet::Publish(Publish {
             dup,
             qos: pending.qos,
             retain: pending.retain,
             topic: &pending.topic,
             packet_identifier,
-            properties: Default::default(),
+            properties: properties.view(),
             payload: payload.as_bytes(),
         }));
     }
@@ -402,6 +416,9 @@ impl Client {
     ) -> Result<bool, Violation> {
         match packet {
             Packet::Connack(connack) => {
+                if connack.reason.is_error() && oracle.refusals_expected {
+                    return Ok(false);
+                }
                 if connack.reason.is_error() {
                     return Err(Violation(format!(
                         "client {} refused: {}",

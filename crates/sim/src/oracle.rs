@@ -44,6 +44,8 @@ struct Published {
     /// Its publisher may not have heard that its session was a new one: what it sends again is new
     /// to the broker.
     orphaned: bool,
+    /// It expires: it need not arrive.
+    expires: bool,
 }
 
 /// One subscription of a session, from SUBACK to whatever ends it.
@@ -87,6 +89,8 @@ pub struct Oracle {
     allow_duplicates: bool,
     upgrade: bool,
     crashed: bool,
+    /// The disk failed: clients may be refused.
+    pub(crate) refusals_expected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +189,16 @@ impl Oracle {
             resent: false,
             forgotten: false,
             orphaned: false,
+            expires: false,
         };
         self.published.insert(number, published);
+    }
+
+    /// The message has an expiry interval.
+    pub(crate) fn expires(&mut self, number: Number) {
+        if let Some(published) = self.published.get_mut(&number) {
+            published.expires = true;
+        }
     }
 
     pub(crate) fn acknowledged(&mut self, number: Number, refused: bool, at: Time) {
@@ -319,7 +331,10 @@ impl Oracle {
         for (number, published) in self.published.iter().filter(|(_, p)| p.topic.starts_with("s/"))
         {
             let Some(acknowledged) = published.acknowledged else { continue };
-            let void = published.refused || published.empty || published.qos == QoS::AtMostOnce;
+            let void = published.refused
+                || published.empty
+                || published.expires
+                || published.qos == QoS::AtMostOnce;
             if void || self.shared.contains_key(number) {
                 continue;
             }
@@ -380,6 +395,7 @@ impl Oracle {
             resent: false,
             forgotten: false,
             orphaned: false,
+            expires: false,
         };
         self.published.insert(number, published);
     }
@@ -447,7 +463,7 @@ fn check_arrival(
     let Some(acknowledged) = published.acknowledged else { return Ok(()) };
     // What a session that ended had not taken yet is gone with it.
     // An empty message has no number by which it could be known.
-    let done = session.ended || published.refused || published.empty;
+    let done = session.ended || published.refused || published.empty || published.expires;
     if done || session.received.contains_key(&number) {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use plimsoll_engine::{Engine, Event, Input, Link, Loss, Outbox, Piece, Time};
+use plimsoll_engine::{Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time};
 use plimsoll_ledger::{Account, Ledger};
 use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
 
@@ -71,11 +71,18 @@ impl World {
         let engine = Engine::new(plan.settings.clone(), plan.shards, seed, ledger);
         let oracle =
             Oracle::new(plan.settings.allow_duplicate_messages, plan.settings.upgrade_outgoing_qos);
-        let clients = (0..=plan.clients).map(|who| Client::new(who, &mut rng)).collect();
+        let clients = (0..=plan.clients)
+            .map(|who| {
+                let mut client = Client::new(who, &mut rng);
+                client.payload_max = plan.payload_max;
+                client
+            })
+            .collect();
         if trace {
             println!("{plan:#?}");
         }
-        let storage = (plan.storage > 0).then(|| Storage::new(false).ok()).flatten();
+        let relaxed = plan.settings.persistence == Persistence::Relaxed;
+        let storage = (plan.storage > 0).then(|| Storage::new(relaxed).ok()).flatten();
         Self {
             engine,
             ledger,
@@ -116,6 +123,7 @@ impl World {
             if self.rng.below(1000) < self.plan.crashes {
                 self.crash()?;
             }
+            self.disk_moods();
             self.act();
             self.step()?;
         }
@@ -134,11 +142,29 @@ impl World {
         client.subscribe("will/#", QoS::AtMostOnce, false, &mut self.oracle, now);
     }
 
+    /// The disk begins to fail, or works again.
+    fn disk_moods(&mut self) {
+        let Some(storage) = self.storage.as_mut() else { return };
+        let change = match storage.is_failing() {
+            true => self.rng.chance(3),
+            false => self.rng.below(1000) < self.plan.failures,
+        };
+        if change {
+            let failing = !storage.is_failing();
+            storage.set_failing(failing, &mut self.rng);
+            self.oracle.refusals_expected |= failing;
+            self.say(|| format!("-- the disk fails: {failing}"));
+        }
+    }
+
     // --- phases ---
 
     /// Faults are over: everybody comes back, and everything must arrive.
     fn heal(&mut self) -> Result<(), Violation> {
         self.faults_on = false;
+        if let Some(storage) = self.storage.as_mut() {
+            storage.set_failing(false, &mut self.rng);
+        }
         self.say(|| "-- liveness".into());
         for who in 0..self.plan.clients {
             if self.clients[who as usize].slot.is_none() {
@@ -271,7 +297,8 @@ impl World {
                 0..=29 => {
                     self.number += 1;
                     self.summary.published += 1;
-                    client.publish(self.number, rng, oracle, now);
+                    let expires = rng.chance(self.plan.expiring);
+                    client.publish(self.number, expires, rng, oracle, now);
                 }
                 30..=37 => client.subscribe_any(clients, rng, oracle, now),
                 38..=39 => client.unsubscribe_any(clients, rng, oracle, now),
@@ -532,7 +559,10 @@ impl World {
             let closed = wire.closing && wire.to_client.is_empty();
             let before = client.received;
             if !client.take_inbox(&mut self.oracle, self.now)? {
-                return Err(Violation(format!("client {who} gave up")));
+                // Refused, since the disk fails.
+                client.connection_lost(&mut self.oracle, self.now);
+                self.wires.remove(&slot);
+                continue;
             }
             self.summary.received += client.received - before;
             if closed {

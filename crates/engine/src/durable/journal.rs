@@ -206,6 +206,9 @@ impl Journal {
         shared: bool,
     ) {
         let message = &delivery.message;
+        if message.body() != 0 && !self.is_referred_to(message.body()) {
+            message.set_body(0); // The last one who had it queued has let go: it is not stored now.
+        }
         if shared && message.body() == 0 && message.len_bytes() >= SHARED_BYTES_MIN {
             message.set_body(self.next_body);
             self.next_body += 1;

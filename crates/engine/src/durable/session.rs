@@ -186,20 +186,32 @@ impl Engine {
             flow.stored.loading = false;
             if loaded.ended {
                 flow.load_ended(loaded.load.until);
+            } else {
+                flow.load_goes_on();
             }
         }
         self.pump(slot);
+        self.wake_replay(slot);
         self.reschedule(slot);
     }
 
     fn purge_loaded(&mut self, slot: u32, epoch: u32, next_expiry: u32, loaded: &Loaded) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.epoch != epoch || session.is_connected() {
-            return; // What is sent is looked at when it is sent.
-        }
         let number = session.number;
+        if number != loaded.load.session {
+            return;
+        }
+        let (same, connected) = (session.epoch == epoch, session.is_connected());
         let Some(flow) = session.flow.as_mut() else { return };
+        if !same || connected {
+            // What is sent is looked at when it is sent. The rest is looked through anew when the
+            // connection is gone.
+            if !flow.stored.purging {
+                flow.stored_purged(Some(now.as_secs()));
+            }
+            return if connected { () } else { self.reschedule(slot) };
+        }
         let mut next_expiry = next_expiry;
         for LoadedEntry { sequence, what } in &loaded.entries {
             let LoadedWhat::Publish { message, qos, .. } = what else { continue };
