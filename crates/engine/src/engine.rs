@@ -328,6 +328,7 @@ impl Engine {
 
     /// Everything up to a position is on disk: what waited for it leaves.
     fn handle_stored(&mut self, upto: u64) {
+        let recovered = core::mem::take(&mut self.dispatch.journal.failing);
         self.dispatch.journal.stored(upto);
         let mut bytes = Vec::new();
         while let Some(part) = self.dispatch.journal.release(&mut bytes) {
@@ -344,6 +345,20 @@ impl Engine {
                     self.wake_replay(slot);
                     self.reschedule(slot);
                 }
+            }
+        }
+        if recovered {
+            self.resume_paused();
+        }
+    }
+
+    /// The disk takes what it is given again: who was not read from because of it is.
+    fn resume_paused(&mut self) {
+        let paused = self.sessions.iter().filter(|(_, session)| session.flags.paused);
+        let slots: Vec<u32> = paused.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                self.dispatch.resume_if_relieved(session);
             }
         }
     }

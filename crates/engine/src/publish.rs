@@ -307,10 +307,11 @@ impl crate::dispatch::Dispatch {
         }
     }
 
-    /// Stops reading from a publisher that goes on though its acknowledgements are held.
-    fn pause_if_held(&mut self, session: &mut Session) {
-        let most = if self.journal.failing { 0 } else { HELD_MAX };
-        if held_len(session) <= most || session.flags.paused {
+    /// Stops reading from a client that goes on though its answers are held; at once if they wait
+    /// for a disk that fails.
+    pub(crate) fn pause_if_held(&mut self, session: &mut Session) {
+        let in_vain = self.journal.failing && session.held > 0;
+        if session.flags.paused || !in_vain && held_len(session) <= HELD_MAX {
             return;
         }
         if let Some(link) = session.link {

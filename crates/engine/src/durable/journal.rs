@@ -96,7 +96,6 @@ impl Journal {
     /// Everything up to `upto` is on disk.
     pub(crate) fn stored(&mut self, upto: u64) {
         self.durable = self.durable.max(upto);
-        self.failing = false;
     }
 
     /// Takes the next thing that need not wait any more.

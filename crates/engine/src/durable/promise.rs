@@ -62,6 +62,7 @@ impl Dispatch {
             let bytes = frame.len();
             self.hold(session, What::Bytes(bytes as u32), &frame);
             self.frame = frame;
+            self.pause_if_held(session);
             bytes
         } else {
             let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
