@@ -83,23 +83,27 @@ impl Engine {
         self.dispatch.counters.clients_connected -= 1;
         self.pay_owed(slot, true);
         self.spill(slot);
-        self.come_due(slot);
+        self.come_due(slot, true);
     }
 
-    /// Publishes the will and ends the session if it is time; sets the next deadline.
-    fn come_due(&mut self, slot: u32) {
+    /// Publishes the will and ends the session if it is time; sets the next deadline. `changed`: it
+    /// is to be stored anew.
+    fn come_due(&mut self, slot: u32, mut changed: bool) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let ends = session.expires_at() <= now;
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
         {
+            changed = true;
             self.publish_will(slot, &will);
         }
         if ends {
             self.end_session(slot);
         } else {
-            self.store_session(slot);
+            if changed {
+                self.store_session(slot);
+            }
             self.reschedule(slot);
         }
     }
@@ -196,7 +200,7 @@ impl Engine {
             self.dispatch.counters.sessions_expired += 1;
             self.dispatch.event(None, Event::SessionExpired { client });
         }
-        self.come_due(slot);
+        self.come_due(slot, false);
     }
 }
 
