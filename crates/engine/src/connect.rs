@@ -45,7 +45,10 @@ impl Engine {
             return self.refuse_connect(link, connect, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
         }
         let stays = known.is_some_and(|slot| !connect.clean_start && self.is_stored(slot));
-        if self.dispatch.journal.failing
+        if self.dispatch.journal.is_full() {
+            return self.refuse_connect(link, connect, ReasonCode::SERVER_BUSY);
+        }
+        if self.dispatch.journal.refuses()
             && !stays
             && (terms.expiry > 0 || known.is_some_and(|slot| self.is_stored(slot)))
         {
@@ -64,7 +67,7 @@ impl Engine {
         self.sessions.connect(link, slot);
         self.attach(slot, link, listener, connect, &terms);
         self.store_session(slot);
-        if !self.dispatch.journal.failing {
+        if !self.dispatch.journal.refuses() {
             self.promise_since(slot, before);
         }
         self.send_connack(slot, resumed.is_some(), &properties);

@@ -328,7 +328,6 @@ impl Engine {
 
     /// Everything up to a position is on disk: what waited for it leaves.
     fn handle_stored(&mut self, upto: u64) {
-        let recovered = core::mem::take(&mut self.dispatch.journal.failing);
         self.dispatch.journal.stored(upto);
         let mut bytes = Vec::new();
         while let Some(part) = self.dispatch.journal.release(&mut bytes) {
@@ -347,7 +346,7 @@ impl Engine {
                 }
             }
         }
-        if recovered {
+        if core::mem::take(&mut self.dispatch.journal.paused) {
             self.resume_paused();
         }
     }

@@ -75,7 +75,11 @@ impl Engine {
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings);
-            let answer = match admission.unless(refusing.refuses(publish), publish) {
+            let admission = match admission {
+                Admission::Route => refusing.admit(publish),
+                other => other,
+            };
+            let answer = match admission {
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,
@@ -188,13 +192,14 @@ impl Engine {
 
     /// Which publishes on a topic are refused while the store cannot write.
     fn store_refuses(&mut self, slot: u32, topic: &str) -> Refusing {
-        if !self.dispatch.journal.failing {
+        if !self.dispatch.journal.refuses() {
             return Refusing::default();
         }
         let settings = &self.dispatch.settings;
         let qos0_stored = settings.queue_qos0_messages || settings.upgrade_outgoing_qos;
         Refusing {
             on: true,
+            full: self.dispatch.journal.is_full(),
             told: self.sessions.get(slot).is_some_and(|session| session.version.is_v5()),
             receivers: self.stored_receivers(topic) > 0,
             qos0_stored,
@@ -310,12 +315,13 @@ impl crate::dispatch::Dispatch {
     /// Stops reading from a client that goes on though its answers are held; at once if they wait
     /// for a disk that fails.
     pub(crate) fn pause_if_held(&mut self, session: &mut Session) {
-        let in_vain = self.journal.failing && session.held > 0;
+        let in_vain = self.journal.refuses() && session.held > 0;
         if session.flags.paused || !in_vain && held_len(session) <= HELD_MAX {
             return;
         }
         if let Some(link) = session.link {
             session.flags.paused = true;
+            self.journal.paused |= in_vain;
             if let Some(outbox) = self.outbox(link) {
                 outbox.pause_reading(link);
             }
@@ -337,6 +343,8 @@ fn rare_if(session: &Session) -> Option<&Rare> {
 #[derive(Clone, Copy, Default)]
 struct Refusing {
     on: bool,
+    /// Nothing more is taken: who cannot be told is closed.
+    full: bool,
     /// The publisher can be told.
     told: bool,
     /// Stored sessions would get it.
@@ -346,10 +354,19 @@ struct Refusing {
 }
 
 impl Refusing {
-    fn refuses(self, publish: &Publish<'_>) -> bool {
+    /// What becomes of a publish that would be routed if the store could write.
+    fn admit(self, publish: &Publish<'_>) -> Admission {
         let unacknowledged = publish.qos == QoS::AtMostOnce;
         let queued = self.receivers && (!unacknowledged || self.qos0_stored);
-        self.on && (self.told || unacknowledged) && (publish.retain || queued)
+        if !self.on || !publish.retain && !queued {
+            Admission::Route
+        } else if self.told || unacknowledged {
+            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
+        } else if self.full {
+            Admission::Violation(ReasonCode::QUOTA_EXCEEDED)
+        } else {
+            Admission::Route
+        }
     }
 }
 
@@ -359,16 +376,6 @@ enum Admission {
     Settle(ReasonCode),
     Ignore,
     Violation(ReasonCode),
-}
-
-impl Admission {
-    /// What becomes of it if the store cannot take it.
-    fn unless(self, refused: bool, publish: &Publish<'_>) -> Self {
-        match self {
-            Self::Route if refused => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
-            other => other,
-        }
-    }
 }
 
 fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {

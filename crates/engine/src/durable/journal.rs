@@ -20,6 +20,10 @@ use crate::settings::Persistence;
 /// Messages of at least so many bytes that several sessions queue are stored once.
 const SHARED_BYTES_MIN: usize = 128;
 
+/// While so many bytes of records have not been taken, the store counts as failing, told or not;
+/// and nothing is let in that makes more of them.
+const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Records made and not yet stored, and everything that depends on them.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -29,8 +33,10 @@ pub(crate) struct Journal {
     position: u64,
     /// Number of the last record that is on disk.
     durable: u64,
-    /// The store cannot write at present.
+    /// The store has said that it cannot write at present.
     pub(crate) failing: bool,
+    /// Somebody is not read from because of that.
+    pub(crate) paused: bool,
     pub(crate) held: Charged<Held>,
     pub(crate) loads: Vec<Load>,
     bodies: Charged<Bodies>,
@@ -63,6 +69,7 @@ impl Journal {
             position: 0,
             durable: 0,
             failing: false,
+            paused: false,
             held: ledger.own(Account::Store, Held::default()),
             loads: Vec::new(),
             bodies: ledger.own(Account::Store, Bodies::default()),
@@ -93,9 +100,20 @@ impl Journal {
         position <= self.durable || !self.promises()
     }
 
+    /// Whether the store cannot write at present, or is so slow that it comes to the same.
+    pub(crate) fn refuses(&self) -> bool {
+        self.failing || self.is_full()
+    }
+
+    /// Whether so much waits for the store that no more is let in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len_bytes() > PENDING_BYTES_MAX
+    }
+
     /// Everything up to `upto` is on disk.
     pub(crate) fn stored(&mut self, upto: u64) {
         self.durable = self.durable.max(upto);
+        self.failing = false;
     }
 
     /// Takes the next thing that need not wait any more.
