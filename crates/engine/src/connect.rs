@@ -69,10 +69,20 @@ impl Engine {
         self.store_session(slot);
         if !self.dispatch.journal.refuses() {
             self.promise_since(slot, before);
+            self.promise_end(slot, resumed.is_some());
         }
         self.send_connack(slot, resumed.is_some(), &properties);
         self.pump(slot);
         self.reschedule(slot);
+    }
+
+    /// A new session promises that an earlier one of this client is gone: without that on disk, a
+    /// crash would bring it back, and publish its will.
+    fn promise_end(&mut self, slot: u32, resumed: bool) {
+        let ended = self.dispatch.journal.last_ended();
+        if let (false, Some(session)) = (resumed, self.sessions.get_mut(slot)) {
+            session.promised = session.promised.max(ended);
+        }
     }
 
     fn is_stored(&self, slot: u32) -> bool {

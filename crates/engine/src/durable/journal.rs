@@ -33,6 +33,8 @@ pub(crate) struct Journal {
     position: u64,
     /// Number of the last record that is on disk.
     durable: u64,
+    /// Number of the last record by which a session ended.
+    ended: u64,
     /// The store has said that it cannot write at present.
     pub(crate) failing: bool,
     /// Somebody is not read from because of that.
@@ -68,6 +70,7 @@ impl Journal {
             records: Records::new(ledger),
             position: 0,
             durable: 0,
+            ended: 0,
             failing: false,
             paused: false,
             held: ledger.own(Account::Store, Held::default()),
@@ -193,6 +196,17 @@ impl Journal {
 
     pub(crate) fn delete_session(&mut self, session: u64) {
         self.delete(|key| session_key(session, key));
+        self.session_ended();
+    }
+
+    /// A session has ended with the last record: a CONNACK without Session Present promises that.
+    pub(crate) fn session_ended(&mut self) {
+        self.ended = self.position;
+    }
+
+    /// Number of the last record by which a session ended.
+    pub(crate) fn last_ended(&self) -> u64 {
+        self.ended
     }
 
     pub(crate) fn delete_subscription(&mut self, session: u64, filter: &str) {

@@ -159,7 +159,7 @@ impl Dispatch {
         match session.flow.as_mut() {
             Some(flow) if in_store => {
                 flow.enqueue_stored(delivery, &self.settings, connected, entangled);
-            },
+            }
             Some(flow) => flow.enqueue(delivery),
             None => {}
         }

@@ -79,6 +79,7 @@ impl Engine {
         let (stored, until) = (flow.stored, flow.next_sequence());
         if stored.count > 0 && stored.entangled {
             self.dispatch.journal.put(&session_item(session, true));
+            self.dispatch.journal.session_ended();
             let what_for = LoadFor::HandOn { sent_before: flow.maybe_sent_before() };
             let entries_max = self.dispatch.settings.load_entries();
             let load = Load { what_for, session: number, from: stored.from, until, entries_max };
