@@ -39,7 +39,8 @@ pub(crate) struct Client {
     /// Bytes to send.
     pub(crate) outbox: Vec<u8>,
     clean: bool,
-    expiry: u32,
+    pub(crate) expiry: u32,
+    dialled_at: Time,
     /// It sets itself no limits, so that it sees everything.
     pub(crate) all_seeing: bool,
     receive_maximum: u16,
@@ -54,6 +55,8 @@ pub(crate) struct Client {
     acks: VecDeque<(AckKind, u16)>,
     asked: BTreeMap<u16, Asked>,
     pub(crate) will: Option<Number>,
+    will_delay: u32,
+    pub(crate) will_retained: bool,
     /// Retained messages that came, by topic.
     pub(crate) retained: BTreeMap<String, Number>,
     pub(crate) received: u64,
@@ -107,6 +110,7 @@ impl Client {
             outbox: Vec::new(),
             clean: false,
             expiry: 0,
+            dialled_at: Time::default(),
             all_seeing: false,
             receive_maximum: u16::MAX,
             packet_size_max: u32::MAX,
@@ -120,6 +124,8 @@ impl Client {
             acks: VecDeque::new(),
             asked: BTreeMap::new(),
             will: None,
+            will_delay: 0,
+            will_retained: false,
             retained: BTreeMap::new(),
             received: 0,
             payload_max: 90,
@@ -165,7 +171,11 @@ impl Client {
             }
         };
         self.receive_maximum = if v5 { rng.within(1, 30) as u16 } else { u16::MAX };
-        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing { 60 + self.payload_max as u32 / 3 } else { u32::MAX };
+        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing {
+            60 + self.payload_max as u32 / 3
+        } else {
+            u32::MAX
+        };
         self.alias_max = if v5 { rng.below(4) as u16 } else { 0 };
         self.aliases.clear();
         self.in_flight.clear();
@@ -178,8 +188,12 @@ impl Client {
             oracle.session_ends(self.who, now);
         }
         if let Some(number) = will {
-            oracle.will_set(number, self.who, &format!("will/{}", self.who), now);
+            self.will_delay = if v5 { *rng.pick(&[0, 0, 1, 3]) } else { 0 };
+            self.will_retained = rng.chance(50);
+            let topic = format!("will/{}", self.who);
+            oracle.will_set(number, self.who, &topic, self.will_retained, now);
         }
+        self.dialled_at = now;
         let mut properties = PropertiesBuf::new();
         if v5 {
             properties.session_expiry_interval(self.expiry);
@@ -192,6 +206,10 @@ impl Client {
         let identifier = format!("client-{}", self.who);
         let will_topic = format!("will/{}", self.who);
         let will_payload = will.unwrap_or(0).to_string();
+        let mut will_properties = PropertiesBuf::new();
+        if v5 && self.will_delay > 0 {
+            will_properties.will_delay_interval(self.will_delay);
+        }
         let version = self.version;
         self.put(&Packet::Connect(Box::new(Connect {
             version,
@@ -205,8 +223,8 @@ impl Client {
                 topic: &will_topic,
                 payload: will_payload.as_bytes(),
                 qos: QoS::AtMostOnce,
-                retain: false,
-                properties: Default::default(),
+                retain: self.will_retained,
+                properties: will_properties.view(),
             }),
             properties: properties.view(),
         })));
@@ -266,7 +284,11 @@ impl Client {
         let payload = if pending.empty {
             String::new()
         } else {
-            format!("{} {}", pending.number, "x".repeat((pending.number % self.payload_max) as usize))
+            format!(
+                "{} {}",
+                pending.number,
+                "x".repeat((pending.number % self.payload_max) as usize)
+            )
         };
         let mut properties = PropertiesBuf::new();
         if let Some(expiry) = pending.expiry {
@@ -344,7 +366,7 @@ impl Client {
     }
 
     /// Sends DISCONNECT; answers its bytes, which arrive before the end of the connection.
-    pub(crate) fn disconnect(&mut self, with_will: bool, oracle: &mut Oracle) {
+    pub(crate) fn disconnect(&mut self, with_will: bool, oracle: &mut Oracle, now: Time) {
         let reason = if with_will && self.version.is_v5() {
             ReasonCode::DISCONNECT_WITH_WILL
         } else {
@@ -353,11 +375,21 @@ impl Client {
         self.put(&Packet::Disconnect(Disconnect::new(reason)));
         if let Some(number) = self.will.take() {
             if reason == ReasonCode::SUCCESS {
-                oracle.will_forbidden(number);
+                oracle.will_left(number);
             } else {
-                oracle.will_due(number);
+                oracle.will_due(number, self.will_due_at(now));
             }
         }
+    }
+
+    /// When the will is due if the connection is lost now and the session not resumed.
+    pub(crate) fn will_due_at(&self, now: Time) -> Time {
+        now.plus_secs(u64::from(self.will_delay.min(self.expiry)))
+    }
+
+    /// Whether the will outlives the broker, and is due when that is back.
+    pub(crate) fn will_is_stored(&self) -> bool {
+        self.connected && self.expiry > 0 && self.will_delay == 0
     }
 
     /// Sends some of the acknowledgements that it owes.
@@ -482,6 +514,7 @@ impl Client {
     fn begin(&mut self, present: bool, oracle: &mut Oracle, now: Time) {
         self.connected = true;
         self.clean = false;
+        oracle.came_back(self.who, present, self.dialled_at, now);
         if present {
             for (identifier, pending) in self.pending.clone() {
                 if pending.released {

@@ -34,7 +34,11 @@ impl World {
                 client.inbox.extend_from_slice(&bytes);
             }
             client.take_inbox(&mut self.oracle, self.now)?;
-            client.will = None;
+            if let Some(number) = client.will.take()
+                && client.will_is_stored()
+            {
+                self.oracle.will_outlives(number);
+            }
             client.connection_lost(&mut self.oracle, self.now);
             self.free_slots.push_back(slot);
         }

@@ -209,7 +209,8 @@ impl World {
 
     fn check_retained(&mut self) -> Result<(), Violation> {
         let watcher = self.watcher();
-        for filter in ["c/#", "s/#", "$c/#"] {
+        self.clients[watcher as usize].retained.clear();
+        for filter in ["c/#", "s/#", "$c/#", "will/#"] {
             let now = self.now;
             let client = &mut self.clients[watcher as usize];
             client.subscribe(filter, QoS::AtLeastOnce, false, &mut self.oracle, now);
@@ -248,7 +249,7 @@ impl World {
                 ["a", "a/b", "/x"]
                     .map(|rest| format!("c/{who}/{rest}"))
                     .into_iter()
-                    .chain([format!("$c/{who}"), format!("s/{who}")])
+                    .chain(["$c", "s", "will"].map(|first| format!("{first}/{who}")))
             })
             .collect();
         for topic in &topics {
@@ -306,7 +307,7 @@ impl World {
                 76 => client.ping(),
                 77 => {
                     let with_will = rng.chance(30);
-                    client.disconnect(with_will, oracle);
+                    client.disconnect(with_will, oracle, now);
                     let slot = client.slot.unwrap_or(0);
                     self.send(who);
                     self.cut(slot, true);
@@ -350,7 +351,7 @@ impl World {
                 && wire.version.is_some()
                 && client.connected
             {
-                self.oracle.will_due(number);
+                self.oracle.will_due(number, client.will_due_at(self.now));
             }
         }
         client.connection_lost(&mut self.oracle, self.now);
