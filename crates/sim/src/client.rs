@@ -12,6 +12,7 @@ use plimsoll_mqtt::{
 
 use crate::oracle::{Number, Oracle, Violation, Who};
 use crate::rng::Rng;
+use crate::topics::{SHARED, any_filter, own_topic};
 
 /// A QoS 1 or 2 publish under way.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub(crate) struct Client {
     /// Retained messages that came, by topic.
     pub(crate) retained: BTreeMap<String, Number>,
     pub(crate) received: u64,
-    pub(crate) payload_max: u64,
+    payload_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -69,37 +70,8 @@ enum Asked {
     Unsubscribe,
 }
 
-/// The one shared subscription; nothing else matches its topics.
-pub(crate) const SHARED: &str = "$share/group/s/+";
-
-/// Topics of client `who`: only it publishes there, so the last word is clear.
-fn own_topic(who: Who, rng: &mut Rng) -> String {
-    match rng.below(5) {
-        4 => format!("s/{who}"),
-        0 => format!("c/{who}/a"),
-        1 => format!("c/{who}/a/b"),
-        2 => format!("c/{who}//x"),
-        _ => format!("$c/{who}"),
-    }
-}
-
-fn any_filter(clients: u32, rng: &mut Rng) -> String {
-    let who = rng.below(u64::from(clients));
-    match rng.below(10) {
-        8 | 9 => SHARED.into(),
-        0 => "c/#".into(),
-        1 => "c/+/a".into(),
-        2 => format!("c/{who}/#"),
-        3 => "c/+/a/+".into(),
-        4 => format!("c/{who}/a"),
-        5 => "$c/+".into(),
-        6 => "+/+/+/x".into(),
-        _ => format!("c/{who}/+/b"),
-    }
-}
-
 impl Client {
-    pub(crate) fn new(who: Who, rng: &mut Rng) -> Self {
+    pub(crate) fn new(who: Who, payload_max: u64, rng: &mut Rng) -> Self {
         let v5 = rng.chance(60);
         Self {
             who,
@@ -128,7 +100,7 @@ impl Client {
             will_retained: false,
             retained: BTreeMap::new(),
             received: 0,
-            payload_max: 90,
+            payload_max,
         }
     }
 

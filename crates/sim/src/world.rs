@@ -71,13 +71,8 @@ impl World {
         let engine = Engine::new(plan.settings.clone(), plan.shards, seed, ledger);
         let oracle =
             Oracle::new(plan.settings.allow_duplicate_messages, plan.settings.upgrade_outgoing_qos);
-        let clients = (0..=plan.clients)
-            .map(|who| {
-                let mut client = Client::new(who, &mut rng);
-                client.payload_max = plan.payload_max;
-                client
-            })
-            .collect();
+        let clients =
+            (0..=plan.clients).map(|who| Client::new(who, plan.payload_max, &mut rng)).collect();
         if trace {
             println!("{plan:#?}");
         }
@@ -140,21 +135,6 @@ impl World {
         let (watcher, now) = (self.watcher() as usize, self.now);
         let client = &mut self.clients[watcher];
         client.subscribe("will/#", QoS::AtMostOnce, false, &mut self.oracle, now);
-    }
-
-    /// The disk begins to fail, or works again.
-    fn disk_moods(&mut self) {
-        let Some(storage) = self.storage.as_mut() else { return };
-        let change = match storage.is_failing() {
-            true => self.rng.chance(3),
-            false => self.rng.below(1000) < self.plan.failures,
-        };
-        if change {
-            let failing = !storage.is_failing();
-            storage.set_failing(failing, &mut self.rng);
-            self.oracle.refusals_expected |= failing;
-            self.say(|| format!("-- the disk fails: {failing}"));
-        }
     }
 
     // --- phases ---
@@ -233,7 +213,7 @@ impl World {
             self.step()?;
         }
         for who in 0..=self.plan.clients {
-            let mut client = Client::new(who, &mut Rng::new(0));
+            let mut client = Client::new(who, 90, &mut Rng::new(0));
             client.version = Version::V311;
             self.clients[who as usize] = client;
             self.dial(who, true);

@@ -211,7 +211,10 @@ impl Engine {
             if !flow.stored.purging {
                 flow.stored_purged(Some(now.as_secs()));
             }
-            return if connected { () } else { self.reschedule(slot) };
+            if !connected {
+                self.reschedule(slot);
+            }
+            return;
         }
         let mut next_expiry = next_expiry;
         for LoadedEntry { sequence, what } in &loaded.entries {
