@@ -45,7 +45,10 @@ impl Engine {
             return self.refuse_connect(link, connect, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
         }
         let stays = known.is_some_and(|slot| !connect.clean_start && self.is_stored(slot));
-        if self.dispatch.journal.failing
+        if self.dispatch.journal.is_full() {
+            return self.refuse_connect(link, connect, ReasonCode::SERVER_BUSY);
+        }
+        if self.dispatch.journal.refuses()
             && !stays
             && (terms.expiry > 0 || known.is_some_and(|slot| self.is_stored(slot)))
         {
@@ -64,12 +67,22 @@ impl Engine {
         self.sessions.connect(link, slot);
         self.attach(slot, link, listener, connect, &terms);
         self.store_session(slot);
-        if !self.dispatch.journal.failing {
+        if !self.dispatch.journal.refuses() {
             self.promise_since(slot, before);
+            self.promise_end(slot, resumed.is_some());
         }
         self.send_connack(slot, resumed.is_some(), &properties);
         self.pump(slot);
         self.reschedule(slot);
+    }
+
+    /// A new session promises that an earlier one of this client is gone: without that on disk, a
+    /// crash would bring it back, and publish its will.
+    fn promise_end(&mut self, slot: u32, resumed: bool) {
+        let ended = self.dispatch.journal.last_ended();
+        if let (false, Some(session)) = (resumed, self.sessions.get_mut(slot)) {
+            session.promised = session.promised.max(ended);
+        }
     }
 
     fn is_stored(&self, slot: u32) -> bool {

@@ -346,6 +346,20 @@ impl Engine {
                 }
             }
         }
+        if core::mem::take(&mut self.dispatch.journal.paused) {
+            self.resume_paused();
+        }
+    }
+
+    /// The disk takes what it is given again: who was not read from because of it is.
+    fn resume_paused(&mut self) {
+        let paused = self.sessions.iter().filter(|(_, session)| session.flags.paused);
+        let slots: Vec<u32> = paused.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                self.dispatch.resume_if_relieved(session);
+            }
+        }
     }
 
     /// The broker's own publications: `$SYS`.

@@ -79,12 +79,6 @@ pub(crate) struct Flow {
 /// Rings up to this many entries are kept while empty.
 const KEEP_ENTRIES: usize = 32;
 
-/// Entries of a connected session's queue that are kept in memory if the store has them too.
-const MEMORY_ENTRIES_MAX: usize = 512;
-
-/// Below so many entries in memory, more are read from the store.
-const LOAD_BELOW: usize = 128;
-
 impl Flow {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         Self {
@@ -97,6 +91,7 @@ impl Flow {
                 bytes: 0,
                 expires_at: u32::MAX,
                 loading: false,
+                purging: false,
                 entangled: false,
                 qos0: false,
             },
@@ -172,8 +167,15 @@ impl Flow {
     }
 
     /// Lets a message wait that the store has: in the store alone if there is no use for it here.
-    pub(crate) fn enqueue_stored(&mut self, delivery: Delivery, connected: bool, entangled: bool) {
-        if connected && self.stored.count == 0 && self.queue.len() < MEMORY_ENTRIES_MAX {
+    pub(crate) fn enqueue_stored(
+        &mut self,
+        delivery: Delivery,
+        settings: &Settings,
+        connected: bool,
+        entangled: bool,
+    ) {
+        let room = self.queue.len() < settings.stored_queue_entries;
+        if connected && self.stored.count == 0 && room {
             return self.enqueue(delivery);
         }
         let expires_at = delivery.message.expires_at().unwrap_or(u32::MAX);
@@ -222,10 +224,12 @@ impl Flow {
     }
 
     /// When something that waits expires, seconds; `u32::MAX` is never. What lies in the store of a
-    /// connected session is looked at when it is read.
+    /// connected session is looked at when it is read; and
+    /// nothing is looked through twice at a time.
     pub(crate) fn expires_at(&self, connected: bool) -> u32 {
         match connected {
             true => self.queue_expires_at,
+            false if self.stored.purging => self.queue_expires_at,
             false => self.queue_expires_at.min(self.stored.expires_at),
         }
     }
@@ -261,7 +265,7 @@ impl Flow {
     /// The connection is gone: what is in flight waits again, ahead of all else.
     pub(crate) fn connection_lost(&mut self) {
         self.used = 0;
-        self.stored.loading = false;
+        (self.stored.loading, self.stored.purging) = (false, false);
         let ring = core::mem::take(&mut *self.inflight.edit());
         self.inflight_bytes = 0;
         self.sent_before = self.sent_before.max(self.first + ring.len() as u64);

@@ -74,6 +74,7 @@ impl Engine {
         if let Some(flow) = session.flow.as_mut() {
             flow.connection_lost();
         }
+        self.dispatch.forget_refused(session);
         if let Some(rare) = session.rare.as_mut() {
             rare.connection_lost();
         }
@@ -82,23 +83,27 @@ impl Engine {
         self.dispatch.counters.clients_connected -= 1;
         self.pay_owed(slot, true);
         self.spill(slot);
-        self.come_due(slot);
+        self.come_due(slot, true);
     }
 
-    /// Publishes the will and ends the session if it is time; sets the next deadline.
-    fn come_due(&mut self, slot: u32) {
+    /// Publishes the will and ends the session if it is time; sets the next deadline. `changed`: it
+    /// is to be stored anew.
+    fn come_due(&mut self, slot: u32, mut changed: bool) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let ends = session.expires_at() <= now;
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
         {
+            changed = true;
             self.publish_will(slot, &will);
         }
         if ends {
             self.end_session(slot);
         } else {
-            self.store_session(slot);
+            if changed {
+                self.store_session(slot);
+            }
             self.reschedule(slot);
         }
     }
@@ -195,11 +200,24 @@ impl Engine {
             self.dispatch.counters.sessions_expired += 1;
             self.dispatch.event(None, Event::SessionExpired { client });
         }
-        self.come_due(slot);
+        self.come_due(slot, false);
     }
 }
 
 impl Dispatch {
+    /// PUBRECs that say that a message is refused, and will not leave any more: sent again, it is no
+    /// copy of one that was received.
+    fn forget_refused(&mut self, session: &mut Session) {
+        let Some(rare) = session.rare.as_mut() else { return };
+        let waiting = core::mem::take(&mut *rare.acknowledgements.edit());
+        for due in waiting {
+            let refused = due.qos == QoS::ExactlyOnce && due.reason.is_error();
+            if refused && rare.release(due.packet_identifier) && session.number != 0 {
+                self.journal.delete_received(session.number, due.packet_identifier);
+            }
+        }
+    }
+
     /// Takes everything in memory out of a session that ends. What is answered may go to others:
     /// queued messages, and QoS 1 messages in flight, but no QoS 2 message whose delivery has begun
     /// (MQTT-4.8.2-5).
@@ -244,7 +262,10 @@ impl Session {
 
     /// Gives back parts that hold nothing.
     pub(crate) fn tidy(&mut self) {
-        if self.flow.as_ref().is_some_and(|flow| flow.is_idle() && !flow.owes()) {
+        // What the store knows of the order of a connected session's messages holds until it is
+        // told otherwise, and that is when the connection is gone.
+        let numbered = self.number != 0 && self.is_connected();
+        if self.flow.as_ref().is_some_and(|flow| flow.is_idle() && !flow.owes() && !numbered) {
             self.flow = None;
         }
         if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {

@@ -60,7 +60,7 @@ impl Engine {
                 return 1;
             }
         };
-        let refused = self.store_refuses(slot, topic, first, inputs);
+        let refusing = self.store_refuses(slot, topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -75,7 +75,11 @@ impl Engine {
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings);
-            let answer = match admission.unless(refused, publish) {
+            let admission = match admission {
+                Admission::Route => refusing.admit(publish),
+                other => other,
+            };
+            let answer = match admission {
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,
@@ -84,7 +88,9 @@ impl Engine {
                     break;
                 }
             };
-            if publish.qos == QoS::ExactlyOnce {
+            // A refused one has not been received: sent again, it is no copy (MQTT-4.3.3-9).
+            let refused = matches!(answer, Answer::Settled(reason) if reason.is_error());
+            if publish.qos == QoS::ExactlyOnce && !refused {
                 let received = &mut rare(session, self.dispatch.ledger).received;
                 let new = received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
                 if new && session.number != 0 {
@@ -184,23 +190,20 @@ impl Engine {
         }
     }
 
-    /// While the store cannot write: whether these publishes would have to be stored, and their
-    /// publisher can be told so. Others wait for their acknowledgement.
-    fn store_refuses(
-        &mut self,
-        slot: u32,
-        topic: &str,
-        first: &Publish<'_>,
-        inputs: &[Input<'_>],
-    ) -> bool {
-        if !self.dispatch.journal.failing {
-            return false;
+    /// Which publishes on a topic are refused while the store cannot write.
+    fn store_refuses(&mut self, slot: u32, topic: &str) -> Refusing {
+        if !self.dispatch.journal.refuses() {
+            return Refusing::default();
         }
-        let Some(session) = self.sessions.get(slot) else { return false };
-        let (v5, link) = (session.version.is_v5(), session.link);
-        let retains = link.is_some_and(|link| publishes(link, inputs).any(|p| p.retain));
-        let unacknowledged = first.qos == QoS::AtMostOnce;
-        (v5 || unacknowledged) && (retains || self.stored_receivers(topic) > 0)
+        let settings = &self.dispatch.settings;
+        let qos0_stored = settings.queue_qos0_messages || settings.upgrade_outgoing_qos;
+        Refusing {
+            on: true,
+            full: self.dispatch.journal.is_full(),
+            told: self.sessions.get(slot).is_some_and(|session| session.version.is_v5()),
+            receivers: self.stored_receivers(topic) > 0,
+            qos0_stored,
+        }
     }
 
     /// PUBACK and PUBREC in the order of the publishes (MQTT-4.6.0-2, MQTT-4.6.0-3), once the message
@@ -309,14 +312,16 @@ impl crate::dispatch::Dispatch {
         }
     }
 
-    /// Stops reading from a publisher that goes on though its acknowledgements are held.
-    fn pause_if_held(&mut self, session: &mut Session) {
-        let most = if self.journal.failing { 0 } else { HELD_MAX };
-        if held_len(session) <= most || session.flags.paused {
+    /// Stops reading from a client that goes on though its answers are held; at once if they wait
+    /// for a disk that fails.
+    pub(crate) fn pause_if_held(&mut self, session: &mut Session) {
+        let in_vain = self.journal.refuses() && session.held > 0;
+        if session.flags.paused || !in_vain && held_len(session) <= HELD_MAX {
             return;
         }
         if let Some(link) = session.link {
             session.flags.paused = true;
+            self.journal.paused |= in_vain;
             if let Some(outbox) = self.outbox(link) {
                 outbox.pause_reading(link);
             }
@@ -333,22 +338,44 @@ fn rare_if(session: &Session) -> Option<&Rare> {
     session.rare.as_deref()
 }
 
+/// While the store cannot write: what would have to be stored and whose publisher can be told so
+/// is refused. Others wait for their acknowledgement.
+#[derive(Clone, Copy, Default)]
+struct Refusing {
+    on: bool,
+    /// Nothing more is taken: who cannot be told is closed.
+    full: bool,
+    /// The publisher can be told.
+    told: bool,
+    /// Stored sessions would get it.
+    receivers: bool,
+    /// Even at QoS 0.
+    qos0_stored: bool,
+}
+
+impl Refusing {
+    /// What becomes of a publish that would be routed if the store could write.
+    fn admit(self, publish: &Publish<'_>) -> Admission {
+        let unacknowledged = publish.qos == QoS::AtMostOnce;
+        let queued = self.receivers && (!unacknowledged || self.qos0_stored);
+        if !self.on || !publish.retain && !queued {
+            Admission::Route
+        } else if self.told || unacknowledged {
+            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
+        } else if self.full {
+            Admission::Violation(ReasonCode::QUOTA_EXCEEDED)
+        } else {
+            Admission::Route
+        }
+    }
+}
+
 /// Whether a publish is routed, and how it is answered if not.
 enum Admission {
     Route,
     Settle(ReasonCode),
     Ignore,
     Violation(ReasonCode),
-}
-
-impl Admission {
-    /// What becomes of it if the store cannot take it.
-    fn unless(self, refused: bool, publish: &Publish<'_>) -> Self {
-        match self {
-            Self::Route if refused => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
-            other => other,
-        }
-    }
 }
 
 fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {

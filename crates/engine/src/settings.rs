@@ -49,6 +49,9 @@ pub struct Settings {
     pub global_max_clients: u32,
     /// Entries of the retained store looked at in one turn for one new subscription.
     pub retained_scan_entries: usize,
+    /// Entries of a connected client's queue that are kept in memory if the store has them too; the
+    /// rest is read back in pieces of half as many.
+    pub stored_queue_entries: usize,
     /// Whether and how lasting state is stored. Set once, at the start.
     pub persistence: Persistence,
     /// Report every packet as an [`Event`](crate::Event).
@@ -119,6 +122,7 @@ impl Default for Settings {
             subscriptions_max: 100_000,
             global_max_clients: 0,
             retained_scan_entries: 1000,
+            stored_queue_entries: 512,
             persistence: Persistence::Off,
             trace: false,
         }
@@ -129,6 +133,11 @@ impl Settings {
     /// The settings of a listener; those of the first for one that does not exist any more.
     pub(crate) fn listener(&self, number: u16) -> &ListenerSettings {
         self.listeners.get(usize::from(number)).or(self.listeners.first()).unwrap_or(&FALLBACK)
+    }
+
+    /// Entries of a queue that are read from the store at once.
+    pub(crate) fn load_entries(&self) -> usize {
+        (self.stored_queue_entries / 2).max(1)
     }
 
     /// QoS 1 and 2 publishes that a client may have unacknowledged: the broker's Receive Maximum.

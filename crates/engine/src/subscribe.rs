@@ -80,7 +80,7 @@ impl Engine {
             wanted.options.retain_as_published || bridge,
         );
         let known = self.held(slot, wanted.filter).is_some();
-        let unstorable = self.dispatch.journal.failing && session.number != 0;
+        let unstorable = self.dispatch.journal.refuses() && session.number != 0;
         if (full && !known) || pending >= REPLAYS_MAX || unstorable {
             return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
         }

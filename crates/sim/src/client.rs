@@ -12,6 +12,7 @@ use plimsoll_mqtt::{
 
 use crate::oracle::{Number, Oracle, Violation, Who};
 use crate::rng::Rng;
+use crate::topics::{SHARED, any_filter, own_topic};
 
 /// A QoS 1 or 2 publish under way.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ struct Pending {
     qos: QoS,
     retain: bool,
     empty: bool,
+    /// Seconds until it expires.
+    expiry: Option<u32>,
     /// PUBREC has come: PUBREL is what is sent again.
     released: bool,
 }
@@ -37,7 +40,8 @@ pub(crate) struct Client {
     /// Bytes to send.
     pub(crate) outbox: Vec<u8>,
     clean: bool,
-    expiry: u32,
+    pub(crate) expiry: u32,
+    dialled_at: Time,
     /// It sets itself no limits, so that it sees everything.
     pub(crate) all_seeing: bool,
     receive_maximum: u16,
@@ -52,9 +56,12 @@ pub(crate) struct Client {
     acks: VecDeque<(AckKind, u16)>,
     asked: BTreeMap<u16, Asked>,
     pub(crate) will: Option<Number>,
+    will_delay: u32,
+    pub(crate) will_retained: bool,
     /// Retained messages that came, by topic.
     pub(crate) retained: BTreeMap<String, Number>,
     pub(crate) received: u64,
+    payload_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -63,37 +70,8 @@ enum Asked {
     Unsubscribe,
 }
 
-/// The one shared subscription; nothing else matches its topics.
-pub(crate) const SHARED: &str = "$share/group/s/+";
-
-/// Topics of client `who`: only it publishes there, so the last word is clear.
-fn own_topic(who: Who, rng: &mut Rng) -> String {
-    match rng.below(5) {
-        4 => format!("s/{who}"),
-        0 => format!("c/{who}/a"),
-        1 => format!("c/{who}/a/b"),
-        2 => format!("c/{who}//x"),
-        _ => format!("$c/{who}"),
-    }
-}
-
-fn any_filter(clients: u32, rng: &mut Rng) -> String {
-    let who = rng.below(u64::from(clients));
-    match rng.below(10) {
-        8 | 9 => SHARED.into(),
-        0 => "c/#".into(),
-        1 => "c/+/a".into(),
-        2 => format!("c/{who}/#"),
-        3 => "c/+/a/+".into(),
-        4 => format!("c/{who}/a"),
-        5 => "$c/+".into(),
-        6 => "+/+/+/x".into(),
-        _ => format!("c/{who}/+/b"),
-    }
-}
-
 impl Client {
-    pub(crate) fn new(who: Who, rng: &mut Rng) -> Self {
+    pub(crate) fn new(who: Who, payload_max: u64, rng: &mut Rng) -> Self {
         let v5 = rng.chance(60);
         Self {
             who,
@@ -104,6 +82,7 @@ impl Client {
             outbox: Vec::new(),
             clean: false,
             expiry: 0,
+            dialled_at: Time::default(),
             all_seeing: false,
             receive_maximum: u16::MAX,
             packet_size_max: u32::MAX,
@@ -117,8 +96,11 @@ impl Client {
             acks: VecDeque::new(),
             asked: BTreeMap::new(),
             will: None,
+            will_delay: 0,
+            will_retained: false,
             retained: BTreeMap::new(),
             received: 0,
+            payload_max,
         }
     }
 
@@ -161,7 +143,11 @@ impl Client {
             }
         };
         self.receive_maximum = if v5 { rng.within(1, 30) as u16 } else { u16::MAX };
-        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing { 60 } else { u32::MAX };
+        self.packet_size_max = if v5 && rng.chance(5) && !self.all_seeing {
+            60 + self.payload_max as u32 / 3
+        } else {
+            u32::MAX
+        };
         self.alias_max = if v5 { rng.below(4) as u16 } else { 0 };
         self.aliases.clear();
         self.in_flight.clear();
@@ -174,8 +160,12 @@ impl Client {
             oracle.session_ends(self.who, now);
         }
         if let Some(number) = will {
-            oracle.will_set(number, self.who, &format!("will/{}", self.who), now);
+            self.will_delay = if v5 { *rng.pick(&[0, 0, 1, 3]) } else { 0 };
+            self.will_retained = rng.chance(50);
+            let topic = format!("will/{}", self.who);
+            oracle.will_set(number, self.who, &topic, self.will_retained, now);
         }
+        self.dialled_at = now;
         let mut properties = PropertiesBuf::new();
         if v5 {
             properties.session_expiry_interval(self.expiry);
@@ -188,6 +178,10 @@ impl Client {
         let identifier = format!("client-{}", self.who);
         let will_topic = format!("will/{}", self.who);
         let will_payload = will.unwrap_or(0).to_string();
+        let mut will_properties = PropertiesBuf::new();
+        if v5 && self.will_delay > 0 {
+            will_properties.will_delay_interval(self.will_delay);
+        }
         let version = self.version;
         self.put(&Packet::Connect(Box::new(Connect {
             version,
@@ -201,8 +195,8 @@ impl Client {
                 topic: &will_topic,
                 payload: will_payload.as_bytes(),
                 qos: QoS::AtMostOnce,
-                retain: false,
-                properties: Default::default(),
+                retain: self.will_retained,
+                properties: will_properties.view(),
             }),
             properties: properties.view(),
         })));
@@ -231,6 +225,7 @@ impl Client {
     pub(crate) fn publish(
         &mut self,
         number: Number,
+        expires: bool,
         rng: &mut Rng,
         oracle: &mut Oracle,
         now: Time,
@@ -243,8 +238,13 @@ impl Client {
         let topic = own_topic(self.who, rng);
         let retain = rng.chance(30);
         let empty = retain && rng.chance(20);
+        let expires = expires && !retain && self.version.is_v5();
+        let expiry = expires.then(|| rng.within(1, 4) as u32);
         oracle.published(number, self.who, &topic, qos, retain, empty, now);
-        let pending = Pending { number, topic, qos, retain, empty, released: false };
+        if expires {
+            oracle.expires(number);
+        }
+        let pending = Pending { number, topic, qos, retain, empty, expiry, released: false };
         let packet_identifier = if qos == QoS::AtMostOnce { 0 } else { self.identifier() };
         self.send_publish(packet_identifier, &pending, false);
         if qos != QoS::AtMostOnce {
@@ -256,15 +256,23 @@ impl Client {
         let payload = if pending.empty {
             String::new()
         } else {
-            format!("{} {}", pending.number, "x".repeat(pending.number as usize % 90))
+            format!(
+                "{} {}",
+                pending.number,
+                "x".repeat((pending.number % self.payload_max) as usize)
+            )
         };
+        let mut properties = PropertiesBuf::new();
+        if let Some(expiry) = pending.expiry {
+            properties.message_expiry_interval(expiry);
+        }
         self.put(&Packet::Publish(Publish {
             dup,
             qos: pending.qos,
             retain: pending.retain,
             topic: &pending.topic,
             packet_identifier,
-            properties: Default::default(),
+            properties: properties.view(),
             payload: payload.as_bytes(),
         }));
     }
@@ -330,7 +338,7 @@ impl Client {
     }
 
     /// Sends DISCONNECT; answers its bytes, which arrive before the end of the connection.
-    pub(crate) fn disconnect(&mut self, with_will: bool, oracle: &mut Oracle) {
+    pub(crate) fn disconnect(&mut self, with_will: bool, oracle: &mut Oracle, now: Time) {
         let reason = if with_will && self.version.is_v5() {
             ReasonCode::DISCONNECT_WITH_WILL
         } else {
@@ -339,11 +347,21 @@ impl Client {
         self.put(&Packet::Disconnect(Disconnect::new(reason)));
         if let Some(number) = self.will.take() {
             if reason == ReasonCode::SUCCESS {
-                oracle.will_forbidden(number);
+                oracle.will_left(number);
             } else {
-                oracle.will_due(number);
+                oracle.will_due(number, self.will_due_at(now));
             }
         }
+    }
+
+    /// When the will is due if the connection is lost now and the session not resumed.
+    pub(crate) fn will_due_at(&self, now: Time) -> Time {
+        now.plus_secs(u64::from(self.will_delay.min(self.expiry)))
+    }
+
+    /// Whether the will outlives the broker, and is due when that is back.
+    pub(crate) fn will_is_stored(&self) -> bool {
+        self.connected && self.expiry > 0 && self.will_delay == 0
     }
 
     /// Sends some of the acknowledgements that it owes.
@@ -402,6 +420,9 @@ impl Client {
     ) -> Result<bool, Violation> {
         match packet {
             Packet::Connack(connack) => {
+                if connack.reason.is_error() && oracle.refusals_expected {
+                    return Ok(false);
+                }
                 if connack.reason.is_error() {
                     return Err(Violation(format!(
                         "client {} refused: {}",
@@ -465,6 +486,7 @@ impl Client {
     fn begin(&mut self, present: bool, oracle: &mut Oracle, now: Time) {
         self.connected = true;
         self.clean = false;
+        oracle.came_back(self.who, present, self.dialled_at, now);
         if present {
             for (identifier, pending) in self.pending.clone() {
                 if pending.released {

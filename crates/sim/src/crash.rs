@@ -1,4 +1,5 @@
-//! The broker dies, with everything that was not on disk, and starts again.
+//! The disk fails for a while; the broker dies, with everything that was not on disk, and starts
+//! again.
 
 use plimsoll_engine::{Engine, Time};
 
@@ -6,6 +7,21 @@ use crate::oracle::Violation;
 use crate::world::World;
 
 impl World {
+    /// The disk begins to fail, or works again.
+    pub(crate) fn disk_moods(&mut self) {
+        let Some(storage) = self.storage.as_mut() else { return };
+        let change = match storage.is_failing() {
+            true => self.rng.chance(3),
+            false => self.rng.below(1000) < self.plan.failures,
+        };
+        if change {
+            let failing = !storage.is_failing();
+            storage.set_failing(failing, &mut self.rng);
+            self.oracle.refusals_expected |= failing;
+            self.say(|| format!("-- the disk fails: {failing}"));
+        }
+    }
+
     /// Power fails and comes back.
     pub(crate) fn crash(&mut self) -> Result<(), Violation> {
         self.say(|| "-- the broker dies".into());
@@ -34,7 +50,11 @@ impl World {
                 client.inbox.extend_from_slice(&bytes);
             }
             client.take_inbox(&mut self.oracle, self.now)?;
-            client.will = None;
+            if let Some(number) = client.will.take()
+                && client.will_is_stored()
+            {
+                self.oracle.will_outlives(number);
+            }
             client.connection_lost(&mut self.oracle, self.now);
             self.free_slots.push_back(slot);
         }

@@ -13,6 +13,7 @@ mod oracle;
 mod plan;
 mod rng;
 mod storage;
+mod topics;
 mod world;
 
 pub use oracle::{Oracle, Violation};

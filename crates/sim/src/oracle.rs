@@ -44,6 +44,8 @@ struct Published {
     /// Its publisher may not have heard that its session was a new one: what it sends again is new
     /// to the broker.
     orphaned: bool,
+    /// It expires: it need not arrive.
+    expires: bool,
 }
 
 /// One subscription of a session, from SUBACK to whatever ends it.
@@ -87,13 +89,19 @@ pub struct Oracle {
     allow_duplicates: bool,
     upgrade: bool,
     crashed: bool,
+    /// The disk failed: clients may be refused.
+    pub(crate) refusals_expected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WillState {
     /// The connection lives, or it is not sure how it ended.
     Open,
+    /// It is due then, unless the client comes back before.
+    Waiting(Time),
     Due,
+    /// DISCONNECT took it back; a crash may undo that, since nobody is told.
+    Left,
     Forbidden,
 }
 
@@ -185,8 +193,16 @@ impl Oracle {
             resent: false,
             forgotten: false,
             orphaned: false,
+            expires: false,
         };
         self.published.insert(number, published);
+    }
+
+    /// The message has an expiry interval.
+    pub(crate) fn expires(&mut self, number: Number) {
+        if let Some(published) = self.published.get_mut(&number) {
+            published.expires = true;
+        }
     }
 
     pub(crate) fn acknowledged(&mut self, number: Number, refused: bool, at: Time) {
@@ -319,7 +335,10 @@ impl Oracle {
         for (number, published) in self.published.iter().filter(|(_, p)| p.topic.starts_with("s/"))
         {
             let Some(acknowledged) = published.acknowledged else { continue };
-            let void = published.refused || published.empty || published.qos == QoS::AtMostOnce;
+            let void = published.refused
+                || published.empty
+                || published.expires
+                || published.qos == QoS::AtMostOnce;
             if void || self.shared.contains_key(number) {
                 continue;
             }
@@ -358,7 +377,7 @@ impl Oracle {
         for published in self.published.values_mut() {
             published.forgotten |= published.acknowledged.is_none();
         }
-        for state in self.wills.values_mut().filter(|state| **state == WillState::Due) {
+        for state in self.wills.values_mut().filter(|state| **state != WillState::Forbidden) {
             *state = WillState::Open; // The watcher was not there to see it.
         }
         self.crashed = true;
@@ -366,13 +385,24 @@ impl Oracle {
 
     // --- wills ---
 
-    pub(crate) fn will_set(&mut self, number: Number, by: Who, topic: &str, at: Time) {
+    pub(crate) fn will_set(
+        &mut self,
+        number: Number,
+        by: Who,
+        topic: &str,
+        retain: bool,
+        at: Time,
+    ) {
         self.wills.insert(number, WillState::Open);
+        if retain {
+            let possible = self.retained.entry(topic.to_owned()).or_insert_with(|| vec![None]);
+            possible.push(Some(number));
+        }
         let published = Published {
             by,
             topic: topic.to_owned(),
             qos: QoS::AtMostOnce,
-            retain: false,
+            retain,
             empty: false,
             at,
             acknowledged: None,
@@ -380,16 +410,77 @@ impl Oracle {
             resent: false,
             forgotten: false,
             orphaned: false,
+            expires: false,
         };
         self.published.insert(number, published);
     }
 
-    pub(crate) fn will_due(&mut self, number: Number) {
-        self.wills.insert(number, WillState::Due);
+    /// The connection was lost; the will is due `at` that time.
+    pub(crate) fn will_due(&mut self, number: Number, at: Time) {
+        self.wills.insert(number, WillState::Waiting(at));
     }
 
-    pub(crate) fn will_forbidden(&mut self, number: Number) {
+    /// DISCONNECT without will.
+    pub(crate) fn will_left(&mut self, number: Number) {
+        self.wills.insert(number, WillState::Left);
+    }
+
+    /// It has been taken back, and a CONNACK says so.
+    fn will_forbidden(&mut self, number: Number) {
+        if self.refusals_expected {
+            return self.will_left(number); // CONNACK may not have waited.
+        }
         self.wills.insert(number, WillState::Forbidden);
+        if let Some(published) = self.published.get(&number)
+            && let Some(possible) = self.retained.get_mut(&published.topic)
+        {
+            possible.retain(|value| *value != Some(number));
+        }
+    }
+
+    /// It has been published, for certain.
+    fn will_published(&mut self, number: Number) {
+        self.wills.insert(number, WillState::Due);
+        self.will_outlives(number);
+    }
+
+    /// What was retained on a will's topic before is replaced, if it is retained.
+    fn will_replaces(&mut self, number: Number) {
+        if let Some(published) = self.published.get(&number)
+            && let Some(possible) = self.retained.get_mut(&published.topic)
+            && let Some(at) = possible.iter().position(|value| *value == Some(number))
+        {
+            possible.drain(..at);
+        }
+    }
+
+    /// A retained will is, or will be, what is retained, even after a crash: the broker died with the
+    /// connection of a stored session, or the client's next CONNACK waited for it. While the disk
+    /// fails, CONNACK does not wait, and a will may be lost with the broker.
+    pub(crate) fn will_outlives(&mut self, number: Number) {
+        if !self.refusals_expected {
+            self.will_replaces(number);
+        }
+    }
+
+    /// A client has its CONNACK: its last will was cancelled by that (MQTT-3.1.3-9), or published.
+    pub(crate) fn came_back(&mut self, who: Who, resumed: bool, dialled: Time, now: Time) {
+        let waiting = self.wills.iter().filter_map(|(number, state)| match state {
+            WillState::Waiting(at) if self.published[number].by == who => Some((*number, *at)),
+            WillState::Left if self.published[number].by == who => Some((*number, Time::NEVER)),
+            _ => None,
+        });
+        for (number, at) in waiting.collect::<Vec<_>>() {
+            if at == Time::NEVER {
+                self.will_forbidden(number);
+            } else if at <= dialled || !resumed {
+                self.will_published(number);
+            } else if now < at {
+                self.will_forbidden(number);
+            } else {
+                self.wills.insert(number, WillState::Open);
+            }
+        }
     }
 
     // --- the end ---
@@ -411,7 +502,7 @@ impl Oracle {
                 WillState::Due if !seen.contains(number) => {
                     return Err(Violation(format!("will {number} was not published")));
                 }
-                WillState::Forbidden if seen.contains(number) => {
+                WillState::Left | WillState::Forbidden if seen.contains(number) => {
                     return Err(Violation(format!("will {number} was published")));
                 }
                 _ => {}
@@ -447,7 +538,7 @@ fn check_arrival(
     let Some(acknowledged) = published.acknowledged else { return Ok(()) };
     // What a session that ended had not taken yet is gone with it.
     // An empty message has no number by which it could be known.
-    let done = session.ended || published.refused || published.empty;
+    let done = session.ended || published.refused || published.empty || published.expires;
     if done || session.received.contains_key(&number) {
         return Ok(());
     }

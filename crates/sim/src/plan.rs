@@ -23,6 +23,12 @@ pub struct Plan {
     pub storage: u64,
     /// How many of a thousand steps the broker dies in.
     pub crashes: u64,
+    /// How many of a thousand steps the disk begins to fail in.
+    pub failures: u64,
+    /// Largest payload, roughly.
+    pub payload_max: u64,
+    /// Percent of messages of 5.0 clients that expire.
+    pub expiring: u64,
     /// The engine's limits.
     pub settings: Settings,
 }
@@ -40,13 +46,18 @@ impl Plan {
             slow_consumer_timeout: *rng.pick(&[1, 10, 600, 600]),
             output_bytes_max: *rng.pick(&[200, 1000, 1 << 20]),
             retained_scan_entries: rng.within(1, 20) as usize,
+            stored_queue_entries: *rng.pick(&[1, 4, 20, 512]),
             trace: rng.chance(10),
             ..Settings::default()
         };
         let storage = *rng.pick(&[0, 5, 30, 100]);
         let crashes = if storage > 0 { *rng.pick(&[0, 2, 10]) } else { 0 };
+        let failures = if storage > 0 { *rng.pick(&[0, 0, 5, 20]) } else { 0 };
+        // What is not waited for may be lost with the broker.
+        let relaxed = crashes == 0 && failures == 0 && rng.chance(30);
         if storage > 0 {
-            settings.persistence = Persistence::Promised;
+            settings.persistence =
+                if relaxed { Persistence::Relaxed } else { Persistence::Promised };
         }
         Self {
             clients: rng.within(2, 8) as u32,
@@ -57,6 +68,9 @@ impl Plan {
             delay_max: *rng.pick(&[0, 5, 100]),
             storage,
             crashes,
+            failures,
+            payload_max: *rng.pick(&[90, 90, 400]),
+            expiring: *rng.pick(&[0, 0, 30]),
             settings,
         }
     }

@@ -12,6 +12,10 @@ use plimsoll_store::simulated::SimulatedDisk;
 use plimsoll_store::{Change, Options, Store};
 
 use crate::oracle::Violation;
+use crate::rng::Rng;
+
+/// Steps of tidying up in one turn.
+const MAINTAIN_MAX: u32 = 100;
 
 /// A change that owns its bytes: the engine's lists go back at once.
 #[derive(Debug)]
@@ -27,6 +31,14 @@ pub(crate) struct Storage {
     store: Option<Store<SimulatedDisk>>,
     ledger: &'static Ledger,
     waiting: VecDeque<(Vec<Kept>, u64)>,
+    /// Written, and not yet synced: up to this position.
+    unsynced: Option<u64>,
+    /// The engine has been told that the disk fails.
+    told: bool,
+    /// The disk fails.
+    fails: bool,
+    /// It has failed before.
+    has_failed: bool,
     loads: VecDeque<Load>,
     /// The broker does not wait for the disk (`durability snapshot`).
     relaxed: bool,
@@ -52,6 +64,10 @@ impl Storage {
             store: None,
             ledger,
             waiting: VecDeque::new(),
+            unsynced: None,
+            told: false,
+            fails: false,
+            has_failed: false,
             loads: VecDeque::new(),
             relaxed,
         };
@@ -100,28 +116,65 @@ impl Storage {
     ) -> Result<Vec<Input<'static>>, Violation> {
         let Some(store) = self.store.as_mut() else { return Ok(Vec::new()) };
         let mut answers = Vec::new();
-        let mut upto = None;
-        for (batch, position) in self.waiting.drain(..) {
+        while let Some((batch, position)) = self.waiting.front() {
             let changes = batch.iter().map(|kept| match kept {
                 Kept::Put(key, value) => Change::Put { key, value },
                 Kept::Insert(key, value) => Change::Insert { key, value },
                 Kept::Delete(key) => Change::Delete { key },
             });
-            store.commit(changes).map_err(violation)?;
-            upto = Some(position);
-        }
-        if let Some(upto) = upto {
-            if !self.relaxed {
-                store.sync().map_err(violation)?;
+            if let Err(error) = store.commit(changes) {
+                return self.failed(&error);
             }
+            self.unsynced = Some(*position);
+            self.waiting.pop_front();
+        }
+        if let Some(upto) = self.unsynced {
+            if !self.relaxed
+                && let Err(error) = store.sync()
+            {
+                return self.failed(&error);
+            }
+            self.unsynced = None;
+            self.told = false;
             answers.push(Input::Stored { upto });
         }
         while let Some(load) = self.loads.pop_front() {
             let loaded = load.read(ledger, &mut Reader(store)).map_err(violation)?;
             answers.push(Input::Loaded(loaded));
         }
-        while store.maintain() {}
+        for _ in 0..MAINTAIN_MAX {
+            if !store.maintain() {
+                break;
+            }
+        }
         Ok(answers)
+    }
+
+    /// The disk does not take it: the engine hears of it once, and it is tried again.
+    fn failed(&mut self, error: &io::Error) -> Result<Vec<Input<'static>>, Violation> {
+        // The store may say later what it met.
+        if !self.has_failed {
+            return Err(violation(error));
+        }
+        let told = std::mem::replace(&mut self.told, true);
+        Ok(if told { Vec::new() } else { vec![Input::StoreFailing] })
+    }
+
+    /// The disk begins to fail, one way or the other, or works again.
+    pub(crate) fn set_failing(&mut self, failing: bool, rng: &mut Rng) {
+        self.fails = failing;
+        self.has_failed |= failing;
+        match (failing, rng.below(3)) {
+            (false, _) => self.disk.heal(),
+            (true, 0) => self.disk.set_writes_fail(true),
+            (true, 1) => self.disk.set_syncs_fail(true),
+            (true, _) => self.disk.set_bytes_max(Some(self.disk.bytes())),
+        }
+    }
+
+    /// Whether the disk fails.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.fails
     }
 
     /// The power fails: what was not synced is lost, or not, or in parts.
@@ -129,7 +182,10 @@ impl Storage {
         self.store = None;
         self.waiting.clear();
         self.loads.clear();
+        self.unsynced = None;
+        (self.told, self.fails) = (false, false);
         self.disk.crash(seed);
+        self.disk.heal();
         self.open()
     }
 
@@ -156,7 +212,7 @@ impl Storage {
 
     /// Whether nothing waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.loads.is_empty()
+        self.waiting.is_empty() && self.unsynced.is_none() && self.loads.is_empty()
     }
 
     /// With everybody gone, only the broker's sign of life may be left.

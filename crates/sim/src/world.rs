@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use plimsoll_engine::{Engine, Event, Input, Link, Loss, Outbox, Piece, Time};
+use plimsoll_engine::{Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time};
 use plimsoll_ledger::{Account, Ledger};
 use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
 
@@ -71,11 +71,13 @@ impl World {
         let engine = Engine::new(plan.settings.clone(), plan.shards, seed, ledger);
         let oracle =
             Oracle::new(plan.settings.allow_duplicate_messages, plan.settings.upgrade_outgoing_qos);
-        let clients = (0..=plan.clients).map(|who| Client::new(who, &mut rng)).collect();
+        let clients =
+            (0..=plan.clients).map(|who| Client::new(who, plan.payload_max, &mut rng)).collect();
         if trace {
             println!("{plan:#?}");
         }
-        let storage = (plan.storage > 0).then(|| Storage::new(false).ok()).flatten();
+        let relaxed = plan.settings.persistence == Persistence::Relaxed;
+        let storage = (plan.storage > 0).then(|| Storage::new(relaxed).ok()).flatten();
         Self {
             engine,
             ledger,
@@ -116,6 +118,7 @@ impl World {
             if self.rng.below(1000) < self.plan.crashes {
                 self.crash()?;
             }
+            self.disk_moods();
             self.act();
             self.step()?;
         }
@@ -139,6 +142,9 @@ impl World {
     /// Faults are over: everybody comes back, and everything must arrive.
     fn heal(&mut self) -> Result<(), Violation> {
         self.faults_on = false;
+        if let Some(storage) = self.storage.as_mut() {
+            storage.set_failing(false, &mut self.rng);
+        }
         self.say(|| "-- liveness".into());
         for who in 0..self.plan.clients {
             if self.clients[who as usize].slot.is_none() {
@@ -183,7 +189,8 @@ impl World {
 
     fn check_retained(&mut self) -> Result<(), Violation> {
         let watcher = self.watcher();
-        for filter in ["c/#", "s/#", "$c/#"] {
+        self.clients[watcher as usize].retained.clear();
+        for filter in ["c/#", "s/#", "$c/#", "will/#"] {
             let now = self.now;
             let client = &mut self.clients[watcher as usize];
             client.subscribe(filter, QoS::AtLeastOnce, false, &mut self.oracle, now);
@@ -206,7 +213,7 @@ impl World {
             self.step()?;
         }
         for who in 0..=self.plan.clients {
-            let mut client = Client::new(who, &mut Rng::new(0));
+            let mut client = Client::new(who, 90, &mut Rng::new(0));
             client.version = Version::V311;
             self.clients[who as usize] = client;
             self.dial(who, true);
@@ -222,7 +229,7 @@ impl World {
                 ["a", "a/b", "/x"]
                     .map(|rest| format!("c/{who}/{rest}"))
                     .into_iter()
-                    .chain([format!("$c/{who}"), format!("s/{who}")])
+                    .chain(["$c", "s", "will"].map(|first| format!("{first}/{who}")))
             })
             .collect();
         for topic in &topics {
@@ -271,7 +278,8 @@ impl World {
                 0..=29 => {
                     self.number += 1;
                     self.summary.published += 1;
-                    client.publish(self.number, rng, oracle, now);
+                    let expires = rng.chance(self.plan.expiring);
+                    client.publish(self.number, expires, rng, oracle, now);
                 }
                 30..=37 => client.subscribe_any(clients, rng, oracle, now),
                 38..=39 => client.unsubscribe_any(clients, rng, oracle, now),
@@ -279,7 +287,7 @@ impl World {
                 76 => client.ping(),
                 77 => {
                     let with_will = rng.chance(30);
-                    client.disconnect(with_will, oracle);
+                    client.disconnect(with_will, oracle, now);
                     let slot = client.slot.unwrap_or(0);
                     self.send(who);
                     self.cut(slot, true);
@@ -323,7 +331,7 @@ impl World {
                 && wire.version.is_some()
                 && client.connected
             {
-                self.oracle.will_due(number);
+                self.oracle.will_due(number, client.will_due_at(self.now));
             }
         }
         client.connection_lost(&mut self.oracle, self.now);
@@ -532,7 +540,10 @@ impl World {
             let closed = wire.closing && wire.to_client.is_empty();
             let before = client.received;
             if !client.take_inbox(&mut self.oracle, self.now)? {
-                return Err(Violation(format!("client {who} gave up")));
+                // Refused, since the disk fails.
+                client.connection_lost(&mut self.oracle, self.now);
+                self.wires.remove(&slot);
+                continue;
             }
             self.summary.received += client.received - before;
             if closed {

@@ -418,6 +418,19 @@ fn key_of(kind: u8, numbers: &[u64], out: &mut Vec<u8>) {
     }
 }
 
+/// The session and the body that a key belongs to, and a queued message's place: 0 for none.
+pub(crate) fn numbers_of(key: &[u8]) -> (u64, u64, u64) {
+    let mut key = Reader(key);
+    let kind = key.byte().unwrap_or_default();
+    let first = number(&mut key).unwrap_or_default();
+    match kind {
+        SESSION | SUBSCRIPTION | RECEIVED => (first, 0, 0),
+        QUEUED => (first, 0, number(&mut key).unwrap_or_default()),
+        BODY => (0, first, 0),
+        _ => (0, 0, 0),
+    }
+}
+
 /// Key of a [`SessionItem`].
 pub(crate) fn session_key(session: u64, out: &mut Vec<u8>) {
     key_of(SESSION, &[session], out);

@@ -20,6 +20,10 @@ use crate::settings::Persistence;
 /// Messages of at least so many bytes that several sessions queue are stored once.
 const SHARED_BYTES_MIN: usize = 128;
 
+/// While so many bytes of records have not been taken, the store counts as failing, told or not;
+/// and nothing is let in that makes more of them.
+const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Records made and not yet stored, and everything that depends on them.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -29,8 +33,12 @@ pub(crate) struct Journal {
     position: u64,
     /// Number of the last record that is on disk.
     durable: u64,
-    /// The store cannot write at present.
+    /// Number of the last record by which a session ended.
+    ended: u64,
+    /// The store has said that it cannot write at present.
     pub(crate) failing: bool,
+    /// Somebody is not read from because of that.
+    pub(crate) paused: bool,
     pub(crate) held: Charged<Held>,
     pub(crate) loads: Vec<Load>,
     bodies: Charged<Bodies>,
@@ -62,7 +70,9 @@ impl Journal {
             records: Records::new(ledger),
             position: 0,
             durable: 0,
+            ended: 0,
             failing: false,
+            paused: false,
             held: ledger.own(Account::Store, Held::default()),
             loads: Vec::new(),
             bodies: ledger.own(Account::Store, Bodies::default()),
@@ -91,6 +101,16 @@ impl Journal {
     /// Whether everything up to a position may be promised.
     pub(crate) fn covers(&self, position: u64) -> bool {
         position <= self.durable || !self.promises()
+    }
+
+    /// Whether the store cannot write at present, or is so slow that it comes to the same.
+    pub(crate) fn refuses(&self) -> bool {
+        self.failing || self.is_full()
+    }
+
+    /// Whether so much waits for the store that no more is let in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len_bytes() > PENDING_BYTES_MAX
     }
 
     /// Everything up to `upto` is on disk.
@@ -176,6 +196,17 @@ impl Journal {
 
     pub(crate) fn delete_session(&mut self, session: u64) {
         self.delete(|key| session_key(session, key));
+        self.session_ended();
+    }
+
+    /// A session has ended with the last record: a CONNACK without Session Present promises that.
+    pub(crate) fn session_ended(&mut self) {
+        self.ended = self.position;
+    }
+
+    /// Number of the last record by which a session ended.
+    pub(crate) fn last_ended(&self) -> u64 {
+        self.ended
     }
 
     pub(crate) fn delete_subscription(&mut self, session: u64, filter: &str) {
@@ -206,6 +237,9 @@ impl Journal {
         shared: bool,
     ) {
         let message = &delivery.message;
+        if message.body() != 0 && !self.is_referred_to(message.body()) {
+            message.set_body(0); // The last one who had it queued has let go: it is not stored now.
+        }
         if shared && message.body() == 0 && message.len_bytes() >= SHARED_BYTES_MIN {
             message.set_body(self.next_body);
             self.next_body += 1;

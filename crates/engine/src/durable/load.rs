@@ -13,8 +13,7 @@ use plimsoll_mqtt::QoS;
 use super::item::{Content, Item, QueuedItem, body_key, queued_key};
 use crate::message::{Message, Parts};
 
-/// Entries read at once, and bytes of them after which no more are read.
-const ENTRIES_MAX: usize = 256;
+/// Bytes of entries after which no more are read at once.
 const BYTES_MAX: usize = 256 * 1024;
 
 /// Is called with keys and values, until it breaks off.
@@ -43,6 +42,8 @@ pub struct Load {
     pub(crate) from: u64,
     /// … and before this one.
     pub(crate) until: u64,
+    /// Most entries.
+    pub(crate) entries_max: usize,
 }
 
 /// What is done with it.
@@ -102,7 +103,7 @@ impl Load {
             if *key >= *end {
                 return ControlFlow::Break(());
             }
-            if piece.entries.len() >= ENTRIES_MAX || piece.bytes >= BYTES_MAX {
+            if piece.entries.len() >= self.entries_max || piece.bytes >= BYTES_MAX {
                 ended = false;
                 return ControlFlow::Break(());
             }

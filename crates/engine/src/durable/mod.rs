@@ -14,6 +14,8 @@ mod promise;
 mod records;
 mod restore;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use held::What;
 pub use item::{Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable, WillItem};

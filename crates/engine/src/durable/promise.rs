@@ -52,7 +52,9 @@ impl Dispatch {
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         let Some(link) = session.link else { return };
-        let waits = promise && !self.journal.covers(session.promised);
+        // Behind what waits already: acknowledgements keep their order (MQTT-4.6.0-2).
+        let behind = session.held > 0;
+        let waits = promise && (behind || !self.journal.covers(session.promised));
         let sent = if waits || session.flags.greeting {
             let mut frame = core::mem::take(&mut self.frame);
             frame.clear();
@@ -60,6 +62,7 @@ impl Dispatch {
             let bytes = frame.len();
             self.hold(session, What::Bytes(bytes as u32), &frame);
             self.frame = frame;
+            self.pause_if_held(session);
             bytes
         } else {
             let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return };
@@ -88,6 +91,9 @@ impl Dispatch {
                 if let Some((link, outbox)) = session.link.zip(self.outbox_of(session)) {
                     outbox.frame(link, |out| out.extend_from_slice(bytes));
                 }
+                if core::mem::take(&mut session.flags.greeting) {
+                    released = Released::Pump; // The first that waited is CONNACK.
+                }
             }
             What::Replay => released = Released::Replay,
             What::Durable(before) => {
@@ -100,10 +106,6 @@ impl Dispatch {
                 }
                 released = Released::Pump;
             }
-        }
-        if session.flags.greeting && session.held == 0 {
-            session.flags.greeting = false;
-            released = Released::Pump;
         }
         self.resume_if_relieved(session);
         released
@@ -155,7 +157,9 @@ impl Dispatch {
         let connected = session.is_connected();
         let entangled = entangled(&delivery.message, way.origin);
         match session.flow.as_mut() {
-            Some(flow) if in_store => flow.enqueue_stored(delivery, connected, entangled),
+            Some(flow) if in_store => {
+                flow.enqueue_stored(delivery, &self.settings, connected, entangled);
+            }
             Some(flow) => flow.enqueue(delivery),
             None => {}
         }

@@ -1,12 +1,14 @@
 //! The engine's state after a restart, from the items of the store.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed};
 
-use super::item::{Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable, body_key};
+use super::item::{
+    Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable, body_key, numbers_of,
+};
 use super::load::{Load, LoadFor};
 use super::session::{ALIVE_MILLIS, session_item};
 use crate::dispatch::rare;
@@ -44,12 +46,17 @@ pub struct Restoring<'e> {
     alive_at: Time,
     /// Slots of sessions by their numbers.
     slots: BTreeMap<u64, u32>,
+    /// Slots of sessions that are not what the store says: above all those that were connected when
+    /// the broker died, and from here on lost their connection then.
+    changed: BTreeSet<u32>,
     /// Queues of sessions by their slots.
     queues: BTreeMap<u32, Queue>,
     /// Sessions that had ended, and the sequence number before which they had been sent messages.
     ended: BTreeMap<u64, u64>,
     /// Bodies that nothing refers to.
     orphans: Vec<u64>,
+    /// When the first body expires, seconds; `u32::MAX` is never.
+    bodies_expire_at: u32,
 }
 
 /// What the store has of one queue.
@@ -60,6 +67,20 @@ struct Queue {
     connected: bool,
     /// Messages of its window that are not accounted for yet.
     window_left: u32,
+    /// Some of it lies in bodies.
+    bodies: bool,
+}
+
+impl Queue {
+    /// One more entry.
+    fn count(&mut self, sequence: u64) {
+        let restored = &mut self.restored;
+        if restored.count == 0 {
+            restored.first = sequence;
+        }
+        restored.count += 1;
+        restored.next = sequence + 1;
+    }
 }
 
 impl Engine {
@@ -72,9 +93,11 @@ impl Engine {
             engine: self,
             report: Restoration::default(),
             slots: BTreeMap::new(),
+            changed: BTreeSet::new(),
             queues: BTreeMap::new(),
             ended: BTreeMap::new(),
             orphans: Vec::new(),
+            bodies_expire_at: u32::MAX,
         }
     }
 }
@@ -82,7 +105,15 @@ impl Engine {
 impl Restoring<'_> {
     /// Takes one item.
     pub fn item(&mut self, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
-        let taken = Item::decode(key, value).and_then(|item| self.take(&item));
+        // Numbers are not given out again, whether what has them can be read or not.
+        let (session, body, sequence) = numbers_of(key);
+        self.engine.dispatch.journal.numbers_used(session, body);
+        let item = Item::decode(key, value);
+        if let (Err(Unreadable), 1.., Ok(slot)) = (&item, sequence, self.slot(session)) {
+            // It has its place in the queue until that is read.
+            self.queues.entry(slot).or_default().count(sequence);
+        }
+        let taken = item.and_then(|item| self.take(&item));
         if taken.is_err() {
             self.report.unreadable += 1;
         }
@@ -106,8 +137,9 @@ impl Restoring<'_> {
                 }
             }
             Item::Queued { session, sequence, entry } => self.queued(*session, *sequence, entry)?,
-            Item::Body { number, .. } => {
-                self.engine.dispatch.journal.numbers_used(0, *number);
+            Item::Body { number, message } => {
+                let expires_at = message.expires_at.unwrap_or(u32::MAX);
+                self.bodies_expire_at = self.bodies_expire_at.min(expires_at);
                 if !self.engine.dispatch.journal.is_referred_to(*number) {
                     self.orphans.push(*number);
                 }
@@ -123,7 +155,6 @@ impl Restoring<'_> {
 
     fn session(&mut self, item: &SessionItem<'_>) {
         let engine = &mut *self.engine;
-        engine.dispatch.journal.numbers_used(item.number, 0);
         if item.ended {
             let sent_before = item.sent_before.max(item.maybe_sent_before);
             self.ended.insert(item.number, sent_before);
@@ -198,15 +229,13 @@ impl Restoring<'_> {
         }
         let slot = self.slot(session)?;
         let queue = self.queues.entry(slot).or_default();
+        queue.count(sequence);
         let restored = &mut queue.restored;
-        if restored.count == 0 {
-            restored.first = sequence;
-        }
-        restored.count += 1;
-        restored.next = sequence + 1;
         let (mut bytes, mut expires_at) = (0, u32::MAX);
         if let QueuedItem::Publish { qos, group, content, .. } = entry {
-            restored.entangled |= group.is_some() || matches!(content, Content::Body(_));
+            let body = matches!(content, Content::Body(_));
+            queue.bodies |= body;
+            restored.entangled |= group.is_some() || body;
             if let Content::Inline(parts) = content {
                 bytes = Message::bytes_of(parts);
                 expires_at = parts.expires_at.unwrap_or(u32::MAX);
@@ -256,15 +285,17 @@ impl Restoring<'_> {
                 session,
                 from: 0,
                 until: u64::MAX,
+                entries_max: self.engine.dispatch.settings.load_entries(),
             });
         }
         let now = self.engine.dispatch.now;
         for slot in core::mem::take(&mut self.slots).into_values() {
             let Some(session) = self.engine.sessions.get(slot) else { continue };
             self.report.expired += u64::from(session.expires_at() <= now);
-            // From here on it is a session that lost its connection then.
-            let item = session_item(session, false);
-            self.engine.dispatch.journal.put(&item);
+            if self.changed.contains(&slot) {
+                let item = session_item(session, false);
+                self.engine.dispatch.journal.put(&item);
+            }
             self.engine.deadlines.set(slot, Time::default());
         }
         let total = self.engine.sessions.len() as u64;
@@ -278,6 +309,17 @@ impl Restoring<'_> {
             // What was acknowledged just before the end is here again, so more than a window may
             // have been sent.
             restored.maybe_sent_before = restored.next;
+            self.changed.insert(slot);
+        }
+        // What was sent last may be gone from the queue: its places are given out anew.
+        if restored.sent_before.max(restored.maybe_sent_before) > restored.next {
+            self.changed.insert(slot);
+        }
+        restored.sent_before = restored.sent_before.min(restored.next);
+        restored.maybe_sent_before = restored.maybe_sent_before.min(restored.next);
+        if queue.bodies {
+            // When the first of its bodies expires is seen when the queue is looked through.
+            restored.expires_at = restored.expires_at.min(self.bodies_expire_at);
         }
         let ledger = self.engine.ledger();
         let Some(session) = self.engine.sessions.get_mut(slot) else { return };

@@ -79,8 +79,10 @@ impl Engine {
         let (stored, until) = (flow.stored, flow.next_sequence());
         if stored.count > 0 && stored.entangled {
             self.dispatch.journal.put(&session_item(session, true));
+            self.dispatch.journal.session_ended();
             let what_for = LoadFor::HandOn { sent_before: flow.maybe_sent_before() };
-            let load = Load { what_for, session: number, from: stored.from, until };
+            let entries_max = self.dispatch.settings.load_entries();
+            let load = Load { what_for, session: number, from: stored.from, until, entries_max };
             self.dispatch.journal.loads.push(load);
             return;
         }
@@ -107,13 +109,14 @@ impl Engine {
     pub(crate) fn load_more(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(flow) = session.flow.as_mut() else { return };
-        if flow.wants_load() {
+        if flow.wants_load(&self.dispatch.settings) {
             flow.stored.loading = true;
             let load = Load {
                 what_for: LoadFor::Send { slot, epoch: session.epoch },
                 session: session.number,
                 from: flow.stored.from,
                 until: flow.next_sequence(),
+                entries_max: self.dispatch.settings.load_entries(),
             };
             self.dispatch.journal.loads.push(load);
         }
@@ -129,6 +132,7 @@ impl Engine {
             session: session.number,
             from: flow.stored.from,
             until: flow.next_sequence(),
+            entries_max: self.dispatch.settings.load_entries(),
         };
         flow.stored_purged(None);
         self.dispatch.journal.loads.push(load);
@@ -183,20 +187,35 @@ impl Engine {
             flow.stored.loading = false;
             if loaded.ended {
                 flow.load_ended(loaded.load.until);
+            } else {
+                flow.load_goes_on();
             }
         }
         self.pump(slot);
+        self.wake_replay(slot);
         self.reschedule(slot);
     }
 
     fn purge_loaded(&mut self, slot: u32, epoch: u32, next_expiry: u32, loaded: &Loaded) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.epoch != epoch || session.is_connected() {
-            return; // What is sent is looked at when it is sent.
-        }
         let number = session.number;
+        if number != loaded.load.session {
+            return;
+        }
+        let (same, connected) = (session.epoch == epoch, session.is_connected());
         let Some(flow) = session.flow.as_mut() else { return };
+        if !same || connected {
+            // What is sent is looked at when it is sent. The rest is looked through anew when the
+            // connection is gone.
+            if !flow.stored.purging {
+                flow.stored_purged(Some(now.as_secs()));
+            }
+            if !connected {
+                self.reschedule(slot);
+            }
+            return;
+        }
         let mut next_expiry = next_expiry;
         for LoadedEntry { sequence, what } in &loaded.entries {
             let LoadedWhat::Publish { message, qos, .. } = what else { continue };

@@ -112,6 +112,8 @@ pub(crate) struct Stored {
     pub(super) expires_at: u32,
     /// They are being read.
     pub(crate) loading: bool,
+    /// They are being looked through for what has expired.
+    pub(crate) purging: bool,
     /// Some of them refer to something shared: a body, or a shared subscription.
     pub(crate) entangled: bool,
     /// Some of them may be QoS 0.

@@ -1,11 +1,13 @@
 //! The part of a queue that lies in the store alone.
 
-use super::{Flow, LOAD_BELOW, Restored, Stored, Waiting};
+use super::{Flow, Restored, Stored, Waiting};
+use crate::settings::Settings;
 
 impl Flow {
     /// Whether more should be read from the store now.
-    pub(crate) fn wants_load(&self) -> bool {
-        self.stored.count > 0 && !self.stored.loading && self.queue.len() < LOAD_BELOW
+    pub(crate) fn wants_load(&self, settings: &Settings) -> bool {
+        let little = self.queue.len() <= settings.stored_queue_entries / 4;
+        self.stored.count > 0 && !self.stored.loading && little
     }
 
     /// Takes an entry that was read from the store to the end of what is in memory.
@@ -27,10 +29,17 @@ impl Flow {
     pub(crate) fn load_ended(&mut self, until: u64) {
         let stored = &mut self.stored;
         stored.from = stored.from.max(until);
-        if stored.from >= self.next || stored.count == 0 {
+        if stored.from >= self.next {
             (stored.count, stored.bytes, stored.expires_at) = (0, 0, u32::MAX);
             (stored.entangled, stored.qos0) = (false, false);
+        } else {
+            self.load_goes_on();
         }
+    }
+
+    /// There is more, whatever was counted: entries that cannot be read may be more than were known.
+    pub(crate) fn load_goes_on(&mut self) {
+        self.stored.count = self.stored.count.max(1);
     }
 
     /// An entry in the middle of the store's part has expired and is gone.
@@ -43,6 +52,7 @@ impl Flow {
     /// when the next one expires.
     pub(crate) fn stored_purged(&mut self, next_expiry: Option<u32>) {
         let stored = &mut self.stored;
+        stored.purging = next_expiry.is_none();
         stored.expires_at = match next_expiry {
             None => u32::MAX,
             Some(at) => stored.expires_at.min(at),
@@ -62,6 +72,7 @@ impl Flow {
             bytes: restored.bytes,
             expires_at: restored.expires_at,
             loading: false,
+            purging: false,
             entangled: restored.entangled,
             qos0: restored.qos0,
         };

@@ -231,7 +231,29 @@ struct Keeper {
     loads: Vec<Load>,
     saved_at: Instant,
     changes: u64,
-    told_at: Option<Instant>,
+    /// Writing, reading and saving: each may work while another does not.
+    writing: Trouble,
+    reading: Trouble,
+    saving: Trouble,
+}
+
+/// Something that does not work at present, and when that was last named in the log.
+#[derive(Default)]
+struct Trouble(Option<Instant>);
+
+impl Trouble {
+    fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// It does not work. Answers whether that is to be named in the log now.
+    fn met(&mut self) -> bool {
+        let due = self.0.is_none_or(|at| at.elapsed() >= REMIND);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
 }
 
 impl Keeper {
@@ -244,7 +266,9 @@ impl Keeper {
             loads: Vec::new(),
             saved_at: Instant::now(),
             changes: 0,
-            told_at: None,
+            writing: Trouble::default(),
+            reading: Trouble::default(),
+            saving: Trouble::default(),
             handle,
             shared,
         }
@@ -254,9 +278,10 @@ impl Keeper {
         let mut answers = Vec::new();
         loop {
             self.handle.parked.store(true, Ordering::SeqCst);
+            // Asked before the exchange: what comes before the end is in what it brings.
+            let finish = self.handle.finish.load(Ordering::SeqCst);
             self.shared.exchange(&answers, &mut self.records, &mut self.loads);
             answers.clear();
-            let finish = self.handle.finish.load(Ordering::SeqCst);
             if self.records.is_empty() && self.loads.is_empty() {
                 if finish {
                     return self.leave();
@@ -277,7 +302,7 @@ impl Keeper {
                 answers.push(Input::Stored { upto: self.records.upto() });
                 self.records.clear();
             }
-            self.answer_loads(&mut answers);
+            self.answer_loads(&mut answers, finish);
             self.save_if_due();
             self.store.maintain();
         }
@@ -299,10 +324,10 @@ impl Keeper {
                 Durability::Snapshot => Ok(()),
             });
             let Err(error) = result else {
-                self.recovered();
+                self.works_again(|keeper| &mut keeper.writing);
                 return true;
             };
-            self.failed(&error);
+            self.cannot_write(&error);
             if self.handle.finish.load(Ordering::SeqCst) {
                 self.shared
                     .log
@@ -314,13 +339,13 @@ impl Keeper {
         }
     }
 
-    fn failed(&mut self, error: &io::Error) {
-        if self.told_at.is_none() {
-            self.shared.set_store_health(Some(error.to_string()));
+    /// Only this is told to the engine, since only what is stored next tells it that it is over.
+    fn cannot_write(&mut self, error: &io::Error) {
+        self.shared.set_store_health(Some(error.to_string()));
+        if !self.writing.is_on() {
             self.shared.tell(&[Input::StoreFailing]);
         }
-        if self.told_at.is_none_or(|at| at.elapsed() >= REMIND) {
-            self.told_at = Some(Instant::now());
+        if self.writing.met() {
             self.shared.log.error(&format!(
                 "Unable to store in {}: {error}. Until that works, messages that would have to be stored are refused (0x97) or not acknowledged.",
                 self.persistence.location.display()
@@ -328,11 +353,14 @@ impl Keeper {
         }
     }
 
-    fn recovered(&mut self) {
-        if self.told_at.take().is_some() {
-            self.shared.set_store_health(None);
-            self.shared.log.notice("Storing works again.");
+    fn works_again(&mut self, what: impl FnOnce(&mut Self) -> &mut Trouble) {
+        if what(self).0.take().is_none() {
+            return;
         }
+        if ![&self.writing, &self.reading, &self.saving].into_iter().any(Trouble::is_on) {
+            self.shared.set_store_health(None);
+        }
+        self.shared.log.notice("Storing works again.");
     }
 
     fn report_error(&mut self) {
@@ -343,17 +371,33 @@ impl Keeper {
         }
     }
 
-    fn answer_loads(&mut self, answers: &mut Vec<Input<'static>>) {
+    fn answer_loads(&mut self, answers: &mut Vec<Input<'static>>, finish: bool) {
+        let mut failed = Vec::new();
         for load in std::mem::take(&mut self.loads) {
             match load.read(self.shared.ledger, &mut Reader(&self.store)) {
                 Ok(loaded) => answers.push(Input::Loaded(loaded)),
                 Err(error) => {
-                    self.failed(&error);
-                    // It is tried again with the next turn.
-                    self.loads.push(load);
-                    thread::park_timeout(RETRY);
+                    self.cannot_read(&error);
+                    failed.push(load);
                 }
             }
+        }
+        if failed.is_empty() {
+            self.works_again(|keeper| &mut keeper.reading);
+        } else if !finish {
+            // They are tried again with the next turn. At the end they are left to the next start.
+            self.loads = failed;
+            thread::park_timeout(RETRY);
+        }
+    }
+
+    fn cannot_read(&mut self, error: &io::Error) {
+        self.shared.set_store_health(Some(error.to_string()));
+        if self.reading.met() {
+            self.shared.log.error(&format!(
+                "Unable to read in {}: {error}. Until that works, some queued messages wait.",
+                self.persistence.location.display()
+            ));
         }
     }
 
@@ -375,7 +419,7 @@ impl Keeper {
         match self.store.checkpoint() {
             Ok(()) => {
                 self.changes = 0;
-                self.recovered();
+                self.works_again(|keeper| &mut keeper.saving);
                 let space = self.store.space();
                 self.shared.log.information(&format!(
                     "Saved: {} entries in {} bytes, after {:.2} s.",
@@ -384,7 +428,12 @@ impl Keeper {
                     self.saved_at.elapsed().as_secs_f64()
                 ));
             }
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                self.shared.set_store_health(Some(error.to_string()));
+                if self.saving.met() || asked {
+                    self.shared.log.error(&format!("The save failed: {error}."));
+                }
+            }
         }
     }
 
