@@ -132,6 +132,10 @@ class Survivor:
     def connect(self):
         """Connects and waits for CONNACK; that it fails is part of the game."""
         where, how = self.arguments
+        # Paho 2.1 forgets at a second attempt that PUBREC has come, and would publish again.
+        for message in self.paho._out_messages.values():
+            if message.state == mqtt.mqtt_ms_resend_pubrel:
+                message.state = mqtt.mqtt_ms_wait_for_pubcomp
         try:
             self.paho.connect(*where, **how)
         except OSError:
@@ -168,17 +172,20 @@ class Publisher(Survivor):
         self.paho.on_publish = self.published
 
     def published(self, _client, _data, mid, reason, _properties):
-        """PUBACK or PUBCOMP."""
+        """PUBACK or PUBCOMP; to a PUBREL that is repeated after the end the answer is 0x92."""
         topic, number = self.outstanding.pop(mid)
-        if reason.is_failure:
+        if reason.is_failure and (self.qos, reason.value) != (2, 0x92):
             self.refused.append((topic, number, str(reason)))
         else:
             self.acknowledged[topic].append(number)
 
     def act(self):
-        if self.done.is_set() or len(self.outstanding) >= self.WINDOW or time.monotonic() < self.next_at:
-            return
-        self.next_at = time.monotonic() + 1 / self.rate
+        while len(self.outstanding) < self.WINDOW and self.next_at < time.monotonic() and not self.done.is_set():
+            self.next_at = max(self.next_at, time.monotonic() - 0.1) + 1 / self.rate
+            self.publish()
+
+    def publish(self):
+        """Publishes the next number."""
         topic, retain = self.topics[self.sent % len(self.topics)]
         self.sent += 1
         info = self.paho.publish(topic, str(self.sent), self.qos, retain)

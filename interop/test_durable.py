@@ -52,7 +52,7 @@ def test_killed_at_random_moments_it_keeps_its_word():
     print(f"\nSEED={seed} KILLS={kills}")
     with durable("max_queued_messages 0\nconnection_messages false") as broker:
         port = broker.port
-        publishers = [Publisher(port, f"p{version}{qos}", version, qos, 3, 3, 100) for version in (4, 5) for qos in (1, 2)]
+        publishers = [Publisher(port, f"p{version}{qos}", version, qos, 3, 3, 250) for version in (4, 5) for qos in (1, 2)]
         online = [Subscriber(port, f"online{version}{qos}", version, qos) for version, qos in ((4, 1), (4, 2), (5, 2))]
         offline = [Subscriber(port, f"offline{version}{qos}", version, qos) for version, qos in ((5, 1), (5, 2), (4, 2))]
         subscribers = online + offline
@@ -347,7 +347,9 @@ def test_a_will_whose_delay_passes_while_the_broker_is_down_is_published(how):
         restart(broker, how, down=2.5)
         with persistent(broker, "watcher") as watcher:
             assert watcher.payloads(1) == ["gone"]
-            restart(broker, how)
+        until(lambda: broker.log_text().count("Client watcher disconnected") == 2)
+        settled(broker)
+        restart(broker, how)
         with persistent(broker, "watcher") as watcher, persistent(broker, "mortal"):
             assert watcher.silent(), "a will is published once"
 
@@ -394,8 +396,8 @@ def test_the_backlog_of_a_shared_subscription_comes_back(how):
         with persistent(broker, "a") as one, persistent(broker, "b") as two:
             assert one.flags.session_present and two.flags.session_present
             until(lambda: one.messages.qsize() + two.messages.qsize() >= 20)
-            assert one.silent() and two.silent()
             got = [client.payloads(client.messages.qsize()) for client in (one, two)]
+            assert one.silent() and two.silent()
             assert sorted(map(int, got[0] + got[1])) == list(range(20))
             assert all(list(map(int, part)) == sorted(map(int, part)) for part in got), got
 
