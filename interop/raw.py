@@ -25,7 +25,7 @@ class Raw:
 
     def __init__(self, port, name, clean=False):
         self.socket = socket.create_connection(("127.0.0.1", port), 5)
-        self.socket.settimeout(30)
+        self.socket.settimeout(15)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.position = b"", 0
         self.socket.sendall(frame(0x10, b"\x00\x04MQTT\x04" + (b"\x02" if clean else b"\x00") + b"\x00\x00" + string(name)))
@@ -116,14 +116,16 @@ class Taker:
             self.received.discard(body[:2])
             return self.raw.socket.sendall(b"\x70\x02" + body[:2])
         assert first >> 4 == 3, first
-        topic = int.from_bytes(body[:2], "big")
+        qos, again, topic = first >> 1 & 3, first & 8, int.from_bytes(body[:2], "big")
         identifier, payload = body[2 + topic : 4 + topic], body[4 + topic :]
-        held = self.qos == 2 and identifier in self.received
-        known = held or self.qos == 1 and first & 8 and payload in self.payloads[-64:]
-        assert not held or first & 8, "the same again, but no DUP"
+        if qos == 2:
+            known = identifier in self.received
+            assert again or not known, "the same packet identifier, but no DUP"
+        else:
+            known = again and payload in self.payloads[-64:]
         self.again += bool(known)
         if not known:
             self.payloads.append(payload)
-        if self.qos == 2:
+        if qos == 2:
             self.received.add(identifier)
-        return self.raw.socket.sendall((b"\x40\x02" if self.qos == 1 else b"\x50\x02") + identifier)
+        self.raw.socket.sendall((b"\x50\x02" if qos == 2 else b"\x40\x02") + identifier)
