@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Arguments};
+use crate::state::commands;
 use crate::{broker, fleet, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
@@ -25,6 +26,7 @@ const EXIT_CONFIGURATION: u8 = 3;
   plimsoll                                   broker on 127.0.0.1:1883, nothing to configure
   plimsoll -c /etc/mosquitto/mosquitto.conf  drop-in for Mosquitto
   plimsoll check-config -c mosquitto.conf    what would that do?
+  plimsoll import mosquitto.db --into ./plimsoll-data   what Mosquitto has kept
   plimsoll fleet --sensors 1000 --speed 10x  a plant's sensors against the broker on this machine")]
 struct CommandLine {
     #[command(flatten)]
@@ -89,6 +91,12 @@ enum Command {
     },
     /// Simulate a fleet of sensors against a broker
     Fleet(fleet::Options),
+    /// Take in what Mosquitto has kept: its persistence file
+    Import(commands::Import),
+    /// Write what a broker has kept as JSON lines
+    Export(commands::ExportTo),
+    /// Verify what a broker has kept
+    Check(commands::Check),
     /// Print a completion script for a shell
     #[command(after_help = "Example:
   plimsoll completion bash > /etc/bash_completion.d/plimsoll")]
@@ -131,6 +139,9 @@ impl CommandLine {
                 check(&Arguments { file: Some(config_file), ..Arguments::default() })
             }
             Some(Command::Fleet(options)) => fleet::run(&options),
+            Some(Command::Import(options)) => options.run(),
+            Some(Command::Export(options)) => options.run(),
+            Some(Command::Check(options)) => options.run(),
             Some(Command::Completion { shell }) => {
                 clap_complete::generate(
                     shell,

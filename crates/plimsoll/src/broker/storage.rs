@@ -15,6 +15,7 @@ use plimsoll_store::{Change, Directory, OpenError, Options, Recovery, Store};
 use super::events::EventLog;
 use super::shared::Shared;
 use crate::config::{Durability, Persistence};
+use crate::state;
 use plimsoll_ledger::Ledger;
 
 /// How long to wait for a directory that another process has, for instance a broker that is just
@@ -65,9 +66,10 @@ pub(crate) fn open(
     let directory = lock(directory, persistence)?;
     let options =
         Options { syncs: persistence.durability == Durability::Fsync, ..Options::default() };
-    let (store, recovery) = Store::open(directory, options, ledger)
+    let (mut store, recovery) = Store::open(directory, options, ledger)
         .map_err(|error| format!("cannot open the store in {}: {error}", path.display()))?;
     tell_recovery(log, &recovery);
+    move_in(persistence, &mut store, now, log)?;
     let restored = restore(&store, engine, now)
         .map_err(|error| format!("cannot read the store in {}: {error}", path.display()))?;
     for damage in store.damages() {
@@ -100,6 +102,29 @@ fn lock(handle: &File, persistence: &Persistence) -> Result<Directory, String> {
             }
         }
     }
+}
+
+/// Takes in what Mosquitto has kept in the same directory, if nothing else is there.
+fn move_in(
+    persistence: &Persistence,
+    store: &mut Store<Directory>,
+    now: Time,
+    log: &EventLog,
+) -> Result<(), String> {
+    let file = persistence.location.join(&persistence.import_file);
+    let wanted = state::wants_import(store).map_err(|error| format!("the store: {error}"))?;
+    if !wanted || !file.exists() {
+        return Ok(());
+    }
+    let imported = state::import(&file, store, now)?;
+    log.notice(&format!("Took in {}, which is left as it is:", file.display()));
+    for line in imported.text.lines() {
+        log.notice(line);
+    }
+    if !imported.whole {
+        log.warning(&format!("Parts of {} could not be read.", file.display()));
+    }
+    Ok(())
 }
 
 fn restore(store: &Store<Directory>, engine: &mut Engine, now: Time) -> io::Result<Restoration> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::persistence::Durability;
 use super::{Arguments, Config, load, reference};
 
 /// A file of its own with this text.
@@ -217,11 +218,26 @@ fn what_would_leave_the_broker_open_is_an_error() {
 }
 
 #[test]
+fn state_is_kept_where_nothing_is_said_and_as_mosquitto_does_where_something_is() {
+    let unconfigured = load(&Arguments::default()).expect("nothing to get wrong");
+    assert!(unconfigured.persistence.is_on());
+    assert_eq!(unconfigured.persistence.durability, Durability::Fsync);
+    let as_mosquitto = Arguments { as_mosquitto: true, ..Arguments::default() };
+    assert!(!load(&as_mosquitto).expect("nothing to get wrong").persistence.is_on());
+    assert!(!accepted("listener 2000\n").persistence.is_on());
+    let os = accepted("persistence true\ndurability os # not the disk\n");
+    assert!(os.persistence.is_on() && os.persistence.durability == Durability::Os);
+    refused("durability often\n", "fsync, os, snapshot");
+}
+
+#[test]
 fn generators_files_are_understood() {
     let debian = accepted(
         "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\nlog_dest file /var/log/mosquitto/mosquitto.log\n",
     );
-    assert_eq!(debian.warnings.len(), 1);
+    assert_eq!(debian.warnings, [""; 0]);
+    assert!(debian.persistence.is_on());
+    assert_eq!(debian.persistence.location, PathBuf::from("/var/lib/mosquitto/"));
     accepted(
         "listener 1883\nallow_anonymous true\npersistence true\npersistence_location /mosquitto/data/\nlog_dest stdout\nlog_timestamp_format %Y-%m-%dT%H:%M:%S\n",
     );

@@ -77,28 +77,16 @@ pub(crate) enum Error {
 impl<'a> MosquittoDb<'a> {
     /// Reads a file. What is damaged is left out, and named in the summary; what had expired at
     /// `now` is left out too.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the import command, which comes with the store")
-    )]
     pub(crate) fn read(bytes: &'a [u8], now: Time) -> Result<Self, Error> {
         collect::collect(bytes, now).map(|contents| Self { contents })
     }
 
     /// What was taken, and what was not.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the import command, which comes with the store")
-    )]
     pub(crate) fn summary(&self) -> &Summary {
         &self.contents.summary
     }
 
     /// Gives everything to `take`, in the order of the items' keys, until that fails.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the import command, which comes with the store")
-    )]
     pub(crate) fn items<E>(
         &self,
         first: First,

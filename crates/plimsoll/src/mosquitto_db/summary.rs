@@ -93,10 +93,6 @@ impl Summary {
     }
 
     /// Whether everything in the file was understood.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the import command, which comes with the store")
-    )]
     pub(crate) fn is_whole(&self) -> bool {
         self.skipped.is_empty() && self.unpublished == 0
     }

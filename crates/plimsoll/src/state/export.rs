@@ -45,19 +45,11 @@ where
 {
     /// `get` gives the value of a key of the store: messages that several sessions have queued are
     /// looked up with it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the export command, which comes with the store")
-    )]
     pub(crate) fn new(out: W, get: G) -> Self {
         Self { out, get, sessions: BTreeMap::new(), line: String::new() }
     }
 
     /// Writes an entry of the store, whatever it is.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the export command, which comes with the store")
-    )]
     pub(crate) fn entry(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         match Item::decode(key, value) {
             Ok(item) => self.item(&item),

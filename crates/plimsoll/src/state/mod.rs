@@ -1,10 +1,9 @@
-//! The broker's stored state, for people and scripts.
+//! The broker's stored state, for people, scripts and those who move in.
 
+pub(crate) mod commands;
 mod export;
+mod import;
 mod json;
 
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "used by the export command, which comes with the store")
-)]
 pub(crate) use export::Export;
+pub(crate) use import::{import, wants_import};
