@@ -667,7 +667,7 @@ def frozen(own_disk):
     _, where = own_disk
 
     def freeze(on):
-        subprocess.run(["fsfreeze", "-f" if on else "-u", str(where)], check=on)
+        subprocess.run(["fsfreeze", "-f" if on else "-u", str(where)], capture_output=True, check=on)
 
     yield where, freeze
     freeze(False)
@@ -711,7 +711,7 @@ def many():
 
 def lost(broker):
     """How many of the many are missing; what is there is right."""
-    found = retained(broker.port, "many/#", 0, 2)
+    found = retained(broker.port, "many/#", 0, 1)
     assert found.items() <= MANY.items()
     return len(MANY) - len(found)
 
@@ -788,6 +788,7 @@ def test_a_journal_that_was_cut_off(many, seed):
     os.truncate(path, size)
     many.start()
     print(f"\ncut at {size} of {end}: {lost(many)} of {len(MANY)} lost")
+    assert "are cut" in many.log_text() or "are damaged" in many.log_text(), many.log_text()
     acknowledges(many)
     restart(many, "kill")
     assert retained(many.port, "again", 1) == {"again": "x"}
@@ -796,6 +797,9 @@ def test_a_journal_that_was_cut_off(many, seed):
 @pytest.mark.parametrize("wrong", ["gone", "damaged", "empty"])
 @ENDINGS
 def test_a_manifest_that_is_wrong(many, how, wrong):
+    many.signal(signal.SIGUSR1)
+    logged(many, "Saved: ")
+    publish(many.port, "many/000", MANY["many/000"], "-r")
     getattr(many, how)()
     manifest = data(many, "manifest")[0]
     if wrong == "gone":
