@@ -418,6 +418,16 @@ fn key_of(kind: u8, numbers: &[u64], out: &mut Vec<u8>) {
     }
 }
 
+/// The numbers of a session and of a body in a key, 0 where there is none.
+pub(super) fn numbers_in(key: &[u8]) -> (u64, u64) {
+    let mut key = Reader(key);
+    match (key.byte(), number(&mut key)) {
+        (Some(SESSION | SUBSCRIPTION | RECEIVED | QUEUED), Some(session)) => (session, 0),
+        (Some(BODY), Some(body)) => (0, body),
+        _ => (0, 0),
+    }
+}
+
 /// Key of a [`SessionItem`].
 pub(crate) fn session_key(session: u64, out: &mut Vec<u8>) {
     key_of(SESSION, &[session], out);

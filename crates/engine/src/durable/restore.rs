@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed};
 
-use super::item::{Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable, body_key};
+use super::item::{Content, Item, QueuedItem, SessionItem, SubscriptionItem, Unreadable};
+use super::item::{body_key, numbers_in};
 use super::load::{Load, LoadFor};
 use super::session::{ALIVE_MILLIS, session_item};
 use crate::dispatch::rare;
@@ -82,6 +83,10 @@ impl Engine {
 impl Restoring<'_> {
     /// Takes one item.
     pub fn item(&mut self, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
+        // Also of what cannot be read, or whose session or body is damaged: who gets such a number
+        // anew would inherit what others left behind.
+        let (session, body) = numbers_in(key);
+        self.engine.dispatch.journal.numbers_used(session, body);
         let taken = Item::decode(key, value).and_then(|item| self.take(&item));
         if taken.is_err() {
             self.report.unreadable += 1;
@@ -107,7 +112,6 @@ impl Restoring<'_> {
             }
             Item::Queued { session, sequence, entry } => self.queued(*session, *sequence, entry)?,
             Item::Body { number, .. } => {
-                self.engine.dispatch.journal.numbers_used(0, *number);
                 if !self.engine.dispatch.journal.is_referred_to(*number) {
                     self.orphans.push(*number);
                 }
@@ -123,7 +127,6 @@ impl Restoring<'_> {
 
     fn session(&mut self, item: &SessionItem<'_>) {
         let engine = &mut *self.engine;
-        engine.dispatch.journal.numbers_used(item.number, 0);
         if item.ended {
             let sent_before = item.sent_before.max(item.maybe_sent_before);
             self.ended.insert(item.number, sent_before);
@@ -191,6 +194,7 @@ impl Restoring<'_> {
         entry: &QueuedItem<'_>,
     ) -> Result<(), Unreadable> {
         if let QueuedItem::Publish { content: Content::Body(number), .. } = entry {
+            self.engine.dispatch.journal.numbers_used(0, *number);
             self.engine.dispatch.journal.refer(*number);
         }
         if self.ended.contains_key(&session) {
