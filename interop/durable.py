@@ -35,7 +35,7 @@ def restart(broker, how, down=0):
     broker.start()
 
 
-def until(condition, seconds=10, what=None):
+def until(condition, seconds=20, what=None):
     """Waits until a condition holds, and answers its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -44,7 +44,7 @@ def until(condition, seconds=10, what=None):
     return value
 
 
-def logged(broker, text, seconds=10):
+def logged(broker, text, seconds=20):
     """Waits until the log has a text."""
     until(lambda: text in broker.log_text(), seconds, f"{text!r} is not in the log:\n{broker.log_text()[-4000:]}")
 
@@ -60,7 +60,7 @@ def publish(port, topic, payload, *arguments):
     subprocess.run(command, check=True, capture_output=True, timeout=20)
 
 
-def retained(port, pattern, count, seconds=5):
+def retained(port, pattern, count, seconds=20):
     """The retained messages of a topic filter, as a dictionary: `count` of them, or what came in time."""
     command = ["mosquitto_sub", "-p", str(port), "-t", pattern, "--retained-only", "-F", "%t %p", "-W", str(seconds)]
     if count:

@@ -481,9 +481,9 @@ def first_difference(got, expected):
     return f"{len(got)} of {len(expected)}; at {at}: {show(got)} instead of {show(expected)}"
 
 
-def figure(broker, name, seconds=5):
+def figure(broker, name):
     """A value below $SYS/broker."""
-    return next(iter(retained(broker.port, f"$SYS/broker/{name}", 1, seconds).values()))
+    return next(iter(retained(broker.port, f"$SYS/broker/{name}", 1).values()))
 
 
 # Disks that do not write.
@@ -814,3 +814,43 @@ def test_a_manifest_that_is_wrong(many, how, wrong):
         assert "manifest: " in many.log_text()
     restart(many, "kill")
     assert lost(many) == 0
+
+
+def test_what_a_damaged_session_leaves_behind_goes_to_nobody():
+    """Its subscriptions and messages have lost their owner: who connects next must not get them."""
+    with durable() as broker:
+        with persistent(broker, "the-damaged-one") as client:
+            client.subscribe("secret", 1)
+        publish(broker.port, "secret", "old")
+        broker.stop()
+        path, at = find(data(broker, "run-*"), "the-damaged-one")
+        flip(path, at, 3)
+        broker.start()
+        logged(broker, "belong to a session that is not there")
+        persistent(broker, "another").end()
+        restart(broker, "stop")
+        with persistent(broker, "another") as another, persistent(broker, "the-damaged-one") as client:
+            assert another.flags.session_present and not client.flags.session_present
+            client.subscribe("secret", 1)
+            publish(broker.port, "secret", "new")
+            assert client.payloads(1) == ["new"] and another.silent() and client.silent()
+
+
+def test_what_refers_to_a_damaged_message_gets_no_other():
+    """A message that many have queued is stored once: without it they get what is left, and nothing wrong."""
+    with durable() as broker:
+        for name in "abc":
+            with persistent(broker, name) as client:
+                client.subscribe("t", 1)
+        for payload in ("first", "the-damaged-one".ljust(2000)):
+            publish(broker.port, "t", payload)
+        broker.stop()
+        path, at = find(data(broker, "run-*"), "the-damaged-one")
+        flip(path, at, 3)
+        broker.start()
+        publish(broker.port, "t", "third".ljust(2000))
+        for how in ("stop", "kill"):
+            restart(broker, how)
+        for name in "abc":
+            with persistent(broker, name) as client:
+                assert [payload.strip() for payload in client.payloads(2)] == ["first", "third"] and client.silent()
