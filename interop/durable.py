@@ -197,9 +197,9 @@ class Publisher(Survivor):
 class Subscriber(Survivor):
     """Notes the numbers that it receives, by topic, in order."""
 
-    def __init__(self, port, identifier, version, qos):
+    def __init__(self, port, identifier, version, qos, pattern="kill/#"):
         super().__init__(port, identifier, version)
-        self.qos, self.numbers, self.count, self.asked = qos, defaultdict(list), 0, False
+        self.qos, self.pattern, self.numbers, self.count, self.asked = qos, pattern, defaultdict(list), 0, False
         self.paho.on_message = self.received
         self.paho.on_subscribe = self.subscribed
 
@@ -215,7 +215,7 @@ class Subscriber(Survivor):
     def act(self):
         if not self.asked:
             self.asked = True
-            self.paho.subscribe("kill/#", self.qos)
+            self.paho.subscribe(self.pattern, self.qos)
 
 
 class Killer:

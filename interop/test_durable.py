@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,19 +50,21 @@ ENDINGS = pytest.mark.parametrize("how", ["kill", "stop"])
 def test_killed_at_random_moments_it_keeps_its_word():
     """0 acknowledged messages lost, 0 duplicates at QoS 2, order kept, retained messages as acknowledged."""
     kills, seed = int(os.environ.get("KILLS", "50")), int(os.environ.get("SEED", time.time_ns() % 1_000_000))
-    print(f"\nSEED={seed} KILLS={kills}")
-    with durable("max_queued_messages 0\nconnection_messages false") as broker:
+    durability = os.environ.get("DURABILITY", "fsync")
+    print(f"\nSEED={seed} KILLS={kills} DURABILITY={durability}")
+    with durable(f"durability {durability}\nmax_queued_messages 0\nconnection_messages false") as broker:
         port = broker.port
         publishers = [Publisher(port, f"p{version}{qos}", version, qos, 3, 3, 250) for version in (4, 5) for qos in (1, 2)]
         online = [Subscriber(port, f"online{version}{qos}", version, qos) for version, qos in ((4, 1), (4, 2), (5, 2))]
         offline = [Subscriber(port, f"offline{version}{qos}", version, qos) for version, qos in ((5, 1), (5, 2), (4, 2))]
-        subscribers = online + offline
+        members = [Subscriber(port, f"member{number}", 5, 2, "$share/group/kill/#") for number in range(2)]
+        subscribers = online + offline + members
         killer = Killer(broker, publishers, seed)
         with running(subscribers):
             until(lambda: all(subscriber.present for subscriber in subscribers))
             with running(publishers):
-                for _ in iter(lambda: killer.kills < kills, False):
-                    for subscriber in offline:
+                while killer.kills < kills:
+                    for subscriber in offline + members[1:]:
                         wanted = killer.random.random() < 0.15
                         (subscriber.wanted.set if wanted else subscriber.wanted.clear)()
                     killer.cycle()
@@ -71,41 +74,48 @@ def test_killed_at_random_moments_it_keeps_its_word():
             for subscriber in subscribers:
                 subscriber.wanted.set()
             acknowledged = {topic: numbers for publisher in publishers for topic, numbers in publisher.acknowledged.items()}
-            arrived = lambda s: all(set(numbers) <= set(s.numbers[topic]) for topic, numbers in acknowledged.items())
+            takers = [[subscriber] for subscriber in online + offline] + [members]
             with contextlib.suppress(AssertionError):
-                until(lambda: all(arrived(subscriber) for subscriber in subscribers), 60)
+                until(lambda: not any(missing(acknowledged, taker) for taker in takers), 60)
             time.sleep(0.5)  # For what must not come.
-        total = sum(len(numbers) for numbers in acknowledged.values())
         print(f"{killer.kills} kills, {killer.young} of them while starting, {killer.checks} checks of retained messages")
+        total = sum(len(numbers) for numbers in acknowledged.values())
         print(f"{total} messages acknowledged, {sum(s.count for s in subscribers)} received by {len(subscribers)} subscribers")
         print(f"{sum(s.connects for s in subscribers + publishers)} connections")
         problems = [f"{s.identifier}: {s.problem}" for s in subscribers + publishers if s.problem]
         problems += [f"{s.identifier}: {s.lost_sessions} sessions lost" for s in subscribers if s.lost_sessions]
         problems += [f"{p.identifier}: refused {p.refused[:3]}" for p in publishers if p.refused]
         for publisher in publishers:
-            for subscriber in subscribers:
-                problems += compare(publisher, subscriber)
-        assert not problems, f"SEED={seed}:\n" + "\n".join(problems) + "\n" + "\n".join(unusual(broker))
+            for taker in takers:
+                problems += compare(publisher, taker)
+        assert not problems, f"SEED={seed}:\n" + "\n".join(problems + unusual(broker))
         last = {topic: str(max(numbers)) for topic, numbers in acknowledged.items() if "/r" in topic}
         assert retained(port, "kill/#", len(last)) == last
-        print(f"log: {unusual(broker) or 'nothing unusual'}")
+        assert not unusual(broker), unusual(broker)
 
 
-def compare(publisher, subscriber):
-    """What is wrong with what a subscriber has of a publisher."""
-    who, problems = f"{publisher.identifier} to {subscriber.identifier}", []
-    for topic, sent in publisher.acknowledged.items():
-        got = subscriber.numbers[topic]
-        lost = sorted(set(sent) - set(got))
-        if lost:
-            problems.append(f"{who}: {len(lost)} of {len(sent)} lost on {topic}: {lost[:5]}")
-        first = list(dict.fromkeys(got))
-        if first != sorted(first):
-            at = next(i for i in range(1, len(first)) if first[i] < first[i - 1])
-            problems.append(f"{who}: out of order on {topic}: {first[max(0, at - 3) : at + 3]}")
-        if publisher.qos == subscriber.qos == 2 and len(first) != len(got):
-            twice = sorted({number for number in got if got.count(number) > 1})
-            problems.append(f"{who}: {len(twice)} twice on {topic}: {twice[:5]}")
+def missing(acknowledged, taker):
+    """What was acknowledged and has reached none of these subscribers, who share a subscription."""
+    due = ((topic, set(numbers)) for topic, numbers in acknowledged.items())
+    rest = {topic: sorted(numbers.difference(*(s.numbers[topic] for s in taker))) for topic, numbers in due}
+    return {topic: numbers for topic, numbers in rest.items() if numbers}
+
+
+def compare(publisher, taker):
+    """What is wrong with what one subscriber, or those that share a subscription, have of a publisher."""
+    who = f"{publisher.identifier} to {taker[0].identifier}"
+    lost = missing(publisher.acknowledged, taker).items()
+    problems = [f"{who}: {len(numbers)} lost on {topic}: {numbers[:5]}" for topic, numbers in lost]
+    for topic in publisher.acknowledged:
+        for subscriber in taker:
+            first = list(dict.fromkeys(subscriber.numbers[topic]))
+            if first != sorted(first):
+                at = next(i for i in range(1, len(first)) if first[i] < first[i - 1])
+                problems.append(f"{who}: out of order on {topic}: {first[max(0, at - 3) : at + 3]}")
+        if publisher.qos == taker[0].qos == 2:
+            count = Counter(number for subscriber in taker for number in subscriber.numbers[topic])
+            if twice := [number for number, times in count.items() if times > 1]:
+                problems.append(f"{who}: {len(twice)} twice on {topic}: {twice[:5]}")
     return problems
 
 
