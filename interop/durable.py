@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -188,7 +189,9 @@ class Publisher(Survivor):
         """Publishes the next number."""
         topic, retain = self.topics[self.sent % len(self.topics)]
         self.sent += 1
-        info = self.paho.publish(topic, str(self.sent), self.qos, retain)
+        # A large one now and then, so that the store has to move things about.
+        payload = str(self.sent).ljust(30_000 if self.sent % 40 == 0 else 0)
+        info = self.paho.publish(topic, payload, self.qos, retain)
         if info.mid in self.outstanding:
             raise RuntimeError("a packet identifier that is in use")
         self.outstanding[info.mid] = topic, self.sent
@@ -226,8 +229,11 @@ class Killer:
         self.kills = self.young = self.checks = 0
 
     def cycle(self):
-        """Lets the broker run for a while, kills it, starts it; sometimes kills it while it starts."""
+        """Lets the broker run for a while, kills it, starts it; sometimes while it saves or starts."""
         time.sleep(self.random.uniform(0.15, 0.55))
+        if self.random.random() < 0.25:
+            self.broker.signal(signal.SIGUSR1)
+            time.sleep(self.random.uniform(0, 0.03))
         at_start = self.random.random() < 0.25
         moment = self.random.uniform(0, 0.04)
         self.kill()

@@ -36,7 +36,7 @@ from durable import (
 )
 from raw import Raw, Taker
 from stock import Client, properties
-from test_process import listening
+from test_process import listening, run
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own promise")
 
@@ -89,9 +89,12 @@ def test_killed_at_random_moments_it_keeps_its_word():
             for taker in takers:
                 problems += compare(publisher, taker)
         assert not problems, f"SEED={seed}:\n" + "\n".join(problems + unusual(broker))
-        last = {topic: str(max(numbers)) for topic, numbers in acknowledged.items() if "/r" in topic}
-        assert retained(port, "kill/#", len(last)) == last
+        last = {topic: max(numbers) for topic, numbers in acknowledged.items() if "/r" in topic}
+        assert {topic: int(payload) for topic, payload in retained(port, "kill/#", len(last)).items()} == last
         assert not unusual(broker), unusual(broker)
+        broker.kill()
+        check = run("check", str(broker.directory / "plimsoll-data"))
+        assert check.returncode == 0, check.stdout + check.stderr
 
 
 def missing(acknowledged, taker):
@@ -746,6 +749,7 @@ def find(paths, text):
 
 def damaged(broker, path, at_most):
     """It starts, names the damaged file in its log, keeps the bytes, and serves the rest."""
+    assert run("check", str(path.parent)).returncode == 1
     broker.start()
     gone = lost(broker)
     print(f"\n{gone} of {len(MANY)} lost")
