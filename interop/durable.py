@@ -10,12 +10,15 @@ import time
 from collections import defaultdict
 
 import paho.mqtt.client as mqtt
+import pytest
 
 import broker as brokers
 from stock import Client, properties
 
 # Files of a broker that root has started would belong to another user after a restart.
 STAY = "user root\n" if os.geteuid() == 0 else ""
+TWENTY = {f"twenty/{number}": str(number) for number in range(20)}
+ENDINGS = pytest.mark.parametrize("how", ["kill", "stop"])
 FOREVER = {"SessionExpiryInterval": 0xFFFFFFFF}
 
 
@@ -80,6 +83,39 @@ def memory(broker, field="VmRSS"):
     """Bytes that the process has in memory."""
     with open(f"/proc/{broker.process.pid}/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+
+def publish_twenty(port):
+    """20 retained messages, acknowledged one by one: none may hide behind a later commit."""
+    with Client(port) as client:
+        for topic, payload in TWENTY.items():
+            client.publish(topic, payload, 1, retain=True)
+
+
+def unusual(broker):
+    """Lines of the log that a healthy store does not write; what a kill tears is none."""
+    words = ("damaged", "Unable", "cannot be understood", "failed", "panic", "broke off")
+    return [line for line in broker.log_text().splitlines() if any(word in line for word in words)]
+
+
+def figure(broker, name):
+    """A value below $SYS/broker."""
+    return next(iter(retained(broker.port, f"$SYS/broker/{name}", 1).values()))
+
+
+def answer(port):
+    """The reason code of a QoS 1 retained message from a 5.0 client."""
+    with Client(port) as client:
+        reasons = []
+        client.paho.on_publish = lambda c, u, mid, reason, props: reasons.append(reason.value)
+        client.publish("again", "x", 1, retain=True, wait=False)
+        until(lambda: reasons)
+        return reasons[0]
+
+
+def acknowledges(broker):
+    """Waits until a QoS 1 retained message is acknowledged with success."""
+    until(lambda: answer(broker.port) < 0x80, 20, "it does not recover")
 
 
 class Survivor:
