@@ -105,12 +105,12 @@ def figure(broker, name):
 
 def answer(port):
     """The reason code of a QoS 1 retained message from a 5.0 client."""
+    codes = []
     with Client(port) as client:
-        reasons = []
-        client.paho.on_publish = lambda c, u, mid, reason, props: reasons.append(reason.value)
+        client.paho.on_publish = lambda c, u, mid, reason, props: codes.append(reason.value)
         client.publish("again", "x", 1, retain=True, wait=False)
-        until(lambda: reasons)
-        return reasons[0]
+        until(lambda: codes)
+    return codes[0]
 
 
 def acknowledges(broker):

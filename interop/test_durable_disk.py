@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import broker as brokers
+from dialog import Dialog
 from durable import (
     TWENTY,
     ENDINGS,
@@ -51,14 +52,15 @@ def small_disk(tmp_path):
     unmount(tmp_path)
 
 
-def fill(directory):
-    """Leaves no byte free, with a file that can be removed again."""
+def fill(directory, left=0):
+    """Leaves so many bytes free, with a file that can be removed again."""
     filler = directory / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 20, 4096, 1):
             with contextlib.suppress(OSError):
                 while True:
                     file.write(b"\0" * size)
+    os.truncate(filler, filler.stat().st_size - min(left, filler.stat().st_size))
     return filler
 
 
@@ -98,16 +100,23 @@ def unhealthy(broker, why):
     until(lambda: why in figure(broker, "store/health"))
 
 
+@pytest.mark.parametrize("left", [0, 100_000, 3_000_000])
 @pytest.mark.parametrize("killed", [False, True], ids=["goes on", "killed while full"])
-def test_a_full_disk(small_disk, killed):
+def test_a_full_disk(small_disk, killed, left):
     with durable(f"persistence_location {small_disk}/data") as broker:
         with persistent(broker, "s", 4) as subscriber:
             subscriber.subscribe("t", 1)
         publish_twenty(broker.port)
-        filler, fat = fill(small_disk), Fat(broker)
+        filler, fat = fill(small_disk, left), Fat(broker)
         print(f"\n{len(fat.acknowledged)} messages of 64 KiB acknowledged before the disk was full")
         unhealthy(broker, "No space left on device")
         assert answer(broker.port) == 0x97
+        Dialog(broker.port, 5, {}).play("> 10 { 'MQTT' 05 02 0000 {} '' }\n< CONNACK 00\n> 35 { 'again' 0001 {} \"x\" }\n< PUBREC 97")
+        with Client(broker.port) as client:
+            client.publish("nobody", "x", 1)
+            assert client.subscribe("clean") == [0], "what need not be stored works"
+        with persistent(broker, "new") as refused:
+            assert refused.reason.value == 0x97, "a session that cannot be kept"
         with Client(broker.port, version=4) as old:
             waiting = old.publish("t", "old", 1, wait=False)
             time.sleep(1)
