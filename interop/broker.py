@@ -68,14 +68,7 @@ class Broker:
 
     def start(self):
         """Starts it and returns when it takes connections."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [program(self.name), "-c", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-            )
+        self.spawn()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -87,6 +80,17 @@ class Broker:
                 time.sleep(0.02)
         self.stop()
         raise RuntimeError("broker does not listen")
+
+    def spawn(self):
+        """Starts its process."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [program(self.name), "-c", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+            )
 
     def alive(self):
         """Whether the process still runs."""
@@ -112,6 +116,11 @@ class Broker:
                 self.process.kill()
                 self.process.wait()
         return self.process.returncode
+
+    def kill(self):
+        """Ends it as a crash does (SIGKILL)."""
+        self.process.kill()
+        self.process.wait()
 
     def remove(self):
         """Removes its directory, after `stop`."""

@@ -60,42 +60,58 @@ impl Damage {
 
 /// Damage that readers of runs came across, each place once.
 #[derive(Debug, Default)]
-pub(crate) struct DamageLog(Mutex<Vec<Damage>>);
+pub(crate) struct DamageLog(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    places: Vec<Damage>,
+    /// So many were tried to be copied.
+    tried: usize,
+    /// So many were told.
+    told: usize,
+}
 
 /// The most places that a log names.
 const LOGGED_MAX: usize = 4096;
 
 impl DamageLog {
     pub(crate) fn report(&self, damage: Damage) {
-        let mut known = self.lock();
+        let places = &mut self.lock().places;
         let same = |one: &Damage| one.file == damage.file && one.offset == damage.offset;
-        if known.len() < LOGGED_MAX && !known.iter().any(same) {
-            known.push(damage);
+        if places.len() < LOGGED_MAX && !places.iter().any(same) {
+            places.push(damage);
         }
     }
 
     /// All places so far.
     pub(crate) fn all(&self) -> Vec<Damage> {
-        self.lock().clone()
+        self.lock().places.clone()
     }
 
-    /// Copies what is not yet in quarantine.
+    /// The places that were found since this was last asked, after they were copied.
+    pub(crate) fn news<D: Disk>(&self, disk: &D) -> Vec<Damage> {
+        self.quarantine_new(disk);
+        let known = &mut *self.lock();
+        let from = std::mem::replace(&mut known.told, known.tried);
+        known.places.get(from..known.tried).unwrap_or_default().to_vec()
+    }
+
+    /// Copies what was not tried before: what cannot be copied is not tried at every commit.
+    pub(crate) fn quarantine_new<D: Disk>(&self, disk: &D) {
+        let known = &mut *self.lock();
+        let from = std::mem::replace(&mut known.tried, known.places.len());
+        for damage in known.places.iter_mut().skip(from) {
+            quarantine(disk, damage);
+        }
+    }
+
+    /// Copies everything that is not yet in quarantine.
     pub(crate) fn quarantine<D: Disk>(&self, disk: &D) {
-        let waits = |damage: &Damage| damage.quarantined_to.is_none();
-        if !self.lock().iter().any(waits) {
-            return;
-        }
-        for mut damage in self.all().into_iter().filter(waits) {
-            quarantine(disk, &mut damage);
-            let mut known = self.lock();
-            let same = |one: &&mut Damage| one.file == damage.file && one.offset == damage.offset;
-            if let Some(place) = known.iter_mut().find(same) {
-                place.quarantined_to = damage.quarantined_to;
-            }
-        }
+        self.lock().tried = 0;
+        self.quarantine_new(disk);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Damage>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

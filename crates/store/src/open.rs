@@ -307,8 +307,7 @@ fn report<D: Disk>(
     replayed: &Replayed,
     runs: &Runs<D>,
 ) -> Recovery {
-    log.quarantine(disk);
-    let mut damages = log.all();
+    let mut damages = log.news(disk);
     for damage in &replayed.damages {
         let mut damage = damage.clone();
         quarantine(disk, &mut damage);

@@ -281,7 +281,7 @@ impl<D: Disk> Store<D> {
     /// says why.
     pub fn maintain(&mut self) -> bool {
         self.collect();
-        self.log.quarantine(&*self.disk);
+        self.log.quarantine_new(&*self.disk);
         self.retry();
         if self.frozen.is_none() && self.is_due() {
             if self.memtable.has_much_garbage() && !self.journal_is_long() {
@@ -326,6 +326,12 @@ impl<D: Disk> Store<D> {
     /// Damage that was met in runs since the store was opened, when it was opened included.
     pub fn damages(&self) -> Vec<Damage> {
         self.log.all()
+    }
+
+    /// Damage that was met in runs since this was last asked; what was met while the store was
+    /// opened is in the [`Recovery`](crate::Recovery).
+    pub fn new_damages(&mut self) -> Vec<Damage> {
+        self.log.news(&*self.disk)
     }
 
     /// Why work in the background failed last, once.

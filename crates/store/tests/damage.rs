@@ -11,7 +11,7 @@ mod model;
 
 use model::{Content, Random, SMALL, content_of, leaked_ledger};
 use plimsoll_store::simulated::SimulatedDisk;
-use plimsoll_store::{Change, Disk, OpenError, Store, check};
+use plimsoll_store::{Change, DamagedPart, Disk, OpenError, Store, check};
 
 /// A store with runs, overwritten and deleted entries, and a journal with some batches that are
 /// in no run.
@@ -115,6 +115,29 @@ fn damaged_bytes_are_kept_in_quarantine() {
     let damages = store.damages();
     let quarantine = damages[0].quarantined_to.clone().unwrap();
     assert_eq!(disk.content(&quarantine).unwrap().len() as u64, damages[0].bytes);
+}
+
+#[test]
+fn each_damage_is_told_once_with_the_file_that_keeps_it() {
+    let (disk, _) = sample();
+    let run = disk.list().unwrap().into_iter().find(|name| name.starts_with("run-")).unwrap();
+    disk.flip(&run, 150, 0xff);
+    let (mut store, recovery) = Store::open(disk.clone(), SMALL, leaked_ledger()).unwrap();
+    assert_eq!(recovery.damages, [], "blocks are checked when they are read");
+    content_of(&store);
+    let told = store.new_damages();
+    assert!(told.len() == 1 && told[0].quarantined_to.is_some(), "{told:?}");
+    content_of(&store);
+    assert_eq!(store.new_damages(), []);
+    let length = disk.content(&run).unwrap().len();
+    disk.flip(&run, length as u64 - 64, 0xff);
+    drop(store);
+    let (mut store, recovery) = Store::open(disk, SMALL, leaked_ledger()).unwrap();
+    assert!(
+        recovery.damages.iter().any(|damage| damage.what == DamagedPart::Index),
+        "{recovery:?}"
+    );
+    assert_eq!(store.new_damages(), [], "the recovery has told them");
 }
 
 #[test]

@@ -222,6 +222,7 @@ impl Restoring<'_> {
         entry: &QueuedItem<'_>,
     ) -> Result<(), Unreadable> {
         if let QueuedItem::Publish { content: Content::Body(number), .. } = entry {
+            self.engine.dispatch.journal.numbers_used(0, *number);
             self.engine.dispatch.journal.refer(*number);
         }
         if self.ended.contains_key(&session) {

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use plimsoll_engine::{Each, Engine, Input, Load, Record, Records, Restoration, StateReader, Time};
-use plimsoll_store::{Change, Directory, OpenError, Options, Recovery, Store};
+use plimsoll_store::{Change, Damage, Directory, OpenError, Options, Recovery, Store};
 
 use super::events::EventLog;
 use super::shared::Shared;
@@ -72,9 +72,7 @@ pub(crate) fn open(
     move_in(persistence, &mut store, now, log)?;
     let restored = restore(&store, engine, now)
         .map_err(|error| format!("cannot read the store in {}: {error}", path.display()))?;
-    for damage in store.damages() {
-        log.warning(&format!("Store: {damage}."));
-    }
+    tell_damages(log, &store.new_damages());
     tell_restored(log, persistence, &restored, started.elapsed());
     Ok(Opened { store, persistence: persistence.clone() })
 }
@@ -144,7 +142,11 @@ fn tell_recovery(log: &EventLog, recovery: &Recovery) {
             torn.bytes, torn.offset, torn.file
         ));
     }
-    for damage in &recovery.damages {
+    tell_damages(log, &recovery.damages);
+}
+
+fn tell_damages(log: &EventLog, damages: &[Damage]) {
+    for damage in damages {
         log.warning(&format!("Store: {damage}."));
     }
 }
@@ -288,7 +290,7 @@ impl Keeper {
                 }
                 self.save_if_due();
                 let more = self.store.maintain();
-                self.report_error();
+                self.report_trouble();
                 if !more {
                     thread::park_timeout(IDLE);
                 }
@@ -305,6 +307,7 @@ impl Keeper {
             self.answer_loads(&mut answers, finish);
             self.save_if_due();
             self.store.maintain();
+            tell_damages(&self.shared.log, &self.store.new_damages());
         }
     }
 
@@ -363,7 +366,8 @@ impl Keeper {
         self.shared.log.notice("Storing works again.");
     }
 
-    fn report_error(&mut self) {
+    fn report_trouble(&mut self) {
+        tell_damages(&self.shared.log, &self.store.new_damages());
         if let Some(error) = self.store.last_error() {
             self.shared
                 .log
