@@ -10,7 +10,7 @@ use plimsoll_mqtt::{
     SubscribeFilter, SubscriptionOptions, Version, decode,
 };
 
-use super::{Item, Record, Records};
+use super::{Each, Item, Record, Records, StateReader};
 use crate::engine::Engine;
 use crate::input::{Input, Link, Loss};
 use crate::outbox::{Outbox, Piece};
@@ -23,6 +23,7 @@ struct Broker {
     ledger: &'static Ledger,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
     upto: u64,
+    now: Time,
 }
 
 impl Broker {
@@ -35,13 +36,14 @@ impl Broker {
             let _ = restoring.item(key, value);
         }
         restoring.finish();
-        let mut broker = Self { engine, ledger, state, upto: 0 };
+        let now = Time::from_secs(1000);
+        let mut broker = Self { engine, ledger, state, upto: 0, now };
         broker.tell(&[]);
         broker
     }
 
     fn tell(&mut self, inputs: &[Input<'_>]) {
-        self.engine.handle(Time::from_secs(1000), inputs);
+        self.engine.handle(self.now, inputs);
     }
 
     /// Takes the records made so far; answers their last position.
@@ -93,13 +95,28 @@ impl Broker {
     }
 
     fn publish(&mut self, slot: u32, topic: &str, packet_identifier: u16, payload: &[u8]) {
+        self.publish_expiring(slot, topic, packet_identifier, payload, u32::MAX);
+    }
+
+    fn publish_expiring(
+        &mut self,
+        slot: u32,
+        topic: &str,
+        packet_identifier: u16,
+        payload: &[u8],
+        expiry: u32,
+    ) {
+        let mut properties = PropertiesBuf::new();
+        if expiry < u32::MAX {
+            properties.message_expiry_interval(expiry);
+        }
         let packet = Packet::Publish(Publish {
             dup: false,
             qos: QoS::AtLeastOnce,
             retain: false,
             topic,
             packet_identifier,
-            properties: Default::default(),
+            properties: properties.view(),
             payload,
         });
         self.tell(&[Input::Packet { link: Link::new(0, slot), packet }]);
@@ -222,4 +239,50 @@ fn the_number_of_a_session_that_cannot_be_read_is_not_given_to_another() {
     broker.store();
     let broker = Broker::new(broker.state);
     assert_eq!(broker.engine.counters().subscriptions, 0);
+}
+
+#[test]
+fn a_queue_is_looked_through_for_expired_messages_once_at_a_time() {
+    let mut broker = Broker::new(BTreeMap::new());
+    broker.connect(1, "away", u32::MAX);
+    broker.subscribe(1, "in/#");
+    broker.connect(2, "publisher", u32::MAX);
+    broker.tell(&[Input::Lost { link: Link::new(0, 1), loss: Loss::ClosedByPeer }]);
+    broker.publish_expiring(2, "in/1", 1, b"first", 2);
+    broker.now = Time::from_secs(1003);
+    broker.tell(&[]);
+    let first = broker.engine.take_loads();
+    assert_eq!(first.len(), 1);
+    // The store is slow, and meanwhile another one comes and expires.
+    broker.publish_expiring(2, "in/1", 2, b"second", 1);
+    broker.now = Time::from_secs(1005);
+    broker.tell(&[]);
+    assert_eq!(broker.engine.take_loads().len(), 0);
+    broker.store();
+    let loaded = first[0].read(broker.ledger, &mut Reader(&broker.state)).unwrap();
+    broker.tell(&[Input::Loaded(loaded)]);
+    let second = broker.engine.take_loads();
+    assert_eq!(second.len(), 1);
+    let loaded = second[0].read(broker.ledger, &mut Reader(&broker.state)).unwrap();
+    broker.tell(&[Input::Loaded(loaded)]);
+    assert_eq!(broker.engine.counters().messages_stored, 0);
+}
+
+struct Reader<'s>(&'s BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl StateReader for Reader<'_> {
+    type Error = core::convert::Infallible;
+
+    fn scan(&mut self, from: &[u8], each: &mut Each<'_>) -> Result<(), Self::Error> {
+        for (key, value) in self.0.range(from.to_vec()..) {
+            if each(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+        Ok(self.0.get(key).cloned())
+    }
 }
