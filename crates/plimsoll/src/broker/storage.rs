@@ -234,6 +234,7 @@ struct Keeper {
     saved_at: Instant,
     changes: u64,
     told_at: Option<Instant>,
+    tidy_told_at: Option<Instant>,
 }
 
 impl Keeper {
@@ -247,6 +248,7 @@ impl Keeper {
             saved_at: Instant::now(),
             changes: 0,
             told_at: None,
+            tidy_told_at: None,
             handle,
             shared,
         }
@@ -340,7 +342,10 @@ impl Keeper {
 
     fn report_trouble(&mut self) {
         tell_damages(&self.shared.log, &self.store.new_damages());
-        if let Some(error) = self.store.last_error() {
+        if let Some(error) = self.store.last_error()
+            && self.tidy_told_at.is_none_or(|at| at.elapsed() >= REMIND)
+        {
+            self.tidy_told_at = Some(Instant::now());
             self.shared
                 .log
                 .warning(&format!("Store: tidying up failed and is tried again: {error}."));
