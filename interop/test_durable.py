@@ -216,8 +216,9 @@ def test_offline_queues_cost_little_memory_and_drain_in_order():
         queued = SESSIONS * (OWN + COMMON)
         print(f"\n{queued} messages queued in {came_in:.1f} s: RSS +{grown >> 20} MiB, at most +{peak >> 20} MiB")
         restart(broker, "kill")
-        after_start = memory(broker)
-        print(f"after a restart: RSS {after_start >> 20} MiB, before the queues {before >> 20} MiB")
+        # What the start took for a moment goes back to the system about a second later.
+        until(lambda: memory(broker) - before < 32 << 20)
+        print(f"after a restart: RSS {memory(broker) >> 20} MiB, before the queues {before >> 20} MiB")
         drained, most, began = 0, 0, time.monotonic()
         for number, taker in enumerate(takers):
             assert taker.connect(), "the session is not there"
@@ -242,7 +243,7 @@ def test_offline_queues_cost_little_memory_and_drain_in_order():
             assert taker.connect()
             taker.raw.socket.sendall(b"\xc0\x00")
             assert taker.raw.read()[0] == 0xD0, "something came again"
-        assert grown < 32 << 20 and after_start - before < 32 << 20, "queues lie in memory"
+        assert grown < 32 << 20, "queues lie in memory"
         assert not unusual(broker), unusual(broker)
 
 

@@ -233,6 +233,7 @@ struct Keeper {
     loads: Vec<Load>,
     saved_at: Instant,
     changes: u64,
+<<<<<<< HEAD
     /// Writing, reading and saving: each may work while another does not.
     writing: Trouble,
     reading: Trouble,
@@ -256,6 +257,10 @@ impl Trouble {
         }
         due
     }
+=======
+    told_at: Option<Instant>,
+    tidy_told_at: Option<Instant>,
+>>>>>>> harness
 }
 
 impl Keeper {
@@ -268,9 +273,14 @@ impl Keeper {
             loads: Vec::new(),
             saved_at: Instant::now(),
             changes: 0,
+<<<<<<< HEAD
             writing: Trouble::default(),
             reading: Trouble::default(),
             saving: Trouble::default(),
+=======
+            told_at: None,
+            tidy_told_at: None,
+>>>>>>> harness
             handle,
             shared,
         }
@@ -368,7 +378,10 @@ impl Keeper {
 
     fn report_trouble(&mut self) {
         tell_damages(&self.shared.log, &self.store.new_damages());
-        if let Some(error) = self.store.last_error() {
+        if let Some(error) = self.store.last_error()
+            && self.tidy_told_at.is_none_or(|at| at.elapsed() >= REMIND)
+        {
+            self.tidy_told_at = Some(Instant::now());
             self.shared
                 .log
                 .warning(&format!("Store: tidying up failed and is tried again: {error}."));
