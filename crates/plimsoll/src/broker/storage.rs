@@ -233,11 +233,11 @@ struct Keeper {
     loads: Vec<Load>,
     saved_at: Instant,
     changes: u64,
-<<<<<<< HEAD
-    /// Writing, reading and saving: each may work while another does not.
+    /// Writing, reading, saving and tidying up: each may work while another does not.
     writing: Trouble,
     reading: Trouble,
     saving: Trouble,
+    tidying: Trouble,
 }
 
 /// Something that does not work at present, and when that was last named in the log.
@@ -257,10 +257,6 @@ impl Trouble {
         }
         due
     }
-=======
-    told_at: Option<Instant>,
-    tidy_told_at: Option<Instant>,
->>>>>>> harness
 }
 
 impl Keeper {
@@ -273,14 +269,10 @@ impl Keeper {
             loads: Vec::new(),
             saved_at: Instant::now(),
             changes: 0,
-<<<<<<< HEAD
             writing: Trouble::default(),
             reading: Trouble::default(),
             saving: Trouble::default(),
-=======
-            told_at: None,
-            tidy_told_at: None,
->>>>>>> harness
+            tidying: Trouble::default(),
             handle,
             shared,
         }
@@ -379,9 +371,8 @@ impl Keeper {
     fn report_trouble(&mut self) {
         tell_damages(&self.shared.log, &self.store.new_damages());
         if let Some(error) = self.store.last_error()
-            && self.tidy_told_at.is_none_or(|at| at.elapsed() >= REMIND)
+            && self.tidying.met()
         {
-            self.tidy_told_at = Some(Instant::now());
             self.shared
                 .log
                 .warning(&format!("Store: tidying up failed and is tried again: {error}."));
