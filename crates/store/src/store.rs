@@ -101,6 +101,8 @@ pub struct Store<D: Disk> {
     /// The journal found no room on the disk: segments should be freed.
     is_squeezed: bool,
     last_error: Option<io::Error>,
+    /// Why writing a memtable failed last, for whoever needs it done now.
+    flush_failure: Option<(io::ErrorKind, String)>,
     run_bytes_written: Arc<AtomicU64>,
 }
 
@@ -152,6 +154,7 @@ impl<D: Disk> Store<D> {
             spare_is_asked: false,
             is_squeezed: false,
             last_error: None,
+            flush_failure: None,
             run_bytes_written: parts.run_bytes_written,
         }
     }
@@ -448,6 +451,7 @@ impl<D: Disk> Store<D> {
         let job = Job::Flush { memtable, through: frozen.through };
         if let Err(error) = self.background.submit(job) {
             frozen.is_submitted = false;
+            self.flush_failure = Some((error.kind(), error.to_string()));
             self.last_error = Some(error);
         }
     }
@@ -459,8 +463,10 @@ impl<D: Disk> Store<D> {
             let event = self.background.wait()?;
             self.take(event);
             if self.frozen.as_ref().is_some_and(|frozen| !frozen.is_submitted) {
-                let failed = || io::Error::other("a memtable could not be written");
-                return Err(self.last_error.take().unwrap_or_else(failed));
+                return Err(match self.flush_failure.clone() {
+                    Some((kind, why)) => io::Error::new(kind, why),
+                    None => io::Error::other("a memtable could not be written"),
+                });
             }
         }
         Ok(())
@@ -485,6 +491,7 @@ impl<D: Disk> Store<D> {
             }
             Event::Merged { runs } => self.runs = runs,
             Event::FlushFailed(error) => {
+                self.flush_failure = Some((error.kind(), error.to_string()));
                 if let Some(frozen) = &mut self.frozen {
                     frozen.is_submitted = false;
                 }
