@@ -199,7 +199,7 @@ impl<D: Disk> Journal<D> {
         if self.spares.len() < RESERVE {
             if is_waiting || refused % REFUSALS_PER_TRY != 0 {
                 self.refused = Some(refused.wrapping_add(1));
-                return Err(io::ErrorKind::StorageFull.into());
+                return Err(rustix::io::Errno::NOSPC.into()); // As the disk said before.
             }
             let number = self.numbers.take();
             let made = make_segment(&*self.disk, &names::spare(number), self.segment_bytes);
