@@ -206,15 +206,20 @@ def test_message_expiry_goes_on_while_the_broker_is_down(how):
         assert retained(broker.port, "e/#", 0, 1) == {"e/long": "long"}
 
 
+def shared_backlog(broker):
+    """Twenty messages for the absent members `a` and `b` of a shared subscription."""
+    for name in "ab":
+        with persistent(broker, name) as member:
+            member.subscribe("$share/g/t", 1)
+    with Client(broker.port) as publisher:
+        for number in range(20):
+            publisher.publish("t", str(number), 1)
+
+
 @ENDINGS
 def test_the_backlog_of_a_shared_subscription_comes_back(how):
     with durable() as broker:
-        for name in "ab":
-            with persistent(broker, name) as member:
-                member.subscribe("$share/g/t", 1)
-        with Client(broker.port) as publisher:
-            for number in range(20):
-                publisher.publish("t", str(number), 1)
+        shared_backlog(broker)
         restart(broker, how)
         with persistent(broker, "a") as one, persistent(broker, "b") as two:
             assert one.flags.session_present and two.flags.session_present
@@ -229,12 +234,7 @@ def test_the_backlog_of_a_shared_subscription_comes_back(how):
 def test_what_a_member_leaves_behind_goes_to_the_others(how):
     """After the restart one member's session ends: its part of the backlog is not lost."""
     with durable() as broker:
-        for name in "ab":
-            with persistent(broker, name) as member:
-                member.subscribe("$share/g/t", 1)
-        with Client(broker.port) as publisher:
-            for number in range(20):
-                publisher.publish("t", str(number), 1)
+        shared_backlog(broker)
         restart(broker, how)
         with persistent(broker, "a") as one:
             Client(broker.port, "b", 5, True).end()
