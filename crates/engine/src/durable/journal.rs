@@ -160,10 +160,10 @@ impl Journal {
 
     // --- records ---
 
-    fn record(&mut self, record: impl FnOnce(&[u8], &[u8]) -> Kind) {
+    fn record(&mut self, kind: Kind) {
         self.position += 1;
         let (key, value) = (&self.key[..], &self.value[..]);
-        let record = match record(key, value) {
+        let record = match kind {
             Kind::Put => Record::Put { key, value },
             Kind::Insert => Record::Insert { key, value },
             Kind::Delete => Record::Delete { key },
@@ -176,7 +176,7 @@ impl Journal {
         if self.is_on() {
             item.key(&mut self.key);
             item.value(&mut self.value);
-            self.record(|_, _| Kind::Put);
+            self.record(Kind::Put);
         }
     }
 
@@ -184,13 +184,13 @@ impl Journal {
     fn insert(&mut self, item: &Item<'_>) {
         item.key(&mut self.key);
         item.value(&mut self.value);
-        self.record(|_, _| Kind::Insert);
+        self.record(Kind::Insert);
     }
 
     pub(crate) fn delete(&mut self, key: impl FnOnce(&mut Vec<u8>)) {
         if self.is_on() {
             key(&mut self.key);
-            self.record(|_, _| Kind::Delete);
+            self.record(Kind::Delete);
         }
     }
 
@@ -232,7 +232,7 @@ impl Journal {
         &mut self,
         session: u64,
         delivery: &Delivery,
-        identifiers: &[u32],
+        identifiers: Vec<u32>,
         group: Option<&str>,
         shared: bool,
     ) {
@@ -256,7 +256,7 @@ impl Journal {
         let entry = QueuedItem::Publish {
             qos: delivery.qos,
             retain: delivery.retain,
-            identifiers: identifiers.into(),
+            identifiers,
             group,
             content,
         };
@@ -321,6 +321,7 @@ impl Journal {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Put,
     Insert,

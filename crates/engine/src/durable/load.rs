@@ -112,7 +112,7 @@ impl Load {
         })?;
         let Piece { mut entries, mut scratch, .. } = piece;
         fetch_bodies(&mut entries, ledger, &mut scratch, reader)?;
-        let entries = entries.into_iter().map(Found::into_entry).collect();
+        let entries = entries.into_iter().map(|found| found.entry).collect();
         Ok(Loaded { load: self.clone(), entries, ended })
     }
 }
@@ -121,12 +121,6 @@ impl Load {
 struct Found {
     entry: LoadedEntry,
     body: u64,
-}
-
-impl Found {
-    fn into_entry(self) -> LoadedEntry {
-        self.entry
-    }
 }
 
 struct Piece {

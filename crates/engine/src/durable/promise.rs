@@ -175,7 +175,7 @@ impl Dispatch {
     ) {
         if session.number != 0 {
             let identifiers = session.identifiers(delivery.origin);
-            self.journal.queue(session.number, delivery, &identifiers, way.group, shared);
+            self.journal.queue(session.number, delivery, identifiers, way.group, shared);
         }
     }
 
