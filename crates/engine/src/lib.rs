@@ -16,6 +16,7 @@
 #![no_std]
 extern crate alloc;
 
+mod access;
 mod acknowledge;
 mod connect;
 mod counters;
@@ -44,6 +45,7 @@ pub mod subscriptions;
 mod time;
 mod trace;
 
+pub use access::{Access, Action, Decision, Who};
 pub use counters::Counters;
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,

@@ -1,5 +1,8 @@
 //! One I/O thread: poll, read, enter the engine once, write.
 
+mod reading;
+mod writing;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -7,11 +10,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Input, Link, Loss, Outbox, Piece, Time};
+use plimsoll_engine::{Loss, Outbox, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
-use plimsoll_mqtt::{DecodeError, Decoded, decode, decode_first};
 
-use super::connection::{Connection, Partial, Pending, Written};
+use super::connection::{Connection, Pending};
 use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Shared};
 use super::slots::Slots;
@@ -302,100 +304,6 @@ impl Shard {
         }
     }
 
-    /// Reads every ready connection once, as far as the arena goes.
-    fn read(&mut self) -> Vec<Brought> {
-        let mut brought = Vec::new();
-        let mut at = 0;
-        for _ in 0..self.readable.len() {
-            if self.arena.len() - at < READ_BYTES_MIN {
-                break;
-            }
-            let Some(slot) = self.readable.pop_front() else { break };
-            let Some(connection) = self.slots.get_mut(slot) else { continue };
-            connection.state.listed = false;
-            if connection.state.paused || connection.state.closing || connection.state.lost {
-                continue;
-            }
-            let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
-            if kept > LARGE_PACKET_BYTES {
-                self.read_large(slot, &mut brought);
-                continue;
-            }
-            if self.arena.len() - at < kept + READ_BYTES_MIN {
-                self.list_readable(slot);
-                break;
-            }
-            let start = at;
-            if let Some(partial) = connection.partial.take() {
-                self.arena[at..at + kept].copy_from_slice(&partial.bytes);
-                at += kept;
-            }
-            let ending = connection.state.ending;
-            let room = &mut self.arena[at..];
-            let room_len = room.len();
-            let (count, ended) = match connection.read(room) {
-                Ok(None) => (0, None),
-                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
-                Ok(Some(count)) => (count, None),
-                Err(_) => (0, Some(Loss::Failed)),
-            };
-            at += count;
-            self.count_received(count);
-            if count == room_len || ending && count > 0 {
-                self.list_readable(slot);
-            }
-            if at > start || ended.is_some() {
-                brought.push(Brought { slot, start, end: at, ended });
-            }
-        }
-        brought
-    }
-
-    /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it
-    /// is complete it is given to the engine by itself.
-    fn read_large(&mut self, slot: u32, brought: &mut Vec<Brought>) {
-        let Some(connection) = self.slots.get_mut(slot) else { return };
-        let Some(mut partial) = connection.partial.take() else { return };
-        // Grows with what has come, not with what was announced.
-        let before = partial.bytes.len();
-        partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
-        let room = partial.bytes.len() - before;
-        let (count, ended) =
-            match connection.read(partial.bytes.get_mut(before..).unwrap_or_default()) {
-                Ok(None) => (0, None),
-                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
-                Ok(Some(count)) => (count, None),
-                Err(_) => (0, Some(Loss::Failed)),
-            };
-        partial.bytes.truncate(before + count);
-        self.count_received(count);
-        let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
-        if count == room || ending && count > 0 {
-            self.list_readable(slot);
-        }
-        if ended.is_some() {
-            brought.push(Brought { slot, start: 0, end: 0, ended });
-        }
-        let Some(connection) = self.slots.get_mut(slot) else { return };
-        let link = Link::new(self.index, slot);
-        let mut inputs = Vec::new();
-        let used = decode_all(connection, link, &partial.bytes, &self.limits, &mut inputs);
-        if !inputs.is_empty() {
-            self.shared.enter(self.index, &inputs, &mut self.outbox);
-        }
-        drop(inputs);
-        self.take_outbox();
-        let Some(connection) = self.slots.get_mut(slot) else { return };
-        if used < partial.bytes.len() && !connection.state.closing {
-            if used > 0 {
-                partial.bytes.drain(..used);
-                partial.bytes.shrink_to_fit();
-            }
-            partial.settle();
-            connection.partial = Some(partial);
-        }
-    }
-
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
         let lists = self.readable.heap_bytes()
@@ -410,189 +318,4 @@ impl Shard {
     fn count_received(&self, bytes: usize) {
         self.shared.traffic.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
-
-    /// Decodes what was read and gives it to the engine, together with what else it has to know.
-    fn enter_engine(&mut self, brought: &[Brought]) {
-        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.flushed.len() + brought.len() * 4);
-        for (slot, bytes) in self.flushed.drain(..) {
-            inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
-        }
-        for (slot, loss) in self.lost.drain(..) {
-            let Some(connection) = self.slots.get_mut(slot) else { continue };
-            if !connection.state.lost {
-                connection.state.lost = true;
-                inputs.push(Input::Lost { link: Link::new(self.index, slot), loss });
-                self.finished.push(slot);
-            }
-        }
-        for Brought { slot, start, end, ended } in brought {
-            let Some(connection) = self.slots.get_mut(*slot) else { continue };
-            if connection.state.lost {
-                continue;
-            }
-            let link = Link::new(self.index, *slot);
-            let bytes = self.arena.get(*start..*end).unwrap_or_default();
-            let used = decode_all(connection, link, bytes, &self.limits, &mut inputs);
-            let rest = bytes.get(used..).unwrap_or_default();
-            if let Some(loss) = *ended {
-                connection.state.lost = true;
-                if !connection.state.closing || connection.version.is_some() {
-                    inputs.push(Input::Lost { link, loss });
-                }
-                self.finished.push(*slot);
-            } else if !rest.is_empty() && !connection.state.closing {
-                connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
-            }
-        }
-        self.shared.enter(self.index, &inputs, &mut self.outbox);
-        drop(inputs);
-        self.take_outbox();
-    }
-
-    /// Spreads the outbox over the connections.
-    fn take_outbox(&mut self) {
-        let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
-        for (link, event) in outbox.take_events() {
-            let peer = self.slots.get_mut(link.slot()).map(|connection| connection.peer);
-            self.shared.log.event(peer, &event);
-        }
-        outbox.drain(|slot, piece| self.take_piece(slot, piece));
-        self.outbox = outbox;
-    }
-
-    fn take_piece(&mut self, slot: u32, piece: Piece<'_>) {
-        let Some(connection) = self.slots.get_mut(slot) else { return };
-        if connection.state.lost {
-            return;
-        }
-        match piece {
-            Piece::Close => {
-                connection.state.closing = true;
-                connection.partial = None;
-                if !connection.state.touched {
-                    connection.state.touched = true;
-                    self.touched.push(slot);
-                }
-            }
-            Piece::PauseReading => connection.state.paused = true,
-            Piece::ResumeReading => {
-                connection.state.paused = false;
-                self.list_readable(slot);
-            }
-            output => {
-                let pending = connection.pending.get_or_insert_with(|| {
-                    self.pool.pop().unwrap_or_else(|| Box::new(Pending::new(self.shared.ledger)))
-                });
-                pending.push(output);
-                if !connection.state.touched {
-                    connection.state.touched = true;
-                    self.touched.push(slot);
-                }
-            }
-        }
-    }
-
-    /// One write for each connection that has something new to send.
-    fn write(&mut self) {
-        self.settle();
-        for slot in std::mem::take(&mut self.touched) {
-            let Some(connection) = self.slots.get_mut(slot) else { continue };
-            connection.state.touched = false;
-            let waited = connection.pending.is_some();
-            match connection.write() {
-                Ok((written, bytes)) => self.written(slot, written, bytes),
-                Err(_) if connection.state.closing => self.finished.push(slot),
-                Err(_) if waited => self.lost.push((slot, Loss::Failed)),
-                Err(_) => {}
-            }
-        }
-        for slot in std::mem::take(&mut self.finished) {
-            if let Some(connection) = self.slots.release(slot) {
-                connection.shut_down();
-                self.shared.closed(self.index, connection.listener);
-            }
-        }
-    }
-
-    fn written(&mut self, slot: u32, written: Written, bytes: usize) {
-        let Some(connection) = self.slots.get_mut(slot) else { return };
-        self.shared.traffic.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        if bytes > 0 && !connection.state.closing {
-            self.flushed.push((slot, bytes as u32));
-            self.at_once |= bytes as u32 >= FLUSHED_AT_ONCE;
-        }
-        match written {
-            Written::All => {
-                if let Some(mut pending) = connection.pending.take()
-                    && self.pool.len() < POOL_MAX
-                {
-                    pending.clear(PENDING_KEEP_BYTES);
-                    self.pool.push(pending);
-                }
-                if connection.state.closing {
-                    self.finished.push(slot);
-                }
-            }
-            Written::Some => {
-                if let Some(pending) = connection.pending.as_mut() {
-                    pending.settle();
-                }
-                if connection.state.closing {
-                    let serial = connection.serial;
-                    self.impatient.edit().push_back((Instant::now() + LINGER, slot, serial));
-                }
-                self.at_once |= bytes > 0;
-            }
-        }
-    }
-
-    /// The broker stops: what the engine still has to say is said.
-    fn say_goodbye(&mut self) {
-        self.shared.enter(self.index, &[], &mut self.outbox);
-        self.take_outbox();
-        self.write();
-        for (_, connection) in self.slots.iter_mut() {
-            connection.shut_down();
-        }
-    }
-}
-
-/// Decodes the packets at the front of `bytes` into inputs. Answers how many bytes they took.
-fn decode_all<'a>(
-    connection: &mut Connection,
-    link: Link,
-    bytes: &'a [u8],
-    limits: &Limits,
-    inputs: &mut Vec<Input<'a>>,
-) -> usize {
-    let limits = &limits.decode;
-    let mut used = 0;
-    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        if connection.state.closing {
-            break;
-        }
-        let decoded = match connection.version {
-            Some(version) => decode(rest, version, limits).map_err(DecodeError::behind_connect),
-            None => decode_first(rest, limits),
-        };
-        match decoded {
-            Ok(Decoded::Incomplete { .. }) => break,
-            Ok(Decoded::Packet { packet, length }) => {
-                used += length;
-                inputs.push(match (packet, connection.version) {
-                    (plimsoll_mqtt::Packet::Connect(packet), None) => {
-                        connection.version = Some(packet.version);
-                        Input::Connect { link, listener: connection.listener, packet }
-                    }
-                    (packet, _) => Input::Packet { link, packet },
-                });
-            }
-            Err(error) => {
-                inputs.push(Input::Malformed { link, error });
-                connection.state.closing = true;
-                break;
-            }
-        }
-    }
-    used
 }

@@ -1,0 +1,182 @@
+//! From sockets to the engine: reading, and decoding in place.
+
+use plimsoll_engine::{Input, Link, Loss};
+use plimsoll_mqtt::{DecodeError, Decoded, decode, decode_first};
+
+use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
+use crate::broker::connection::{Connection, Partial};
+use crate::broker::shared::Limits;
+
+impl Shard {
+    /// Reads every ready connection once, as far as the arena goes.
+    pub(super) fn read(&mut self) -> Vec<Brought> {
+        let mut brought = Vec::new();
+        let mut at = 0;
+        for _ in 0..self.readable.len() {
+            if self.arena.len() - at < READ_BYTES_MIN {
+                break;
+            }
+            let Some(slot) = self.readable.pop_front() else { break };
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            connection.state.listed = false;
+            if connection.state.paused || connection.state.closing || connection.state.lost {
+                continue;
+            }
+            let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
+            if kept > LARGE_PACKET_BYTES {
+                self.read_large(slot, &mut brought);
+                continue;
+            }
+            if self.arena.len() - at < kept + READ_BYTES_MIN {
+                self.list_readable(slot);
+                break;
+            }
+            let start = at;
+            if let Some(partial) = connection.partial.take() {
+                self.arena[at..at + kept].copy_from_slice(&partial.bytes);
+                at += kept;
+            }
+            let ending = connection.state.ending;
+            let room = &mut self.arena[at..];
+            let room_len = room.len();
+            let (count, ended) = match connection.read(room) {
+                Ok(None) => (0, None),
+                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
+                Ok(Some(count)) => (count, None),
+                Err(_) => (0, Some(Loss::Failed)),
+            };
+            at += count;
+            self.count_received(count);
+            if count == room_len || ending && count > 0 {
+                self.list_readable(slot);
+            }
+            if at > start || ended.is_some() {
+                brought.push(Brought { slot, start, end: at, ended });
+            }
+        }
+        brought
+    }
+
+    /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it
+    /// is complete it is given to the engine by itself.
+    fn read_large(&mut self, slot: u32, brought: &mut Vec<Brought>) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let Some(mut partial) = connection.partial.take() else { return };
+        // Grows with what has come, not with what was announced.
+        let before = partial.bytes.len();
+        partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
+        let room = partial.bytes.len() - before;
+        let (count, ended) =
+            match connection.read(partial.bytes.get_mut(before..).unwrap_or_default()) {
+                Ok(None) => (0, None),
+                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
+                Ok(Some(count)) => (count, None),
+                Err(_) => (0, Some(Loss::Failed)),
+            };
+        partial.bytes.truncate(before + count);
+        self.count_received(count);
+        let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
+        if count == room || ending && count > 0 {
+            self.list_readable(slot);
+        }
+        if ended.is_some() {
+            brought.push(Brought { slot, start: 0, end: 0, ended });
+        }
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let link = Link::new(self.index, slot);
+        let mut inputs = Vec::new();
+        let used = decode_all(connection, link, &partial.bytes, &self.limits, &mut inputs);
+        if !inputs.is_empty() {
+            self.shared.enter(self.index, &inputs, &mut self.outbox);
+        }
+        drop(inputs);
+        self.take_outbox();
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if used < partial.bytes.len() && !connection.state.closing {
+            if used > 0 {
+                partial.bytes.drain(..used);
+                partial.bytes.shrink_to_fit();
+            }
+            partial.settle();
+            connection.partial = Some(partial);
+        }
+    }
+
+    /// Decodes what was read and gives it to the engine, together with what else it has to know.
+    pub(super) fn enter_engine(&mut self, brought: &[Brought]) {
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.flushed.len() + brought.len() * 4);
+        for (slot, bytes) in self.flushed.drain(..) {
+            inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
+        }
+        for (slot, loss) in self.lost.drain(..) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if !connection.state.lost {
+                connection.state.lost = true;
+                inputs.push(Input::Lost { link: Link::new(self.index, slot), loss });
+                self.finished.push(slot);
+            }
+        }
+        for Brought { slot, start, end, ended } in brought {
+            let Some(connection) = self.slots.get_mut(*slot) else { continue };
+            if connection.state.lost {
+                continue;
+            }
+            let link = Link::new(self.index, *slot);
+            let bytes = self.arena.get(*start..*end).unwrap_or_default();
+            let used = decode_all(connection, link, bytes, &self.limits, &mut inputs);
+            let rest = bytes.get(used..).unwrap_or_default();
+            if let Some(loss) = *ended {
+                connection.state.lost = true;
+                if !connection.state.closing || connection.version.is_some() {
+                    inputs.push(Input::Lost { link, loss });
+                }
+                self.finished.push(*slot);
+            } else if !rest.is_empty() && !connection.state.closing {
+                connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
+            }
+        }
+        self.shared.enter(self.index, &inputs, &mut self.outbox);
+        drop(inputs);
+        self.take_outbox();
+    }
+}
+
+/// Decodes the packets at the front of `bytes` into inputs. Answers how many bytes they took.
+fn decode_all<'a>(
+    connection: &mut Connection,
+    link: Link,
+    bytes: &'a [u8],
+    limits: &Limits,
+    inputs: &mut Vec<Input<'a>>,
+) -> usize {
+    let limits = &limits.decode;
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        if connection.state.closing {
+            break;
+        }
+        let decoded = match connection.version {
+            Some(version) => decode(rest, version, limits).map_err(DecodeError::behind_connect),
+            None => decode_first(rest, limits),
+        };
+        match decoded {
+            Ok(Decoded::Incomplete { .. }) => break,
+            Ok(Decoded::Packet { packet, length }) => {
+                used += length;
+                inputs.push(match (packet, connection.version) {
+                    (plimsoll_mqtt::Packet::Connect(packet), None) => {
+                        connection.version = Some(packet.version);
+                        Input::Connect { link, listener: connection.listener, packet }
+                    }
+                    (packet, _) => Input::Packet { link, packet },
+                });
+            }
+            Err(error) => {
+                inputs.push(Input::Malformed { link, error });
+                connection.state.closing = true;
+                break;
+            }
+        }
+    }
+    used
+}

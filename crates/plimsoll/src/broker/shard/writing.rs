@@ -1,0 +1,118 @@
+//! From the engine to sockets: outputs are spread over connections, and each is written once.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use plimsoll_engine::{Loss, Outbox, Piece};
+
+use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
+use crate::broker::connection::{Pending, Written};
+
+impl Shard {
+    /// Spreads the outbox over the connections.
+    pub(super) fn take_outbox(&mut self) {
+        let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
+        for (link, event) in outbox.take_events() {
+            let peer = self.slots.get_mut(link.slot()).map(|connection| connection.peer);
+            self.shared.log.event(peer, &event);
+        }
+        outbox.drain(|slot, piece| self.take_piece(slot, piece));
+        self.outbox = outbox;
+    }
+
+    fn take_piece(&mut self, slot: u32, piece: Piece<'_>) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if connection.state.lost {
+            return;
+        }
+        match piece {
+            Piece::Close => {
+                connection.state.closing = true;
+                connection.partial = None;
+                if !connection.state.touched {
+                    connection.state.touched = true;
+                    self.touched.push(slot);
+                }
+            }
+            Piece::PauseReading => connection.state.paused = true,
+            Piece::ResumeReading => {
+                connection.state.paused = false;
+                self.list_readable(slot);
+            }
+            output => {
+                let pending = connection.pending.get_or_insert_with(|| {
+                    self.pool.pop().unwrap_or_else(|| Box::new(Pending::new(self.shared.ledger)))
+                });
+                pending.push(output);
+                if !connection.state.touched {
+                    connection.state.touched = true;
+                    self.touched.push(slot);
+                }
+            }
+        }
+    }
+
+    /// One write for each connection that has something new to send.
+    pub(super) fn write(&mut self) {
+        self.settle();
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            connection.state.touched = false;
+            let waited = connection.pending.is_some();
+            match connection.write() {
+                Ok((written, bytes)) => self.written(slot, written, bytes),
+                Err(_) if connection.state.closing => self.finished.push(slot),
+                Err(_) if waited => self.lost.push((slot, Loss::Failed)),
+                Err(_) => {}
+            }
+        }
+        for slot in std::mem::take(&mut self.finished) {
+            if let Some(connection) = self.slots.release(slot) {
+                connection.shut_down();
+                self.shared.closed(self.index, connection.listener);
+            }
+        }
+    }
+
+    fn written(&mut self, slot: u32, written: Written, bytes: usize) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        self.shared.traffic.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        if bytes > 0 && !connection.state.closing {
+            self.flushed.push((slot, bytes as u32));
+            self.at_once |= bytes as u32 >= FLUSHED_AT_ONCE;
+        }
+        match written {
+            Written::All => {
+                if let Some(mut pending) = connection.pending.take()
+                    && self.pool.len() < POOL_MAX
+                {
+                    pending.clear(PENDING_KEEP_BYTES);
+                    self.pool.push(pending);
+                }
+                if connection.state.closing {
+                    self.finished.push(slot);
+                }
+            }
+            Written::Some => {
+                if let Some(pending) = connection.pending.as_mut() {
+                    pending.settle();
+                }
+                if connection.state.closing {
+                    let serial = connection.serial;
+                    self.impatient.edit().push_back((Instant::now() + LINGER, slot, serial));
+                }
+                self.at_once |= bytes > 0;
+            }
+        }
+    }
+
+    /// The broker stops: what the engine still has to say is said.
+    pub(super) fn say_goodbye(&mut self) {
+        self.shared.enter(self.index, &[], &mut self.outbox);
+        self.take_outbox();
+        self.write();
+        for (_, connection) in self.slots.iter_mut() {
+            connection.shut_down();
+        }
+    }
+}
