@@ -1,10 +1,12 @@
 //! The engine: inputs in, outputs out.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Ledger, Snapshot};
 use plimsoll_mqtt::{Packet, ReasonCode};
 
+use crate::access::{Access, Who};
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
 use crate::dispatch::Dispatch;
@@ -74,6 +76,12 @@ impl Engine {
         self.dispatch.settings = settings;
     }
 
+    /// Takes new rules; `None` lets everybody do everything. They hold for what happens from now on,
+    /// also to those who are connected and to what they have subscribed to.
+    pub fn set_access(&mut self, access: Option<Arc<dyn Access>>) {
+        self.dispatch.access = access;
+    }
+
     /// Takes a batch of inputs in order, then does what has come due at `now`.
     ///
     /// All that follows from it lies in the outboxes afterwards. Time does not go back: a `now`
@@ -84,8 +92,12 @@ impl Engine {
         while let Some((input, behind)) = rest.split_first() {
             let used = match input {
                 Input::Packet { link, packet } => self.handle_packets(*link, packet, rest),
-                Input::Connect { link, listener, packet } => {
-                    self.handle_connect(*link, *listener, packet);
+                Input::Connect { link, listener, packet, admission } => {
+                    self.handle_connect(*link, *listener, packet, admission);
+                    1
+                }
+                Input::Expel { link, reason } => {
+                    self.expel(*link, *reason);
                     1
                 }
                 Input::Malformed { link, error } => {
@@ -176,6 +188,18 @@ impl Engine {
         for slot in slots {
             self.disconnect(slot, ReasonCode::SERVER_SHUTTING_DOWN);
         }
+    }
+
+    /// Every connected client: its link, and who rules take it for.
+    pub fn connected(&self) -> impl Iterator<Item = (Link, Who<'_>)> {
+        self.sessions.iter().filter_map(|(_, session)| {
+            let who = Who {
+                client_identifier: &session.client_identifier,
+                username: session.username.as_deref(),
+                listener: session.listener,
+            };
+            Some((session.link?, who))
+        })
     }
 
     /// Counts and gauges.
@@ -290,6 +314,13 @@ impl Engine {
     /// Ends a connection because of what the client did (MQTT-4.13.1-1).
     pub(crate) fn refuse(&mut self, slot: u32, reason: ReasonCode) {
         self.disconnect(slot, reason);
+    }
+
+    /// Ends the connection of a link, if it has a session.
+    fn expel(&mut self, link: Link, reason: ReasonCode) {
+        if let Some(slot) = self.sessions.linked(link) {
+            self.disconnect(slot, reason);
+        }
     }
 
     /// A closed or failed connection.

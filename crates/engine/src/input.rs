@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 
-use plimsoll_mqtt::{Connect, DecodeError, Packet};
+use plimsoll_mqtt::{Connect, DecodeError, Packet, ReasonCode};
 
+use crate::access::Admission;
 use crate::durable::Loaded;
 
 /// A network connection, as the shell that owns it numbers it: the shard (I/O thread) and a slot
@@ -61,6 +62,8 @@ pub enum Input<'a> {
         listener: u16,
         /// The packet.
         packet: Box<Connect<'a>>,
+        /// Whether and as whom the client is let in.
+        admission: Admission,
     },
     /// A later packet of a link.
     Packet {
@@ -75,6 +78,13 @@ pub enum Input<'a> {
         link: Link,
         /// What is wrong with it.
         error: DecodeError,
+    },
+    /// An operator, or a rule that changed, ends the connection (MQTT 5.0: DISCONNECT with `reason`).
+    Expel {
+        /// Which one.
+        link: Link,
+        /// Why.
+        reason: ReasonCode,
     },
     /// The connection is gone. Nothing is sent to this link any more.
     Lost {

@@ -45,7 +45,7 @@ pub mod subscriptions;
 mod time;
 mod trace;
 
-pub use access::{Access, Action, Decision, Who};
+pub use access::{Access, Action, Admission, Decision, Who};
 pub use counters::Counters;
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,

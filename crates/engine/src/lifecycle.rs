@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Auth, Disconnect, QoS, ReasonCode};
 
+use crate::access::{Action, Decision};
 use crate::dispatch::{Dispatch, Publisher};
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
@@ -110,7 +111,10 @@ impl Engine {
 
     /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
     fn publish_will(&mut self, slot: u32, will: &Will) {
-        if is_own_topic(&will.topic) {
+        let Some(session) = self.sessions.get(slot) else { return };
+        let action = Action::Publish { qos: will.qos, retain: will.retain };
+        let decision = self.dispatch.decide(session, action, &will.topic);
+        if is_own_topic(&will.topic) || decision != Decision::Allow {
             return;
         }
         let now = self.dispatch.now;

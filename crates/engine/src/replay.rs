@@ -177,7 +177,7 @@ impl Engine {
                     retain: true,
                     expires_at: retained.expires_at,
                 };
-                if parts.expired(now) {
+                if parts.expired(now) || !dispatch.may_receive(session, topic) {
                     return ControlFlow::Continue(());
                 }
                 let way = Way {

@@ -1,5 +1,6 @@
 //! All sessions: by slot, by client identifier, and by the link that they are connected with.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure, Snapshot, usable_size};
@@ -101,6 +102,18 @@ impl Sessions {
         self.index.edit().0.insert_unique(hash, slot, rehash);
         self.len += 1;
         slot
+    }
+
+    /// Who the client of a session is from now on.
+    pub(crate) fn set_username(&mut self, slot: u32, username: Option<&str>) {
+        let place = self.slots.elements_mut().get_mut(slot as usize);
+        let Some(session) = place.and_then(Option::as_mut) else { return };
+        if session.username.as_deref() != username {
+            session.username = username.map(Box::from);
+            let extra =
+                Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
+            session.set_extra(extra);
+        }
     }
 
     fn vacant_slot(&mut self) -> u32 {

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
-use plimsoll_engine::{Body, Piece};
+use plimsoll_engine::{Admission, Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) partial: Option<Box<Partial>>,
     /// Output that the network has not taken.
     pub(crate) pending: Option<Box<Pending>>,
+    /// What the gate has answered, until the engine hears of the client.
+    pub(crate) admission: Option<Box<Admission>>,
 }
 
 /// Yes-or-no facts of a connection.
@@ -35,6 +37,8 @@ pub(crate) struct State {
     pub(crate) listed: bool,
     /// The engine asked not to read from it.
     pub(crate) paused: bool,
+    /// Its CONNECT lies in `partial` until the gate has answered.
+    pub(crate) waiting: bool,
     /// Nothing more is read: it closes when its output is out.
     pub(crate) closing: bool,
     /// The engine has been told that it is gone.
@@ -173,6 +177,7 @@ impl Connection {
             serial,
             partial: None,
             pending: None,
+            admission: None,
         }
     }
 

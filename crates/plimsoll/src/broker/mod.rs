@@ -3,6 +3,8 @@
 mod clock;
 mod connection;
 mod events;
+mod failures;
+mod gate;
 mod listener;
 mod memory;
 mod reload;
@@ -30,6 +32,7 @@ use crate::process;
 
 use clock::Clock;
 use events::EventLog;
+use gate::Door;
 use listener::{Acceptor, Bound, Endpoint};
 use reload::Reloader;
 use shard::{Shard, WAKE};
@@ -97,6 +100,8 @@ fn start(
         polls.push(poll);
     }
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
+    shared.gate.set(doors(config));
+    shared.gate.failures.set_most(config.auth_failures_per_minute);
     let shared = Arc::new(shared);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
@@ -187,6 +192,19 @@ fn threads(wanted: u8) -> usize {
     usize::from(wanted).clamp(1, THREADS_MAX)
 }
 
+/// What has to be met at each listener.
+fn doors(config: &Config) -> Vec<Door> {
+    let door = |listener: &Listener| Door {
+        allow_anonymous: listener.allow_anonymous,
+        authenticators: Vec::new(),
+        clientid_prefixes: config.clientid_prefixes.clone(),
+        use_username_as_clientid: listener.access.use_username_as_clientid,
+        versions: listener.access.versions.clone(),
+        certificate_is_identity: false,
+    };
+    config.listeners.iter().map(door).collect()
+}
+
 /// Limits that the shell keeps itself.
 fn limits(config: &Config) -> Limits {
     Limits {
@@ -258,8 +276,5 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
             "Nothing is kept over a restart (persistence false); data would be in {}.",
             config.persistence.location.display()
         ));
-    }
-    if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
-        log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
     }
 }

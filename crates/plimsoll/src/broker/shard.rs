@@ -13,6 +13,8 @@ use mio::{Events, Interest, Poll, Token};
 use plimsoll_engine::{Loss, Outbox, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
 
+use plimsoll_mqtt::ReasonCode;
+
 use super::connection::{Connection, Pending};
 use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Shared};
@@ -59,6 +61,8 @@ pub(crate) struct Shard {
     finished: Vec<u32>,
     /// Bytes written since the engine was told.
     flushed: Vec<(u32, u32)>,
+    /// Connections to be ended, and why.
+    expelled: Vec<(u32, ReasonCode)>,
     /// Connections that failed since the engine was told.
     lost: Vec<(u32, Loss)>,
     /// Connections that must have sent CONNECT, or taken their last output, by then.
@@ -103,6 +107,7 @@ impl Shard {
             touched: Vec::new(),
             finished: Vec::new(),
             flushed: Vec::new(),
+            expelled: Vec::new(),
             lost: Vec::new(),
             impatient: ledger.own(Account::Connections, VecDeque::new()),
             charge: ledger.charge(Account::Connections, ARENA_BYTES),
@@ -125,6 +130,7 @@ impl Shard {
             self.limits = self.shared.limits();
             self.take_events(&events);
             self.take_incoming();
+            self.take_purges();
             self.expire_impatient();
             self.tick();
             loop {
@@ -256,6 +262,14 @@ impl Shard {
         for incoming in self.shared.take_incoming(self.index) {
             self.adopt(incoming);
         }
+        for (slot, serial, admission) in self.shared.take_answers(self.index) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if connection.serial == serial && connection.state.waiting {
+                connection.state.waiting = false;
+                connection.admission = Some(Box::new(admission));
+                self.list_readable(slot);
+            }
+        }
     }
 
     /// Takes a fresh connection in.
@@ -276,6 +290,22 @@ impl Shard {
         let deadline = Instant::now() + self.limits.connect_timeout;
         self.impatient.edit().push_back((deadline, slot, self.serial));
         self.list_readable(slot);
+    }
+
+    /// Ends connections that somebody else found reason to end.
+    fn take_purges(&mut self) {
+        for purge in self.shared.take_purges(self.index) {
+            for (slot, connection) in self.slots.iter_mut() {
+                if connection.state.lost || connection.state.closing {
+                    continue;
+                }
+                match (purge(connection), connection.version) {
+                    (Some(reason), Some(_)) => self.expelled.push((slot, reason)),
+                    (Some(_), None) => self.lost.push((slot, Loss::ShuttingDown)),
+                    (None, _) => {}
+                }
+            }
+        }
     }
 
     /// Closes those that did not send CONNECT in time, or would not take their last output.
@@ -319,6 +349,7 @@ impl Shard {
             + self.finished.heap_bytes()
             + self.flushed.heap_bytes()
             + self.lost.heap_bytes()
+            + self.expelled.heap_bytes()
             + self.pool.heap_bytes();
         self.charge.set(self.arena.heap_bytes() + lists);
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use mio::Waker;
 use mio::net::TcpStream;
-use plimsoll_engine::{Engine, Input, Load, Outbox, Records, Time};
+use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
 use plimsoll_ledger::Ledger;
-use plimsoll_mqtt::DecodeLimits;
+use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
 use super::clock::Clock;
+use super::connection::Connection;
 use super::events::EventLog;
+use super::gate::{Gate, Waiting};
 use super::listener::Order;
 use super::reload::Reloads;
 use super::storage;
@@ -26,8 +28,10 @@ pub(crate) struct Incoming {
     pub(crate) listener: u16,
 }
 
+/// Says of a connection why it has to go, if it has to.
+pub(crate) type Purge = Arc<dyn Fn(&Connection) -> Option<ReasonCode> + Send + Sync>;
+
 /// A shard as the others see it.
-#[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) waker: Waker,
     /// It sleeps, or is about to.
@@ -35,6 +39,10 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
+    /// Answers of the gate: slot, serial, admission.
+    answers: Mutex<Vec<(u32, u32, Admission)>>,
+    /// Says of a connection why it has to go, if it has to.
+    purges: Mutex<Vec<Purge>>,
     connections: AtomicUsize,
 }
 
@@ -45,6 +53,8 @@ impl Handle {
             parked: AtomicBool::new(false),
             output: AtomicBool::new(false),
             incoming: Mutex::new(Vec::new()),
+            answers: Mutex::new(Vec::new()),
+            purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
         }
     }
@@ -73,6 +83,7 @@ pub(crate) struct Shared {
     /// When the engine has to be entered at the latest, in milliseconds of [`Time`].
     pub(crate) deadline: AtomicU64,
     pub(crate) traffic: Traffic,
+    pub(crate) gate: Gate,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -108,6 +119,7 @@ impl Shared {
             log,
             deadline: AtomicU64::new(u64::MAX),
             traffic: Traffic::default(),
+            gate: Gate::new(Vec::new(), ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -315,6 +327,39 @@ impl Shared {
 
     pub(crate) fn take_incoming(&self, shard: u8) -> Vec<Incoming> {
         std::mem::take(&mut *unpoisoned(self.shard(shard).incoming.lock()))
+    }
+
+    /// The gate has found out about a client that waits.
+    pub(crate) fn admit_client(&self, waiting: Waiting, admission: Admission) {
+        let handle = self.shard(waiting.shard);
+        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, admission));
+        let _ = handle.waker.wake();
+    }
+
+    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Admission)> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).answers.lock()))
+    }
+
+    /// Ends the connections of which `purge` says so, very soon.
+    pub(crate) fn purge(&self, purge: &Purge) {
+        for handle in &self.shards {
+            unpoisoned(handle.purges.lock()).push(Arc::clone(purge));
+            let _ = handle.waker.wake();
+        }
+    }
+
+    pub(crate) fn take_purges(&self, shard: u8) -> Vec<Purge> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).purges.lock()))
+    }
+
+    /// Ends the connections of the clients of which `why` gives a reason.
+    pub(crate) fn expel(&self, why: impl Fn(&Who<'_>) -> Option<ReasonCode>) {
+        let found: Vec<(Link, ReasonCode)> = {
+            let engine = self.engine();
+            engine.connected().filter_map(|(link, who)| Some((link, why(&who)?))).collect()
+        };
+        let expel = |&(link, reason): &(Link, ReasonCode)| Input::Expel { link, reason };
+        self.tell(&found.iter().map(expel).collect::<Vec<_>>());
     }
 
     pub(crate) fn stopping(&self) -> bool {

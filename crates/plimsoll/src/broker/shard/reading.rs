@@ -1,11 +1,14 @@
 //! From sockets to the engine: reading, and decoding in place.
 
-use plimsoll_engine::{Input, Link, Loss};
-use plimsoll_mqtt::{DecodeError, Decoded, decode, decode_first};
+use std::sync::Arc;
+
+use plimsoll_engine::{Admission, Input, Link, Loss};
+use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
 use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
 use crate::broker::connection::{Connection, Partial};
-use crate::broker::shared::Limits;
+use crate::broker::gate::{Visitor, Waiting};
+use crate::broker::shared::{Limits, Shared};
 
 impl Shard {
     /// Reads every ready connection once, as far as the arena goes.
@@ -19,7 +22,8 @@ impl Shard {
             let Some(slot) = self.readable.pop_front() else { break };
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             connection.state.listed = false;
-            if connection.state.paused || connection.state.closing || connection.state.lost {
+            let state = connection.state;
+            if state.paused || state.waiting || state.closing || state.lost {
                 continue;
             }
             let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
@@ -85,7 +89,8 @@ impl Shard {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let link = Link::new(self.index, slot);
         let mut inputs = Vec::new();
-        let used = decode_all(connection, link, &partial.bytes, &self.limits, &mut inputs);
+        let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+        let used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
         if !inputs.is_empty() {
             self.shared.enter(self.index, &inputs, &mut self.outbox);
         }
@@ -108,6 +113,9 @@ impl Shard {
         for (slot, bytes) in self.flushed.drain(..) {
             inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
         }
+        for (slot, reason) in self.expelled.drain(..) {
+            inputs.push(Input::Expel { link: Link::new(self.index, slot), reason });
+        }
         for (slot, loss) in self.lost.drain(..) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             if !connection.state.lost {
@@ -123,7 +131,8 @@ impl Shard {
             }
             let link = Link::new(self.index, *slot);
             let bytes = self.arena.get(*start..*end).unwrap_or_default();
-            let used = decode_all(connection, link, bytes, &self.limits, &mut inputs);
+            let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+            let used = decode_all(connection, &doorstep, bytes, &mut inputs);
             let rest = bytes.get(used..).unwrap_or_default();
             if let Some(loss) = *ended {
                 connection.state.lost = true;
@@ -141,15 +150,44 @@ impl Shard {
     }
 }
 
+/// What stands between bytes and the engine.
+struct Doorstep<'s> {
+    shared: &'s Arc<Shared>,
+    limits: &'s Limits,
+    link: Link,
+}
+
+impl Doorstep<'_> {
+    /// Whether the client of a CONNECT is let in; `None` if it has to wait for the answer.
+    fn ask(&self, connection: &mut Connection, connect: &Connect<'_>) -> Option<Admission> {
+        if let Some(admission) = connection.admission.take() {
+            return Some(*admission);
+        }
+        let visitor = Visitor {
+            waiting: Waiting {
+                shard: self.link.shard() as u8,
+                slot: self.link.slot(),
+                serial: connection.serial,
+            },
+            listener: connection.listener,
+            peer: Some(connection.peer),
+            identity: None,
+            connect,
+        };
+        let admission = self.shared.gate.ask(self.shared, &visitor);
+        connection.state.waiting = admission.is_none();
+        admission
+    }
+}
+
 /// Decodes the packets at the front of `bytes` into inputs. Answers how many bytes they took.
 fn decode_all<'a>(
     connection: &mut Connection,
-    link: Link,
+    doorstep: &Doorstep<'_>,
     bytes: &'a [u8],
-    limits: &Limits,
     inputs: &mut Vec<Input<'a>>,
 ) -> usize {
-    let limits = &limits.decode;
+    let (limits, link) = (&doorstep.limits.decode, doorstep.link);
     let mut used = 0;
     while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
         if connection.state.closing {
@@ -162,14 +200,16 @@ fn decode_all<'a>(
         match decoded {
             Ok(Decoded::Incomplete { .. }) => break,
             Ok(Decoded::Packet { packet, length }) => {
-                used += length;
                 inputs.push(match (packet, connection.version) {
-                    (plimsoll_mqtt::Packet::Connect(packet), None) => {
+                    (Packet::Connect(packet), None) => {
+                        let Some(admission) = doorstep.ask(connection, &packet) else { break };
                         connection.version = Some(packet.version);
-                        Input::Connect { link, listener: connection.listener, packet }
+                        let listener = connection.listener;
+                        Input::Connect { link, listener, packet, admission }
                     }
                     (packet, _) => Input::Packet { link, packet },
                 });
+                used += length;
             }
             Err(error) => {
                 inputs.push(Input::Malformed { link, error });

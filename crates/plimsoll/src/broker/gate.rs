@@ -1,0 +1,263 @@
+//! The gate: who a client is, found out before the engine hears of it.
+//!
+//! An I/O thread that has decoded a CONNECT asks the gate. What needs no checking is answered at
+//! once. Passwords, tokens and questions to others are checked on other threads; the CONNECT waits in
+//! its connection's buffer until the answer lies in the I/O thread's mailbox, and nobody else waits.
+
+use std::fmt::{self, Debug};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use plimsoll_engine::Admission;
+use plimsoll_ledger::{Account, Charge, Ledger};
+use plimsoll_mqtt::{Connect, ReasonCode, Version};
+
+use super::failures::Failures;
+use super::shared::Shared;
+
+/// What a client says of itself, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// Number of the listener that it came through.
+    pub(crate) listener: u16,
+    /// Where it comes from; `None` for a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Client identifier; empty if it has none yet.
+    pub(crate) client_identifier: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
+    _charge: Charge,
+}
+
+/// One way of checking who a client is.
+pub(crate) trait Authenticator: Debug + Send + Sync {
+    /// Answers through `reply`: at once, or later and from another thread. Never waits itself.
+    fn authenticate(&self, reply: Reply);
+}
+
+/// What has to be met at one listener.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Door {
+    /// Whether a client without user name is let in.
+    pub(crate) allow_anonymous: bool,
+    /// Asked in turn until one of them knows the client.
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// What client identifiers begin with.
+    pub(crate) clientid_prefixes: Option<String>,
+    pub(crate) use_username_as_clientid: bool,
+    /// Versions that are let in; empty is all.
+    pub(crate) versions: Vec<Version>,
+    /// The certificate says who a client is, and no password is asked for.
+    pub(crate) certificate_is_identity: bool,
+}
+
+/// Where a waiting connection is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) shard: u8,
+    pub(crate) slot: u32,
+    pub(crate) serial: u32,
+}
+
+/// An answer that is owed to a waiting connection. Dropped without one it is a refusal.
+pub(crate) struct Reply {
+    pub(crate) credentials: Arc<Credentials>,
+    shared: Weak<Shared>,
+    waiting: Option<Waiting>,
+    door: Arc<Door>,
+    /// How many authenticators have been asked.
+    asked: usize,
+    client_identifier: Option<Box<str>>,
+}
+
+impl Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    /// The client is who it says.
+    pub(crate) fn accept(self) {
+        let username = self.credentials.username.as_deref().map(Box::from);
+        self.accept_as(username);
+    }
+
+    /// The client is let in under another user name.
+    pub(crate) fn accept_as(mut self, username: Option<Box<str>>) {
+        let client_identifier = self.client_identifier.take();
+        self.answer(Admission::As { username, client_identifier });
+    }
+
+    /// The client is not let in.
+    pub(crate) fn refuse(mut self, reason: ReasonCode) {
+        if let (Some(shared), true) = (self.shared.upgrade(), is_failure(reason)) {
+            shared.gate.failures.note(self.credentials.peer);
+        }
+        self.answer(Admission::Refused(reason));
+    }
+
+    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal.
+    pub(crate) fn defer(mut self) {
+        let door = Arc::clone(&self.door);
+        match door.authenticators.get(self.asked) {
+            Some(next) => {
+                self.asked += 1;
+                next.authenticate(self);
+            }
+            None => self.refuse(ReasonCode::NOT_AUTHORIZED),
+        }
+    }
+
+    fn answer(&mut self, admission: Admission) {
+        if let (Some(waiting), Some(shared)) = (self.waiting.take(), self.shared.upgrade()) {
+            shared.admit_client(waiting, admission);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.answer(Admission::Refused(ReasonCode::UNSPECIFIED_ERROR));
+    }
+}
+
+/// Whether a refusal says that somebody guessed wrong.
+fn is_failure(reason: ReasonCode) -> bool {
+    reason == ReasonCode::NOT_AUTHORIZED || reason == ReasonCode::BAD_USER_NAME_OR_PASSWORD
+}
+
+/// All doors, and who knocked in vain too often.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    doors: RwLock<Vec<Arc<Door>>>,
+    pub(crate) failures: Failures,
+    ledger: &'static Ledger,
+}
+
+/// A client at the gate.
+pub(crate) struct Visitor<'a> {
+    pub(crate) waiting: Waiting,
+    pub(crate) listener: u16,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Who its certificate says that it is: what the listener takes as the user name.
+    pub(crate) identity: Option<&'a str>,
+    pub(crate) connect: &'a Connect<'a>,
+}
+
+impl Gate {
+    pub(crate) fn new(doors: Vec<Door>, ledger: &'static Ledger) -> Self {
+        let doors = doors.into_iter().map(Arc::new).collect();
+        Self { doors: RwLock::new(doors), failures: Failures::new(ledger), ledger }
+    }
+
+    /// Other doors from now on, by the numbers of the listeners.
+    pub(crate) fn set(&self, doors: Vec<Door>) {
+        *self.doors.write().unwrap_or_else(PoisonError::into_inner) =
+            doors.into_iter().map(Arc::new).collect();
+    }
+
+    fn door(&self, listener: u16) -> Option<Arc<Door>> {
+        let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
+        doors.get(usize::from(listener)).cloned()
+    }
+
+    /// Whether a client is let in; `None` if that is found out later.
+    pub(crate) fn ask(&self, shared: &Arc<Shared>, visitor: &Visitor<'_>) -> Option<Admission> {
+        let Some(door) = self.door(visitor.listener) else {
+            return Some(Admission::Refused(ReasonCode::NOT_AUTHORIZED));
+        };
+        match door.look_at(visitor) {
+            Looked::Settled(admission) => Some(admission),
+            Looked::Unknown { .. } if self.failures.too_many(visitor.peer) => {
+                Some(Admission::Refused(ReasonCode::CONNECTION_RATE_EXCEEDED))
+            }
+            Looked::Unknown { client_identifier } => {
+                let reply = Reply {
+                    credentials: Arc::new(self.credentials(visitor, client_identifier.as_deref())),
+                    shared: Arc::downgrade(shared),
+                    waiting: Some(visitor.waiting),
+                    door,
+                    asked: 0,
+                    client_identifier,
+                };
+                reply.defer();
+                None
+            }
+        }
+    }
+
+    fn credentials(&self, visitor: &Visitor<'_>, identifier: Option<&str>) -> Credentials {
+        let connect = visitor.connect;
+        let client_identifier = identifier.unwrap_or(connect.client_identifier).to_owned();
+        let username = connect.username.map(str::to_owned);
+        let password = connect.password.map(<[u8]>::to_vec);
+        let bytes = size_of::<Credentials>()
+            + client_identifier.capacity()
+            + username.as_ref().map_or(0, String::capacity)
+            + password.as_ref().map_or(0, Vec::capacity);
+        Credentials {
+            listener: visitor.listener,
+            peer: visitor.peer,
+            client_identifier,
+            username,
+            password,
+            _charge: self.ledger.charge(Account::Connections, bytes),
+        }
+    }
+}
+
+/// What can be said without checking a password.
+enum Looked {
+    Settled(Admission),
+    Unknown { client_identifier: Option<Box<str>> },
+}
+
+impl Door {
+    fn look_at(&self, visitor: &Visitor<'_>) -> Looked {
+        let connect = visitor.connect;
+        let refused = |reason| Looked::Settled(Admission::Refused(reason));
+        if !self.versions.is_empty() && !self.versions.contains(&connect.version) {
+            return refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+        }
+        let username = match self.certificate_is_identity {
+            true => visitor.identity,
+            false => connect.username,
+        };
+        let client_identifier = match (self.use_username_as_clientid, username) {
+            (false, _) => None,
+            (true, Some(username)) => Some(Box::from(username)),
+            (true, None) => return refused(ReasonCode::NOT_AUTHORIZED),
+        };
+        let identifier = client_identifier.as_deref().unwrap_or(connect.client_identifier);
+        if let Some(prefix) = &self.clientid_prefixes
+            && !identifier.starts_with(prefix.as_str())
+        {
+            return refused(ReasonCode::NOT_AUTHORIZED);
+        }
+        if self.certificate_is_identity {
+            return match username {
+                Some(username) => Looked::Settled(Admission::As {
+                    username: Some(Box::from(username)),
+                    client_identifier,
+                }),
+                None => refused(ReasonCode::NOT_AUTHORIZED),
+            };
+        }
+        let known = username.is_some() && !self.authenticators.is_empty();
+        if known {
+            return Looked::Unknown { client_identifier };
+        }
+        // Without any means of checking, who gives a name is as anonymous as who gives none.
+        if !self.allow_anonymous {
+            return refused(ReasonCode::NOT_AUTHORIZED);
+        }
+        Looked::Settled(match client_identifier {
+            None => Admission::AsAsked,
+            Some(identifier) => Admission::As {
+                username: username.map(Box::from),
+                client_identifier: Some(identifier),
+            },
+        })
+    }
+}
