@@ -1,5 +1,6 @@
 //! Plimsoll: an MQTT broker for device fleets that knows who holds its memory.
 
+mod access;
 mod broker;
 mod cli;
 mod config;

@@ -1,0 +1,3 @@
+//! Who may connect, and who may do what.
+
+pub(crate) mod dynsec;
