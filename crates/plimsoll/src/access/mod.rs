@@ -1,3 +1,4 @@
 //! Who may connect, and who may do what.
 
 pub(crate) mod dynsec;
+pub(crate) mod jwt;
