@@ -1,4 +1,5 @@
 //! Who may connect, and who may do what.
 
 pub(crate) mod dynsec;
+pub(crate) mod go_auth;
 pub(crate) mod jwt;
