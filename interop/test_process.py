@@ -24,8 +24,8 @@ def run(*arguments, **options):
     return subprocess.run([brokers.program(), *arguments], capture_output=True, text=True, timeout=10, **options)
 
 
-def listening(port):
-    deadline = time.monotonic() + 5
+def listening(port, seconds=5):
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -122,30 +122,76 @@ def test_the_log_has_the_lines_that_tools_look_for():
 
 
 def test_a_reload_knows_its_listeners():
-    """Each keeps its own settings wherever it stands in the file; others take a restart."""
+    """Each keeps its own settings wherever it stands in the file; they come and go while others stay connected."""
     closed, other = brokers.free_port(), brokers.free_port()
-    with brokers.Broker(config=f"{STAY}per_listener_settings true") as broker:
+    with brokers.Broker(config=f"{STAY}per_listener_settings true\nsys_interval 1") as broker:
         text = broker.config.read_text()
         ours = text[text.index("listener ") :]
         broker.stop()
         second = f"listener {closed} 127.0.0.1\nallow_anonymous false\n"
         head = text[: text.index("listener ")]
+
+        def reload(text):
+            broker.config.write_text(text)
+            broker.signal(signal.SIGHUP)
+            time.sleep(0.3)
+
         broker.config.write_text(head + ours + second)
         broker.start()
         assert publish(broker.port) == 0 and publish(closed) != 0
-        broker.config.write_text(head + second + ours + "max_qos 0\n")
+        with subprocess.Popen(["mosquitto_sub", "-p", str(broker.port), "-t", "a"], stdout=subprocess.PIPE) as stays:
+            reload(head + second + ours + "max_qos 0\n")
+            assert publish(broker.port) == 0 and publish(closed) != 0
+            assert publish(broker.port, "-q", "1") != 0, "the change to our listener holds"
+            reload(head + ours + second + f"listener {other} 127.0.0.1\nallow_anonymous true\n")
+            assert publish(other) == 0, "a new listener"
+            with subprocess.Popen(["mosquitto_sub", "-p", str(other), "-t", "a", "-V", "5"]) as goes:
+                assert logged(broker, f" on port {other}.")
+                reload(head + ours)
+                assert not listening(other, 0.2) and not listening(closed, 0.2)
+                assert goes.wait(3) != 0, "who came through a listener that is gone has to go"
+            reload(head + ours + f"listener {other} 127.0.0.1\nallow_anonymous true\n")
+            assert publish(other) == 0, "and back"
+            assert stays.poll() is None, "the others stayed connected"
+            stays.terminate()
+
+
+def test_a_listener_moves_to_another_address_of_its_port():
+    with brokers.Broker(config=STAY) as broker:
+        text = broker.config.read_text()
+        broker.config.write_text(text.replace(f"listener {broker.port} 127.0.0.1", f"listener {broker.port} 0.0.0.0"))
         broker.signal(signal.SIGHUP)
-        assert logged(broker, "Reloading config.")
-        time.sleep(0.3)
-        assert publish(broker.port) == 0 and publish(closed) != 0
-        assert publish(broker.port, "-q", "1") != 0, "the change to our listener holds"
-        broker.config.write_text(head + ours + second + f"listener {other} 127.0.0.1\n")
+        assert logged(broker, f"Closing the listener on port {broker.port}.")
+        assert listening(broker.port)
+        # And stays where it is if the new address is none of ours.
+        broker.config.write_text(text.replace(f"listener {broker.port} 127.0.0.1", f"listener {broker.port} 192.0.2.1"))
         broker.signal(signal.SIGHUP)
-        assert logged(broker, f"the listener on port {other} is new, which takes a restart")
-        assert publish(broker.port, "-q", "1") != 0, "nothing was changed"
-        broker.config.write_text(head + ours)
+        assert logged(broker, "192.0.2.1 is not an address of this machine")
+        assert logged(broker, "The running configuration was left as it is.")
+        assert listening(broker.port) and publish(broker.port) == 0
+
+
+def test_a_mistake_at_a_reload_is_named_and_changes_nothing():
+    with brokers.Broker(config=f"{STAY}sys_interval 1") as broker:
+        text = broker.config.read_text()
+        taken = socket.create_server(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        broker.config.write_text(text + f"max_qos 0\nlistener {port} 127.0.0.1\n")
         broker.signal(signal.SIGHUP)
-        assert logged(broker, f"the listener on port {closed} is no longer there, which takes a restart")
+        assert logged(broker, f"port {port} on 127.0.0.1 is already in use")
+        assert publish(broker.port, "-q", "1") == 0
+        broker.config.write_text(text + "max_qso 0\n")
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, "unknown directive; did you mean `max_qos`?")
+        time.sleep(1.2)
+        found = figures(broker.port)
+        assert found["reload/failed"] == "2" and "max_qso" in found["reload/health"]
+        broker.config.write_text(text)
+        broker.signal(signal.SIGHUP)
+        time.sleep(1.2)
+        found = figures(broker.port)
+        assert found["reload/succeeded"] == "1" and found["reload/health"] == "ok"
+        taken.close()
 
 
 SYS = """version uptime clients/total clients/connected clients/disconnected clients/active clients/inactive clients/expired

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::shard::LISTENERS;
+use super::shard::LISTENING;
 use super::shared::{Incoming, Shared};
 
 /// Connections waiting to be accepted, as Mosquitto has it.
@@ -42,6 +43,25 @@ pub(crate) struct Bound {
     pub(crate) listener: u16,
     place: String,
     nodelay: bool,
+}
+
+impl Bound {
+    /// What the log says of it.
+    pub(crate) fn announcement(&self) -> String {
+        let kind = if self.address.is_ipv6() { "ipv6" } else { "ipv4" };
+        format!("Opening {kind} listen socket on port {}.", self.address.port())
+    }
+}
+
+/// A change of what listens, for the thread that accepts.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Listeners whose sockets are closed.
+    pub(crate) close: Vec<u16>,
+    /// Sockets that listen already.
+    pub(crate) open: Vec<Bound>,
+    /// Hears when it is done.
+    pub(crate) done: Option<SyncSender<()>>,
 }
 
 /// Binds every address of an endpoint.
@@ -114,6 +134,12 @@ fn explain(place: &str, address: SocketAddr, error: &io::Error) -> String {
     format!("{place}: {problem}")
 }
 
+/// From here on the system takes connections; they wait until somebody accepts them.
+pub(crate) fn listen(bound: &Bound) -> Result<(), String> {
+    let socket = SockRef::from(&bound.socket);
+    socket.listen(BACKLOG).map_err(|error| explain(&bound.place, bound.address, &error))
+}
+
 /// All listening sockets, with the first shard.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
@@ -126,17 +152,36 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Listens. From here on clients can connect.
-    pub(crate) fn new(mut sockets: Vec<Bound>, registry: &Registry) -> Result<Self, String> {
-        for (index, bound) in sockets.iter_mut().enumerate() {
-            SockRef::from(&bound.socket)
-                .listen(BACKLOG)
-                .and_then(|()| {
-                    let token = Token(LISTENERS + index);
-                    registry.register(&mut bound.socket, token, Interest::READABLE)
-                })
-                .map_err(|error| explain(&bound.place, bound.address, &error))?;
+    pub(crate) fn new(sockets: Vec<Bound>, registry: &Registry) -> Result<Self, String> {
+        let mut acceptor = Self { sockets: Vec::new(), accepted: 0, ready: true, recover_at: None };
+        for bound in sockets {
+            listen(&bound)?;
+            acceptor.open(bound, registry)?;
         }
-        Ok(Self { sockets, accepted: 0, ready: true, recover_at: None })
+        Ok(acceptor)
+    }
+
+    /// Every listening socket has the same token: any of them wakes all.
+    fn open(&mut self, mut bound: Bound, registry: &Registry) -> Result<(), String> {
+        registry
+            .register(&mut bound.socket, LISTENING, Interest::READABLE)
+            .map_err(|error| explain(&bound.place, bound.address, &error))?;
+        self.sockets.push(bound);
+        Ok(())
+    }
+
+    /// Opens and closes sockets as a reload says. A connection that was not accepted goes with its
+    /// socket. Answers what could not be done.
+    pub(crate) fn obey(&mut self, order: Order, registry: &Registry) -> Vec<String> {
+        self.sockets.retain(|bound| !order.close.contains(&bound.listener));
+        let opened = order.open.into_iter().map(|bound| self.open(bound, registry));
+        let errors = opened.filter_map(Result::err).collect();
+        self.ready = true;
+        if let Some(done) = order.done {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
+        errors
     }
 
     /// Somebody is waiting to be accepted.

@@ -5,6 +5,7 @@ mod connection;
 mod events;
 mod listener;
 mod memory;
+mod reload;
 mod shard;
 mod shared;
 mod signals;
@@ -18,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Poll, Waker};
-use plimsoll_engine::{Engine, Settings};
+use plimsoll_engine::Engine;
 use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -30,6 +31,7 @@ use crate::process;
 use clock::Clock;
 use events::EventLog;
 use listener::{Acceptor, Bound, Endpoint};
+use reload::Reloader;
 use shard::{Shard, WAKE};
 use shared::{Handle, Limits, Shared};
 use sys::Sys;
@@ -99,9 +101,7 @@ fn start(
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
-    let listeners = config.listeners.clone();
-    let reload = move || reload().and_then(|config| as_bound(&listeners, config));
-    signals.serve(Arc::clone(&shared), reload)?;
+    signals.serve(Arc::clone(&shared), Reloader::new(config.clone(), reload))?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
@@ -161,15 +161,22 @@ fn run_all(shards: Vec<Shard>, shared: &Shared) -> Result<(), String> {
 fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for (number, listener) in config.listeners.iter().enumerate() {
-        for host in &listener.hosts {
-            let endpoint = Endpoint {
-                place: listener.place.clone(),
-                host: host.clone(),
-                port: listener.port,
-                nodelay: config.set_tcp_nodelay,
-            };
-            bound.extend(listener::bind(&endpoint, number as u16)?);
-        }
+        bound.extend(bind_listener(listener, number as u16, config.set_tcp_nodelay)?);
+    }
+    Ok(bound)
+}
+
+/// Binds every address of a listener.
+fn bind_listener(listener: &Listener, number: u16, nodelay: bool) -> Result<Vec<Bound>, String> {
+    let mut bound = Vec::new();
+    for host in &listener.hosts {
+        let endpoint = Endpoint {
+            place: listener.place.clone(),
+            host: host.clone(),
+            port: listener.port,
+            nodelay,
+        };
+        bound.extend(listener::bind(&endpoint, number)?);
     }
     Ok(bound)
 }
@@ -234,9 +241,7 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
         log.warning(warning);
     }
     for bound in bound {
-        let (kind, port) =
-            (if bound.address.is_ipv6() { "ipv6" } else { "ipv4" }, bound.address.port());
-        log.notice(&format!("Opening {kind} listen socket on port {port}."));
+        log.notice(&bound.announcement());
     }
     let addresses: Vec<String> = bound.iter().map(|bound| bound.address.to_string()).collect();
     log.information(&format!("Listening on {}.", addresses.join(", ")));
@@ -257,34 +262,4 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
         log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
     }
-}
-
-/// A configuration that was read again, with its listeners in the order in which they were bound.
-/// Others than those need a restart.
-fn as_bound(running: &[Listener], mut config: Config) -> Result<Config, String> {
-    let mut found = std::mem::take(&mut config.listeners);
-    for listener in running {
-        let same = |l: &Listener| l.port == listener.port && l.hosts == listener.hosts;
-        let Some(at) = found.iter().position(same) else {
-            return Err(format!(
-                "{}: the listener on port {} is no longer there, which takes a restart",
-                listener.place, listener.port
-            ));
-        };
-        config.listeners.push(found.remove(at));
-    }
-    match found.first() {
-        None => Ok(config),
-        Some(new) => Err(format!(
-            "{}: the listener on port {} is new, which takes a restart",
-            new.place, new.port
-        )),
-    }
-}
-
-/// The engine's settings after a reload keep the listeners as they were bound.
-fn reloaded(config: &Config, shared: &Shared) -> Settings {
-    let settings = config.settings();
-    shared.set_limits(limits(config));
-    settings
 }

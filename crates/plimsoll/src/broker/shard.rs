@@ -42,7 +42,7 @@ const FLUSHED_AT_ONCE: u32 = 64 * 1024;
 
 /// Tokens beyond those of connections.
 pub(crate) const WAKE: Token = Token(usize::MAX - 1);
-pub(crate) const LISTENERS: usize = usize::MAX - 1024;
+pub(crate) const LISTENING: Token = Token(usize::MAX - 2);
 
 /// An I/O thread with its connections.
 pub(crate) struct Shard {
@@ -192,7 +192,7 @@ impl Shard {
         for event in events {
             match event.token() {
                 WAKE => {}
-                Token(token) if token >= LISTENERS => {
+                LISTENING => {
                     if let Some(acceptor) = &mut self.acceptor {
                         acceptor.wake();
                     }
@@ -245,6 +245,14 @@ impl Shard {
     }
 
     fn take_incoming(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor {
+            for order in self.shared.take_orders() {
+                for error in acceptor.obey(order, self.poll.registry()) {
+                    self.shared.log.error(&error);
+                }
+            }
+            self.accept();
+        }
         for incoming in self.shared.take_incoming(self.index) {
             self.adopt(incoming);
         }

@@ -13,6 +13,8 @@ use plimsoll_mqtt::DecodeLimits;
 
 use super::clock::Clock;
 use super::events::EventLog;
+use super::listener::Order;
+use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
 
@@ -73,7 +75,11 @@ pub(crate) struct Shared {
     pub(crate) traffic: Traffic,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
-    listener_connections: Vec<AtomicUsize>,
+    /// Connections of each listener. Reloads make it longer.
+    listener_connections: RwLock<Vec<Arc<AtomicUsize>>>,
+    /// What the thread that accepts is to open and close.
+    orders: Mutex<Vec<Order>>,
+    pub(crate) reloads: Reloads,
     storage: OnceLock<Arc<storage::Handle>>,
     /// Why the store cannot write at present.
     store_health: Mutex<Option<String>>,
@@ -104,7 +110,9 @@ impl Shared {
             traffic: Traffic::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
-            listener_connections: (0..listeners).map(|_| AtomicUsize::new(0)).collect(),
+            listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
+            orders: Mutex::new(Vec::new()),
+            reloads: Reloads::default(),
             storage: OnceLock::new(),
             store_health: Mutex::new(None),
         }
@@ -178,6 +186,11 @@ impl Shared {
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {
+        let listeners = limits.listener_connections.len();
+        let mut counts = unpoisoned(self.listener_connections.write());
+        let most = listeners.max(counts.len());
+        counts.resize_with(most, Arc::default);
+        drop(counts);
         *unpoisoned(self.limits.write()) = Arc::new(limits);
         for handle in &self.shards {
             let _ = handle.waker.wake();
@@ -245,8 +258,8 @@ impl Shared {
         let limits = self.limits();
         let total: usize = self.connections();
         let listener = usize::from(listener);
-        let count = self.listener_connections.get(listener);
-        let used = count.map_or(0, |count| count.load(Ordering::Relaxed));
+        let count = self.listener_count(listener);
+        let used = count.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
         let most = limits.listener_connections.get(listener).copied().flatten();
         if limits.connections.is_some_and(|most| total >= most)
             || most.is_some_and(|most| used >= most)
@@ -261,6 +274,25 @@ impl Shared {
         Some(shard)
     }
 
+    fn listener_count(&self, listener: usize) -> Option<Arc<AtomicUsize>> {
+        unpoisoned(self.listener_connections.read()).get(listener).cloned()
+    }
+
+    /// Connections of a listener.
+    pub(crate) fn listener_connections(&self, listener: usize) -> usize {
+        self.listener_count(listener).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Tells the thread that accepts what to open and close.
+    pub(crate) fn order(&self, order: Order) {
+        unpoisoned(self.orders.lock()).push(order);
+        let _ = self.shard(0).waker.wake();
+    }
+
+    pub(crate) fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *unpoisoned(self.orders.lock()))
+    }
+
     /// Connections in all.
     pub(crate) fn connections(&self) -> usize {
         self.shards.iter().map(|handle| handle.connections.load(Ordering::Relaxed)).sum()
@@ -269,7 +301,7 @@ impl Shared {
     /// A connection of a shard is gone.
     pub(crate) fn closed(&self, shard: u8, listener: u16) {
         self.shard(shard).connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = self.listener_connections.get(usize::from(listener)) {
+        if let Some(count) = self.listener_count(usize::from(listener)) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -9,8 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::memory;
+use super::reload::Reloader;
 use super::shared::Shared;
-use super::{log_setup, reloaded};
 use crate::config::Config;
 
 /// `SIGRTMIN` as glibc and musl give it to programs.
@@ -29,13 +29,13 @@ impl Watch {
     pub(crate) fn serve(
         mut self,
         shared: Arc<Shared>,
-        reload: impl Fn() -> Result<Config, String> + Send + 'static,
+        mut reloader: Reloader<impl Fn() -> Result<Config, String> + Send + 'static>,
     ) -> Result<(), String> {
         let thread = thread::Builder::new().name("signals".into());
         let served = thread.spawn(move || {
             for signal in &mut self.0 {
                 match signal {
-                    SIGHUP => reload_config(&shared, &reload),
+                    SIGHUP => reloader.reload(&shared),
                     SIGUSR1 => match shared.storage() {
                         Some(storage) => storage.checkpoint(),
                         None => shared.log.information("Nothing to save: persistence is off."),
@@ -47,28 +47,6 @@ impl Watch {
             }
         });
         served.map(drop).map_err(|error| format!("cannot start the signals' thread: {error}"))
-    }
-}
-
-/// Reads the configuration again. A mistake in it changes nothing.
-fn reload_config(shared: &Shared, reload: &impl Fn() -> Result<Config, String>) {
-    shared.log.notice("Reloading config.");
-    match reload() {
-        Ok(config) => {
-            let settings = reloaded(&config, shared);
-            shared.engine().configure(shared.clock.now(), settings);
-            shared.log.set_connection_messages(config.connection_messages);
-            for warning in &config.warnings {
-                shared.log.warning(warning);
-            }
-            shared.log.log().set(log_setup(&config));
-        }
-        Err(errors) => {
-            for line in errors.lines() {
-                shared.log.error(line);
-            }
-            shared.log.error("The running configuration was left as it is.");
-        }
     }
 }
 

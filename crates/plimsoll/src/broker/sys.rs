@@ -186,6 +186,11 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
         let health = shared.store_health().unwrap_or_else(|| "ok".to_owned());
         figures.push(("store/health".into(), health));
     }
+    let reloads = &shared.reloads;
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
+    figures.push(("reload/succeeded".into(), count(&reloads.succeeded)));
+    figures.push(("reload/failed".into(), count(&reloads.failed)));
+    figures.push(("reload/health".into(), reloads.trouble().unwrap_or_else(|| "ok".into())));
     figures.push(("uptime".into(), format!("{} seconds", shared.clock.uptime().as_secs())));
     figures
 }

@@ -76,10 +76,13 @@ pub(crate) struct Listener {
     pub(crate) max_topic_alias_broker: u16,
     pub(crate) allow_zero_length_clientid: bool,
     pub(crate) auto_id_prefix: String,
+    /// A reload took it out: its number is kept for those who came through it.
+    pub(crate) closed: bool,
 }
 
 impl Listener {
-    fn new(place: String, port: u16, hosts: Vec<Option<String>>) -> Self {
+    /// A listener as it is if nothing more is said.
+    pub(crate) fn at(place: String, port: u16, hosts: Vec<Option<String>>) -> Self {
         let settings = ListenerSettings::default();
         Self {
             place,
@@ -92,7 +95,13 @@ impl Listener {
             max_topic_alias_broker: settings.max_topic_alias_broker,
             allow_zero_length_clientid: settings.allow_zero_length_clientid,
             auto_id_prefix: settings.auto_id_prefix,
+            closed: false,
         }
+    }
+
+    /// Whether both listen at the same place, whatever else differs.
+    pub(crate) fn is_at_the_place_of(&self, other: &Self) -> bool {
+        (self.port, &self.hosts) == (other.port, &other.hosts)
     }
 }
 

@@ -245,7 +245,7 @@ impl Reader {
             return number;
         }
         let place = self.place.clone();
-        self.config.listeners.push(Listener::new(place, PORT, vec![None]));
+        self.config.listeners.push(Listener::at(place, PORT, vec![None]));
         let number = self.config.listeners.len() - 1;
         self.default_listener = Some(number);
         number
@@ -320,7 +320,7 @@ impl Reader {
             };
         }
         let place = self.place.clone();
-        self.config.listeners.push(Listener::new(place, port, vec![host.map(str::to_owned)]));
+        self.config.listeners.push(Listener::at(place, port, vec![host.map(str::to_owned)]));
         self.listener = Some(self.config.listeners.len() - 1);
     }
 
@@ -429,7 +429,7 @@ impl Reader {
             let ports =
                 if arguments.ports.is_empty() { vec![PORT] } else { arguments.ports.clone() };
             for port in ports {
-                self.config.listeners.push(Listener::new(format!("port {port}"), port, loopback()));
+                self.config.listeners.push(Listener::at(format!("port {port}"), port, loopback()));
             }
         } else if !arguments.ports.is_empty() {
             let text = "-p has no effect: the configuration file defines listeners";
