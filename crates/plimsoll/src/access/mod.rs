@@ -3,3 +3,5 @@
 pub(crate) mod dynsec;
 pub(crate) mod go_auth;
 pub(crate) mod jwt;
+pub(crate) mod options;
+pub(crate) mod plugins;

@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use super::http::{Http, Trouble};
-use super::options::Options;
+use crate::access::options::Options;
 use crate::access::jwt::{Identity, Keys, Verifier, looks_like_token};
 
 /// Kinds of access in go-auth's and Mosquitto's numbers.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use super::backends::Asked;
-use super::options::Options;
+use crate::access::options::Options;
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;

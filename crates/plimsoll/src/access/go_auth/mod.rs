@@ -8,12 +8,10 @@ mod backends;
 mod files;
 mod hash;
 mod http;
-mod options;
 mod workers;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use backends::{Account, Login};
-pub(crate) use options::Options;
 pub(crate) use workers::{GoAuth, Loaded, LoginAnswer};

@@ -14,6 +14,7 @@ use super::backends::{Asked, Backends, READ, SUBSCRIBE, WRITE};
 use super::files::Files;
 use super::hash::Hash;
 use super::*;
+use crate::access::options::Options;
 
 fn ledger() -> &'static Ledger {
     Box::leak(Box::default())
@@ -43,7 +44,7 @@ impl Drop for Directory {
 }
 
 fn options(pairs: &[(&str, &str)]) -> Options {
-    let mut options = Options::new("broker.conf:1".into());
+    let mut options = Options::new("broker.conf:1".into(), "auth_opt_");
     for (number, (name, value)) in pairs.iter().enumerate() {
         options.set(name, value, &format!("broker.conf:{}", number + 2));
     }

@@ -12,7 +12,7 @@ use plimsoll_ledger::{Account as Book, Charge, Ledger};
 use super::answers::{Answers, Keeping, Key, Known, key};
 use super::backends::{Account, Asked, Backends, Login, READ, SUBSCRIBE, WRITE};
 use super::http::Trouble;
-use super::options::Options;
+use crate::access::options::Options;
 
 /// Threads that hash passwords. One more would only fight for the processor.
 const HASHERS: usize = 1;

@@ -1,27 +1,38 @@
-//! `auth_opt_…`: the options of a plugin, each with the place that it stands at.
+//! `plugin_opt_…` and `auth_opt_…`: the options of a plugin, each with the place that it stands at.
 
 use std::collections::BTreeMap;
 
 /// Options by name, without their prefix.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Where the plugin itself stands.
     pub(crate) place: String,
-    values: BTreeMap<String, (String, String)>,
+    /// What names begin with in the file.
+    prefix: &'static str,
+    values: BTreeMap<String, Given>,
+}
+
+/// A value, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Given {
+    value: String,
+    place: String,
 }
 
 impl Options {
-    pub(crate) fn new(place: String) -> Self {
-        Self { place, values: BTreeMap::new() }
+    pub(crate) fn new(place: String, prefix: &'static str) -> Self {
+        Self { place, prefix, values: BTreeMap::new() }
     }
 
     /// Takes an option in; one that is given again counts as it was given last.
     pub(crate) fn set(&mut self, name: &str, value: &str, place: &str) {
-        self.values.insert(name.to_owned(), (value.to_owned(), place.to_owned()));
+        let given = Given { value: value.trim().to_owned(), place: place.to_owned() };
+        self.values.insert(name.to_owned(), given);
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(value, _)| value.trim()).filter(|value| !value.is_empty())
+        let text = self.values.get(name).map(|given| given.value.as_str());
+        text.filter(|text| !text.is_empty())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -30,8 +41,8 @@ impl Options {
 
     /// An error about an option, with its place.
     pub(crate) fn error(&self, name: &str, problem: &str) -> String {
-        let place = self.values.get(name).map_or(&self.place, |(_, place)| place);
-        format!("{place}: auth_opt_{name}: {problem}")
+        let place = self.values.get(name).map_or(&self.place, |given| &given.place);
+        format!("{place}: {}{name}: {problem}", self.prefix)
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<&str, String> {
