@@ -4,6 +4,8 @@ use core::fmt::Debug;
 
 use plimsoll_mqtt::QoS;
 
+use crate::time::Time;
+
 /// A client as rules see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who<'a> {
@@ -49,4 +51,13 @@ pub enum Decision {
 pub trait Access: Debug + Send + Sync {
     /// Whether `who` may do `action` with `topic`, a topic name or (to subscribe) a topic filter.
     fn decide(&self, who: &Who<'_>, action: Action, topic: &str) -> Decision;
+
+    /// Whether some answers are [`Decision::Pending`].
+    fn may_wait(&self) -> bool {
+        false
+    }
+
+    /// A turn of the engine begins, at this time. What is allowed at its beginning stays allowed to
+    /// its end.
+    fn turn(&self, _now: Time) {}
 }

@@ -13,7 +13,7 @@ use plimsoll_mqtt::{
 use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
-use crate::input::Link;
+use crate::input::{Admission, Link};
 use crate::properties::forwarded;
 use crate::session::{Flags, Session, Will};
 use crate::time::Time;
@@ -22,9 +22,23 @@ impl Engine {
     /// CONNECT on a fresh link: the session of this client identifier (MQTT-3.1.3-2) is resumed,
     /// begun (MQTT-3.1.2-5, MQTT-3.1.2-6) or begun anew (MQTT-3.1.2-4); one CONNACK, ahead of all
     /// else (MQTT-3.2.0-1, MQTT-3.2.0-2), says which.
-    pub(crate) fn handle_connect(&mut self, link: Link, listener: u16, connect: &Connect<'_>) {
+    pub(crate) fn handle_connect(
+        &mut self,
+        link: Link,
+        listener: u16,
+        connect: &Connect<'_>,
+        admission: &Admission,
+    ) {
         self.dispatch.counters.packets_received += 1;
-        let terms = match self.terms(listener, connect) {
+        let renamed;
+        let connect = match &admission.username {
+            Some(username) => {
+                renamed = Connect { username: Some(username), ..connect.clone() };
+                &renamed
+            }
+            None => connect,
+        };
+        let terms = match self.terms(listener, connect, admission) {
             Ok(terms) => terms,
             Err(reason) => return self.refuse_connect(link, connect, reason),
         };
@@ -64,6 +78,7 @@ impl Engine {
             Some(slot) => slot,
             None => self.begin_session(client_identifier, connect),
         };
+        self.sessions.rename(slot, connect.username);
         self.sessions.connect(link, slot);
         self.attach(slot, link, listener, connect, &terms);
         self.store_session(slot);
@@ -91,7 +106,12 @@ impl Engine {
 
     /// What the broker agrees to, or why it does not (MQTT-3.1.4-2). Without a lower limit of ours
     /// the client's keep alive holds (MQTT-3.2.2-22).
-    fn terms(&self, listener: u16, connect: &Connect<'_>) -> Result<Terms, ReasonCode> {
+    fn terms(
+        &self,
+        listener: u16,
+        connect: &Connect<'_>,
+        admission: &Admission,
+    ) -> Result<Terms, ReasonCode> {
         let settings = &self.dispatch.settings;
         let on = settings.listener(listener);
         // MQTT-4.12.0-1: no extended authentication is configured.
@@ -108,9 +128,11 @@ impl Engine {
                 return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
             }
         }
-        // No means of checking a password is configured: who gives one is as anonymous as who
-        // gives none, unless anonymity is not allowed.
-        if !on.allow_anonymous {
+        // Where nothing checks a password, who gives one is as anonymous as who gives none.
+        if let Some(reason) = admission.refusal {
+            return Err(reason);
+        }
+        if !on.allow_anonymous && !admission.authenticated {
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
         if let Some(will) = &connect.will {

@@ -1,10 +1,12 @@
 //! The engine: inputs in, outputs out.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Ledger, Snapshot};
 use plimsoll_mqtt::{Packet, ReasonCode};
 
+use crate::access::Access;
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
 use crate::dispatch::Dispatch;
@@ -22,6 +24,7 @@ use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::subscriptions::Subscriptions;
 use crate::time::Time;
+use crate::waiting::Waiting;
 
 /// An MQTT broker as a value. See the [crate]'s page for how to drive it.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) replaying: Replaying,
     pub(crate) dispatch: Dispatch,
+    /// The rules, if there are any.
+    pub(crate) access: Option<Arc<dyn Access>>,
+    pub(crate) waiting: Waiting,
     /// Working space of one routing.
     pub(crate) targets: Vec<Target>,
     /// Connections made so far.
@@ -59,6 +65,8 @@ impl Engine {
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
+            access: None,
+            waiting: Waiting::new(ledger),
             targets: Vec::new(),
             epoch: 0,
             random: seed,
@@ -74,18 +82,30 @@ impl Engine {
         self.dispatch.settings = settings;
     }
 
+    /// Takes rules; `None` is none, and costs nothing.
+    pub fn set_access(&mut self, access: Option<Arc<dyn Access>>) {
+        self.access = access;
+    }
+
     /// Takes a batch of inputs in order, then does what has come due at `now`.
     ///
     /// All that follows from it lies in the outboxes afterwards. Time does not go back: a `now`
     /// before that of an earlier call counts as that.
     pub fn handle(&mut self, now: Time, inputs: &[Input<'_>]) {
         self.dispatch.now = self.dispatch.now.max(now);
+        if let Some(access) = &self.access {
+            access.turn(self.dispatch.now);
+        }
         let mut rest = inputs;
         while let Some((input, behind)) = rest.split_first() {
+            if self.access.is_some() && self.put_back(inputs.len() - rest.len(), input) {
+                rest = behind;
+                continue;
+            }
             let used = match input {
                 Input::Packet { link, packet } => self.handle_packets(*link, packet, rest),
-                Input::Connect { link, listener, packet } => {
-                    self.handle_connect(*link, *listener, packet);
+                Input::Connect { link, listener, packet, admission } => {
+                    self.handle_connect(*link, *listener, packet, admission);
                     1
                 }
                 Input::Malformed { link, error } => {
@@ -116,10 +136,29 @@ impl Engine {
                     self.handle_loaded(loaded);
                     1
                 }
+                Input::Answered { client } => {
+                    self.handle_answered(client);
+                    1
+                }
+                Input::ExpelUsers { users } => {
+                    self.expel_users(users);
+                    1
+                }
+                Input::Expel { link, reason } => {
+                    if let Some(slot) = self.sessions.linked(*link) {
+                        self.disconnect(slot, *reason);
+                    }
+                    1
+                }
+                Input::Respond { client, topic, payload } => {
+                    self.respond(client, topic, payload);
+                    1
+                }
             };
             rest = rest.get(used..).unwrap_or(behind);
         }
         self.handle_deadlines();
+        self.retry_waiting();
         self.continue_replays();
         self.say_alive();
         self.dispatch.journal.settle();
@@ -161,7 +200,7 @@ impl Engine {
         if self.replaying.is_runnable() {
             return Some(self.dispatch.now);
         }
-        let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at);
+        let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at).min(self.waiting.retry_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)
@@ -206,7 +245,10 @@ impl Engine {
         let mut snapshot = Snapshot::default();
         snapshot.add(Account::Subscriptions, self.subscriptions.recount());
         snapshot.add(Account::Retained, self.retained.recount());
-        snapshot.add(Account::Sessions, self.deadlines.heap_bytes() + self.replaying.heap_bytes());
+        snapshot.add(
+            Account::Sessions,
+            self.deadlines.heap_bytes() + self.replaying.heap_bytes() + self.waiting.heap_bytes(),
+        );
         for outbox in &self.dispatch.outboxes {
             snapshot.add(Account::Connections, outbox.heap_bytes());
         }

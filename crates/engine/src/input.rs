@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use plimsoll_mqtt::{Connect, DecodeError, Packet};
+use plimsoll_mqtt::{Connect, DecodeError, Packet, ReasonCode};
 
 use crate::durable::Loaded;
 
@@ -50,6 +50,17 @@ pub enum Loss {
     ShuttingDown,
 }
 
+/// What the shell has found out about a client that wants to connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// It is refused, and this is why.
+    pub refusal: Option<ReasonCode>,
+    /// It has shown who it is, so it is not anonymous.
+    pub authenticated: bool,
+    /// The user name in force, if it is not the one that was given.
+    pub username: Option<Box<str>>,
+}
+
 /// One thing that happened. Inputs of one link are given in the order in which they happened.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -61,6 +72,8 @@ pub enum Input<'a> {
         listener: u16,
         /// The packet.
         packet: Box<Connect<'a>>,
+        /// What was found out about the client.
+        admission: Admission,
     },
     /// A later packet of a link.
     Packet {
@@ -104,6 +117,33 @@ pub enum Input<'a> {
     StoreFailing,
     /// A piece of a queue was read from the store.
     Loaded(Loaded),
+    /// Rules have an answer about a client for which something waits.
+    Answered {
+        /// Its client identifier.
+        client: &'a str,
+    },
+    /// Clients of these users (`None`: without user name) are disconnected, and their wills are not
+    /// published: somebody has changed what they may do.
+    ExpelUsers {
+        /// User names, sorted.
+        users: &'a [Option<&'a str>],
+    },
+    /// A client is disconnected because the broker's operator wants it so.
+    Expel {
+        /// Its link.
+        link: Link,
+        /// The reason that it is given.
+        reason: ReasonCode,
+    },
+    /// The broker answers one client, if it subscribes to the topic: what became of a command.
+    Respond {
+        /// Its client identifier.
+        client: &'a str,
+        /// Topic name.
+        topic: &'a str,
+        /// Payload.
+        payload: &'a [u8],
+    },
     /// The broker itself publishes, for instance a `$SYS` figure.
     Publish {
         /// Topic name.

@@ -19,6 +19,7 @@ extern crate alloc;
 mod access;
 mod acknowledge;
 mod connect;
+mod control;
 mod counters;
 mod deadlines;
 mod dispatch;
@@ -44,6 +45,7 @@ mod subscribe;
 pub mod subscriptions;
 mod time;
 mod trace;
+mod waiting;
 
 pub use access::{Access, Action, Decision, Who};
 pub use counters::Counters;
@@ -53,7 +55,7 @@ pub use durable::{
 };
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};
-pub use input::{Input, Link, Loss};
+pub use input::{Admission, Input, Link, Loss};
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};

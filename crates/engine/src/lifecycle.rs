@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Auth, Disconnect, QoS, ReasonCode};
 
+use crate::access::Action;
 use crate::dispatch::{Dispatch, Publisher};
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
@@ -16,6 +17,9 @@ use crate::time::Time;
 
 /// Pages of the retained store looked through in one turn for expired messages.
 const SWEEP_PAGES: usize = 64;
+
+/// A will that rules have no answer for yet is looked at again after this.
+const WILL_RETRY_MILLIS: u64 = 200;
 
 impl Engine {
     /// DISCONNECT from the client (MQTT-3.14.4).
@@ -68,6 +72,7 @@ impl Engine {
         session.lost_at = now;
         session.unflushed = 0;
         session.flags.paused = false;
+        session.flags.waiting = false;
         session.flags.greeting = false;
         session.flags.awaits_durable = false;
         session.held = 0;
@@ -90,7 +95,14 @@ impl Engine {
     /// is to be stored anew.
     fn come_due(&mut self, slot: u32, mut changed: bool) {
         let now = self.dispatch.now;
+        let due = self.sessions.get(slot).is_some_and(|s| s.will_due_at() <= now);
+        let waits = due && self.will_waits(slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let (true, Some(will)) = (waits, session.will.as_mut()) {
+            // It is due again a little later, and the session lives as long.
+            will.delay = 0;
+            session.lost_at = now.plus_millis(WILL_RETRY_MILLIS);
+        }
         let ends = session.expires_at() <= now;
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
@@ -110,7 +122,8 @@ impl Engine {
 
     /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
     fn publish_will(&mut self, slot: u32, will: &Will) {
-        if is_own_topic(&will.topic) {
+        let action = Action::Publish { qos: will.qos, retain: will.retain };
+        if is_own_topic(&will.topic) || !self.may(slot, action, &will.topic) {
             return;
         }
         let now = self.dispatch.now;
@@ -167,7 +180,7 @@ impl Engine {
         let now = self.dispatch.now;
         let stall = self.dispatch.settings.slow_consumer_timeout;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.flags.paused {
+        if session.flags.paused || session.flags.waiting {
             session.seen_at = now; // What it sends is not read: its silence says nothing.
         }
         let silent = session.silent_at() <= now;

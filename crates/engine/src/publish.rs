@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
+use crate::access::Action;
 use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::durable::Item;
 use crate::engine::Engine;
@@ -61,6 +62,9 @@ impl Engine {
             }
         };
         let refusing = self.store_refuses(slot, topic);
+        let commands = self.dispatch.is_command(topic);
+        let action = Action::Publish { qos: first.qos, retain: first.retain };
+        let allowed = self.may(slot, action, topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -76,10 +80,15 @@ impl Engine {
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings);
             let admission = match admission {
+                Admission::Route if !allowed => refusal(publish, ReasonCode::NOT_AUTHORIZED),
                 Admission::Route => refusing.admit(publish),
                 other => other,
             };
             let answer = match admission {
+                Admission::Route if commands => {
+                    self.dispatch.command(session, topic, publish);
+                    Answer::Settled(ReasonCode::SUCCESS)
+                }
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,

@@ -5,6 +5,7 @@ use core::mem::size_of;
 
 use plimsoll_mqtt::QoS;
 
+use crate::access::{Action, Decision};
 use crate::dispatch::{Dispatch, Outgoing, Publisher, Way};
 use crate::engine::Engine;
 use crate::flow::{Delivery, Origin, OriginKind};
@@ -89,6 +90,16 @@ impl Engine {
         self.route(&mut [Outgoing::new(parts)], publisher);
     }
 
+    /// Delivers a run to one session by those of its subscriptions that match.
+    pub(crate) fn deliver_entries(
+        &mut self,
+        slot: u32,
+        entries: &[Target],
+        run: &mut [Outgoing<'_>],
+    ) {
+        self.deliver_overlapping(slot, entries, run, None);
+    }
+
     /// Delivers a run to one session by one subscription.
     fn deliver_to(
         &mut self,
@@ -100,6 +111,10 @@ impl Engine {
     ) {
         // MQTT-3.8.3-3
         if options.no_local() && publisher.is_some_and(|publisher| publisher.slot == slot) {
+            return;
+        }
+        let topic = run.first().map_or("", |outgoing| outgoing.parts.topic);
+        if self.access.is_some() && !self.may(slot, Action::Receive, topic) {
             return;
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -177,8 +192,14 @@ impl Engine {
     ) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let (sessions, dispatch, published) = (&self.sessions, &self.dispatch, outgoing.parts.qos);
+        let may = |session: &Session| {
+            self.access.as_ref().is_none_or(|access| {
+                access.decide(&session.who(), Action::Receive, outgoing.parts.topic)
+                    == Decision::Allow
+            })
+        };
         let chosen = group.choose(|member| match sessions.get(member.slot) {
-            Some(session) if Some(member.slot) != except => {
+            Some(session) if Some(member.slot) != except && may(session) => {
                 dispatch.readiness(session, dispatch.effective_qos(published, member.options.qos()))
             }
             _ => Readiness::Full,

@@ -103,6 +103,21 @@ impl Sessions {
         slot
     }
 
+    /// The session's user is called so from now on.
+    pub(crate) fn rename(&mut self, slot: u32, username: Option<&str>) {
+        let same = |session: &Session| session.username.as_deref() == username;
+        if self.get(slot).is_none_or(same) {
+            return;
+        }
+        let Some(place) = self.slots.elements_mut().get_mut(slot as usize) else { return };
+        let Some(boxed) = place.take() else { return };
+        // Its charge covers its names, so it is boxed anew.
+        let mut session = boxed.into_inner();
+        session.username = username.map(alloc::boxed::Box::from);
+        let extra = Session::fixed_bytes(&session.client_identifier, username);
+        *place = Some(Boxed::new(self.ledger, Account::Sessions, session, extra));
+    }
+
     fn vacant_slot(&mut self) -> u32 {
         while !self.free.is_empty() {
             let Some(slot) = self.free.edit().pop() else { break };

@@ -8,6 +8,7 @@ use plimsoll_mqtt::{
     Unsuback, Unsubscribe,
 };
 
+use crate::access::Action;
 use crate::durable::What;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -68,6 +69,9 @@ impl Engine {
         let bridge = session.flags.bridge && !session.version.is_v5();
         let client = session.client_identifier.clone();
         let max_qos = self.dispatch.settings.listener(session.listener).max_qos;
+        if !self.may(slot, Action::Subscribe, wanted.filter) {
+            return Ok(Granted::Refused(ReasonCode::NOT_AUTHORIZED));
+        }
         let filter = TopicFilter::parse(wanted.filter);
         if filter.group().is_some() && wanted.options.no_local {
             return Err(ReasonCode::PROTOCOL_ERROR);
@@ -179,6 +183,10 @@ impl Engine {
         let before = self.dispatch.journal.position();
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters() {
+            if !self.may(slot, Action::Unsubscribe, filter) {
+                reasons.push(ReasonCode::NOT_AUTHORIZED);
+                continue;
+            }
             let Some(held) = self.held(slot, filter) else {
                 reasons.push(ReasonCode::NO_SUBSCRIPTION_EXISTED);
                 continue;

@@ -436,7 +436,7 @@ impl World {
                         inputs.push(match packet {
                             plimsoll_mqtt::Packet::Connect(packet) if wire.version.is_none() => {
                                 wire.version = Some(packet.version);
-                                Input::Connect { link, listener: 0, packet }
+                                Input::Connect { link, listener: 0, packet, admission: Default::default() }
                             }
                             packet => Input::Packet { link, packet },
                         });
@@ -503,7 +503,8 @@ impl World {
                     Piece::Body(body) => wire.to_client.push_back((at, body.bytes().to_vec())),
                     Piece::Close => wire.closing = true,
                     Piece::PauseReading => wire.paused = true,
-                    Piece::ResumeReading => wire.paused = false,
+                    // There are no rules in this world that have to ask somebody.
+                    Piece::ResumeReading | Piece::Retry => wire.paused = false,
                 }
             });
             let mut empty = Outbox::new(self.ledger);

@@ -84,7 +84,7 @@ impl Broker {
             will: None,
             properties: properties.view(),
         });
-        self.tell(&[Input::Connect { link: Link::new(0, slot), listener: 0, packet }]);
+        self.tell(&[Input::Connect { link: Link::new(0, slot), listener: 0, packet, admission: Default::default() }]);
     }
 
     fn subscribe(&mut self, slot: u32, filter: &str) {

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
-use plimsoll_engine::{Body, Piece};
+use plimsoll_engine::{Admission, Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
@@ -22,7 +22,9 @@ pub(crate) struct Connection {
     pub(crate) state: State,
     /// Told apart from others that had the same slot.
     pub(crate) serial: u32,
-    /// The beginning of a packet whose rest has not come.
+    /// The gate's answer, from when it comes to when CONNECT is looked at again.
+    pub(crate) admission: Option<Box<Admission>>,
+    /// The beginning of a packet whose rest has not come, or what was put back.
     pub(crate) partial: Option<Box<Partial>>,
     /// Output that the network has not taken.
     pub(crate) pending: Option<Box<Pending>>,
@@ -35,6 +37,11 @@ pub(crate) struct State {
     pub(crate) listed: bool,
     /// The engine asked not to read from it.
     pub(crate) paused: bool,
+    /// Its `partial` begins with a packet that the engine has put back: nothing more is read before
+    /// that.
+    pub(crate) waiting: bool,
+    /// What was put back is to be given again, by itself.
+    pub(crate) retry: bool,
     /// Nothing more is read: it closes when its output is out.
     pub(crate) closing: bool,
     /// The engine has been told that it is gone.
@@ -120,7 +127,7 @@ impl Pending {
                 self.len += body.bytes().len();
                 self.bodies.push((self.bytes.len(), body));
             }
-            Piece::Close | Piece::PauseReading | Piece::ResumeReading => {}
+            Piece::Close | Piece::PauseReading | Piece::ResumeReading | Piece::Retry => {}
         }
     }
 
@@ -171,6 +178,7 @@ impl Connection {
             listener,
             state: State::default(),
             serial,
+            admission: None,
             partial: None,
             pending: None,
         }

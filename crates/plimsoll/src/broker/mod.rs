@@ -2,9 +2,12 @@
 
 mod clock;
 mod connection;
+mod control;
 mod events;
+mod gate;
 mod listener;
 mod memory;
+mod plugins;
 mod reload;
 mod shard;
 mod shared;
@@ -101,6 +104,9 @@ fn start(
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
+    control::Control::serve(&shared)?;
+    gate::Gate::serve(&shared)?;
+    plugins::start(config, &shared)?;
     signals.serve(Arc::clone(&shared), Reloader::new(config.clone(), reload))?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());

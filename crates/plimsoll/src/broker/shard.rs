@@ -10,10 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Loss, Outbox, Time};
+use plimsoll_engine::{Input, Link, Loss, Outbox, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
+use plimsoll_mqtt::ReasonCode;
 
 use super::connection::{Connection, Pending};
+use super::gate::Mail;
 use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Shared};
 use super::slots::Slots;
@@ -63,6 +65,8 @@ pub(crate) struct Shard {
     lost: Vec<(u32, Loss)>,
     /// Connections that must have sent CONNECT, or taken their last output, by then.
     impatient: Charged<VecDeque<(Instant, u32, u32)>>,
+    /// Connections that end at a time, seconds since 1970, because their token does.
+    expiring: Charged<Vec<(u64, u32, u32)>>,
     /// For the arena and the lists of a turn.
     charge: Charge,
     outbox: Outbox,
@@ -72,6 +76,8 @@ pub(crate) struct Shard {
     limits: Arc<Limits>,
     serial: u32,
     at_once: bool,
+    /// When `expiring` was looked through.
+    expired_at: Instant,
     /// Only the first shard accepts connections and keeps `$SYS`.
     acceptor: Option<Acceptor>,
     sys: Option<Sys>,
@@ -105,12 +111,14 @@ impl Shard {
             flushed: Vec::new(),
             lost: Vec::new(),
             impatient: ledger.own(Account::Connections, VecDeque::new()),
+            expiring: ledger.own(Account::Connections, Vec::new()),
             charge: ledger.charge(Account::Connections, ARENA_BYTES),
             outbox: Outbox::new(ledger),
             pool: Vec::new(),
             limits: shared.limits(),
             serial: 0,
             at_once: false,
+            expired_at: Instant::now(),
             acceptor,
             sys,
             shared,
@@ -125,6 +133,8 @@ impl Shard {
             self.limits = self.shared.limits();
             self.take_events(&events);
             self.take_incoming();
+            self.take_mail();
+            self.expire_admissions();
             self.expire_impatient();
             self.tick();
             loop {
@@ -172,6 +182,9 @@ impl Shard {
         };
         if let Some(&(at, ..)) = self.impatient.front() {
             at_most(at.saturating_duration_since(Instant::now()));
+        }
+        if !self.expiring.is_empty() {
+            at_most(Duration::from_secs(1));
         }
         if self.index == 0 {
             let deadline = Time::from_millis(self.shared.deadline.load(Ordering::SeqCst));
@@ -303,6 +316,48 @@ impl Shard {
         }
         if self.impatient.is_empty() {
             *self.impatient.edit() = VecDeque::new();
+        }
+    }
+
+    /// Answers of the gate: CONNECT is looked at again.
+    fn take_mail(&mut self) {
+        for Mail { ticket, admission, expires_at } in self.shared.take_mail(self.index) {
+            let Some(connection) = self.slots.get_mut(ticket.slot) else { continue };
+            if connection.serial != ticket.serial {
+                continue; // It did not wait so long.
+            }
+            connection.admission = Some(Box::new(admission));
+            connection.state.waiting = false;
+            connection.state.retry = true;
+            if let Some(at) = expires_at {
+                self.expiring.edit().push((at, ticket.slot, ticket.serial));
+            }
+            self.list_readable(ticket.slot);
+        }
+    }
+
+    /// Disconnects those whose token has ended.
+    fn expire_admissions(&mut self) {
+        if self.expiring.is_empty() || self.expired_at.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.expired_at = Instant::now();
+        let now = u64::from(self.shared.clock.now().as_secs());
+        let (index, slots) = (self.index, &mut self.slots);
+        let mut ended = Vec::new();
+        self.expiring.edit().retain(|&(at, slot, serial)| {
+            let there = slots.get_mut(slot).is_some_and(|connection| connection.serial == serial);
+            if there && at <= now {
+                let (link, reason) = (Link::new(index, slot), ReasonCode::NOT_AUTHORIZED);
+                ended.push(Input::Expel { link, reason });
+            }
+            there && at > now
+        });
+        if self.expiring.is_empty() {
+            *self.expiring.edit() = Vec::new();
+        }
+        if !ended.is_empty() {
+            self.shared.tell(&ended);
         }
     }
 

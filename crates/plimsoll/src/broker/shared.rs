@@ -12,7 +12,9 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 
 use super::clock::Clock;
+use super::control::Control;
 use super::events::EventLog;
+use super::gate::{Gate, Mail};
 use super::listener::Order;
 use super::reload::Reloads;
 use super::storage;
@@ -35,6 +37,8 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
+    /// Answers of the gate: never more than connections.
+    mail: Mutex<Vec<Mail>>,
     connections: AtomicUsize,
 }
 
@@ -45,6 +49,7 @@ impl Handle {
             parked: AtomicBool::new(false),
             output: AtomicBool::new(false),
             incoming: Mutex::new(Vec::new()),
+            mail: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
         }
     }
@@ -73,6 +78,8 @@ pub(crate) struct Shared {
     /// When the engine has to be entered at the latest, in milliseconds of [`Time`].
     pub(crate) deadline: AtomicU64,
     pub(crate) traffic: Traffic,
+    pub(crate) control: Control,
+    pub(crate) gate: Gate,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -108,6 +115,8 @@ impl Shared {
             log,
             deadline: AtomicU64::new(u64::MAX),
             traffic: Traffic::default(),
+            control: Control::new(ledger),
+            gate: Gate::new(ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -213,15 +222,19 @@ impl Shared {
     }
 
     /// Enters the engine with a batch, takes what is to be done by `shard`, and wakes the others
-    /// that have something to do.
-    pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) {
+    /// that have something to do. Answers which inputs are to be given again later
+    /// ([`Engine::take_put_back`]).
+    #[must_use]
+    pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) -> Vec<u32> {
         let now = self.clock.now();
         let mut wake = 0u64;
         let work;
+        let put_back;
         {
             let mut engine = self.engine();
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
+            put_back = engine.take_put_back();
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();
             for (index, handle) in self.shards.iter().enumerate() {
@@ -243,6 +256,7 @@ impl Shared {
                 let _ = handle.waker.wake();
             }
         }
+        put_back
     }
 
     /// The shard with the fewest connections.
@@ -315,6 +329,17 @@ impl Shared {
 
     pub(crate) fn take_incoming(&self, shard: u8) -> Vec<Incoming> {
         std::mem::take(&mut *unpoisoned(self.shard(shard).incoming.lock()))
+    }
+
+    /// Gives an answer of the gate to the shard that waits for it.
+    pub(crate) fn post(&self, mail: Mail) {
+        let handle = self.shard(mail.ticket.shard);
+        unpoisoned(handle.mail.lock()).push(mail);
+        let _ = handle.waker.wake();
+    }
+
+    pub(crate) fn take_mail(&self, shard: u8) -> Vec<Mail> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).mail.lock()))
     }
 
     pub(crate) fn stopping(&self) -> bool {

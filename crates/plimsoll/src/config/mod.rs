@@ -20,7 +20,7 @@ pub(crate) use parse::{Arguments, load};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
-use crate::access::plugins::Plugin;
+use crate::access::plugins::{Builtin, Plugin};
 use crate::log::Setup;
 use crate::process::ProcessConfig;
 
@@ -178,6 +178,7 @@ impl Config {
             subscriptions_max: self.max_subscriptions_per_client,
             global_max_clients: self.global_max_clients,
             persistence: self.persistence.engine(),
+            control: self.plugins.iter().any(|plugin| plugin.builtin == Builtin::DynamicSecurity),
             trace: self.log.kinds & crate::log::Kind::Debug as u16 != 0,
             ..Settings::default()
         }

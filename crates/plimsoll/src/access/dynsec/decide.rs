@@ -6,8 +6,9 @@ use plimsoll_mqtt::topic;
 use super::model::{Acl, AclType, Members, Model};
 
 impl Model {
-    /// Whether a client may do something with a topic.
-    pub(crate) fn allows(&self, who: &Who<'_>, action: Action, topic: &str) -> bool {
+    /// Whether a client may do something with a topic; `None` if neither a rule nor the default
+    /// access says so: then others may, and without others it is a no.
+    pub(crate) fn verdict(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<bool> {
         let (kinds, default) = match action {
             Action::Publish { .. } => {
                 ([AclType::PublishClientSend; 2], self.default_access.publish_client_send)
@@ -26,8 +27,7 @@ impl Model {
         };
         let spoken = match who.username {
             Some(username) => {
-                // Nobody else answers for a user who is not known here.
-                let Some(client) = self.clients.get(username) else { return false };
+                let client = self.clients.get(username)?;
                 let groups = client.groups.iter().filter_map(|group| self.groups.get(&group.name));
                 let lists = std::iter::once(&client.roles).chain(groups.map(|group| &group.roles));
                 self.first_in(lists, kinds, topic)
@@ -38,7 +38,7 @@ impl Model {
             }
         };
         // Control topics are granted by a rule or not at all.
-        spoken.unwrap_or(default && !topic.starts_with("$CONTROL"))
+        spoken.or((default && !topic.starts_with("$CONTROL")).then_some(true))
     }
 
     /// What the first rule says that matches, by the order of roles and rules.

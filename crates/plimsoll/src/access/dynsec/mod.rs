@@ -6,13 +6,13 @@ mod decide;
 mod file;
 mod model;
 mod password;
+mod service;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use commands::{Kick, Request, Requester};
+pub(crate) use commands::Kick;
 pub(crate) use decide::Identified;
-pub(crate) use file::{initial, load, parse, print, save};
-pub(crate) use model::Model;
+pub(crate) use service::{Command, Done, Dynsec, Loaded};
 
 /// Where commands are published to.
 pub(crate) const TOPIC: &str = "$CONTROL/dynamic-security/v1";

@@ -431,6 +431,14 @@ impl Access for GoAuth {
             }
         }
     }
+
+    fn may_wait(&self) -> bool {
+        self.inner.backends().are_remote()
+    }
+
+    fn turn(&self, now: Time) {
+        self.inner.turn.store(now.as_millis(), Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for GoAuth {

@@ -1,11 +1,14 @@
 //! From sockets to the engine: reading, and decoding in place.
 
-use plimsoll_engine::{Input, Link, Loss};
-use plimsoll_mqtt::{DecodeError, Decoded, decode, decode_first};
+use std::sync::Arc;
+
+use plimsoll_engine::{Admission, Input, Link, Loss};
+use plimsoll_mqtt::{Connect, DecodeError, Decoded, decode, decode_first};
 
 use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
 use crate::broker::connection::{Connection, Partial};
-use crate::broker::shared::Limits;
+use crate::broker::gate::{Answer, Credentials, Ticket};
+use crate::broker::shared::{Limits, Shared};
 
 impl Shard {
     /// Reads every ready connection once, as far as the arena goes.
@@ -19,7 +22,8 @@ impl Shard {
             let Some(slot) = self.readable.pop_front() else { break };
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             connection.state.listed = false;
-            if connection.state.paused || connection.state.closing || connection.state.lost {
+            let state = connection.state;
+            if state.paused || state.waiting || state.closing || state.lost {
                 continue;
             }
             let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
@@ -37,9 +41,12 @@ impl Shard {
                 at += kept;
             }
             let ending = connection.state.ending;
+            // What was put back goes by itself: what is there might be put back again, and would
+            // grow each time.
+            let retry = std::mem::take(&mut connection.state.retry);
             let room = &mut self.arena[at..];
             let room_len = room.len();
-            let (count, ended) = match connection.read(room) {
+            let (count, ended) = match if retry { Ok(None) } else { connection.read(room) } {
                 Ok(None) => (0, None),
                 Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
                 Ok(Some(count)) => (count, None),
@@ -47,7 +54,7 @@ impl Shard {
             };
             at += count;
             self.count_received(count);
-            if count == room_len || ending && count > 0 {
+            if count == room_len || ending && count > 0 || retry {
                 self.list_readable(slot);
             }
             if at > start || ended.is_some() {
@@ -62,17 +69,18 @@ impl Shard {
     fn read_large(&mut self, slot: u32, brought: &mut Vec<Brought>) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let Some(mut partial) = connection.partial.take() else { return };
+        let retry = std::mem::take(&mut connection.state.retry);
         // Grows with what has come, not with what was announced.
         let before = partial.bytes.len();
-        partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
-        let room = partial.bytes.len() - before;
-        let (count, ended) =
-            match connection.read(partial.bytes.get_mut(before..).unwrap_or_default()) {
-                Ok(None) => (0, None),
-                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
-                Ok(Some(count)) => (count, None),
-                Err(_) => (0, Some(Loss::Failed)),
-            };
+        let room = if retry { 0 } else { before.clamp(ARENA_BYTES, 1 << 20) };
+        partial.bytes.resize(before + room, 0);
+        let into = partial.bytes.get_mut(before..).unwrap_or_default();
+        let (count, ended) = match if retry { Ok(None) } else { connection.read(into) } {
+            Ok(None) => (0, None),
+            Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
+            Ok(Some(count)) => (count, None),
+            Err(_) => (0, Some(Loss::Failed)),
+        };
         partial.bytes.truncate(before + count);
         self.count_received(count);
         let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
@@ -84,10 +92,16 @@ impl Shard {
         }
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let link = Link::new(self.index, slot);
-        let mut inputs = Vec::new();
-        let used = decode_all(connection, link, &partial.bytes, &self.limits, &mut inputs);
-        if !inputs.is_empty() {
-            self.shared.enter(self.index, &inputs, &mut self.outbox);
+        let mut inputs = Inputs::default();
+        let mut used =
+            decode_all(connection, link, &partial.bytes, &self.limits, &self.shared, &mut inputs);
+        if !inputs.list.is_empty() {
+            let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+            if let (Some(&first), Some(connection)) = (put_back.first(), self.slots.get_mut(slot)) {
+                used = inputs.offset(first);
+                connection.state.waiting = true;
+                connection.state.closing = false;
+            }
         }
         drop(inputs);
         self.take_outbox();
@@ -104,15 +118,16 @@ impl Shard {
 
     /// Decodes what was read and gives it to the engine, together with what else it has to know.
     pub(super) fn enter_engine(&mut self, brought: &[Brought]) {
-        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.flushed.len() + brought.len() * 4);
+        let mut inputs = Inputs::default();
+        inputs.list.reserve(self.flushed.len() + brought.len() * 4);
         for (slot, bytes) in self.flushed.drain(..) {
-            inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
+            inputs.list.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
         }
         for (slot, loss) in self.lost.drain(..) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             if !connection.state.lost {
                 connection.state.lost = true;
-                inputs.push(Input::Lost { link: Link::new(self.index, slot), loss });
+                inputs.list.push(Input::Lost { link: Link::new(self.index, slot), loss });
                 self.finished.push(slot);
             }
         }
@@ -123,21 +138,102 @@ impl Shard {
             }
             let link = Link::new(self.index, *slot);
             let bytes = self.arena.get(*start..*end).unwrap_or_default();
-            let used = decode_all(connection, link, bytes, &self.limits, &mut inputs);
+            let used =
+                decode_all(connection, link, bytes, &self.limits, &self.shared, &mut inputs);
             let rest = bytes.get(used..).unwrap_or_default();
-            if let Some(loss) = *ended {
+            let asked = connection.state.waiting;
+            if asked && *ended == Some(Loss::ClosedByPeer) {
+                // First the answer about what it said.
+                connection.state.ending = true;
+                if !rest.is_empty() {
+                    let partial = Partial::new(self.shared.ledger, rest);
+                    connection.partial = Some(Box::new(partial));
+                }
+            } else if let Some(loss) = *ended {
                 connection.state.lost = true;
                 if !connection.state.closing || connection.version.is_some() {
-                    inputs.push(Input::Lost { link, loss });
+                    inputs.list.push(Input::Lost { link, loss });
                 }
                 self.finished.push(*slot);
             } else if !rest.is_empty() && !connection.state.closing {
                 connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
             }
         }
-        self.shared.enter(self.index, &inputs, &mut self.outbox);
+        let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+        for index in put_back {
+            let offset = inputs.offset(index);
+            let Some(input) = inputs.list.get(index as usize) else { continue };
+            let (Input::Packet { link, .. }
+            | Input::Malformed { link, .. }
+            | Input::Lost { link, .. }) = input
+            else {
+                continue;
+            };
+            let slot = link.slot();
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if !connection.state.waiting {
+                connection.state.waiting = true;
+                let whole = brought.iter().find(|brought| brought.slot == slot);
+                let bytes = whole.and_then(|whole| self.arena.get(whole.start + offset..whole.end));
+                let bytes = bytes.unwrap_or_default();
+                connection.partial = Some(Box::new(Partial::new(self.shared.ledger, bytes)));
+            }
+            // Those behind it have not happened yet.
+            match input {
+                Input::Malformed { .. } => connection.state.closing = false,
+                Input::Lost { .. } => {
+                    connection.state.lost = false;
+                    connection.state.ending = true;
+                    self.finished.retain(|&finished| finished != slot);
+                }
+                _ => {}
+            }
+        }
         drop(inputs);
         self.take_outbox();
+    }
+}
+
+/// Inputs, and where each packet begins in the bytes that it was decoded from.
+#[derive(Default)]
+struct Inputs<'a> {
+    list: Vec<Input<'a>>,
+    offsets: Vec<usize>,
+}
+
+impl<'a> Inputs<'a> {
+    fn push(&mut self, input: Input<'a>, offset: usize) {
+        self.offsets.resize(self.list.len(), 0);
+        self.offsets.push(offset);
+        self.list.push(input);
+    }
+
+    fn offset(&self, index: u32) -> usize {
+        self.offsets.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+/// What the gate says of a client; `None` if that comes later.
+fn admission(
+    connection: &mut Connection,
+    link: Link,
+    packet: &Connect<'_>,
+    shared: &Arc<Shared>,
+) -> Option<Admission> {
+    if let Some(answer) = connection.admission.take() {
+        return Some(*answer);
+    }
+    let credentials = Credentials {
+        listener: connection.listener,
+        client_identifier: packet.client_identifier,
+        username: packet.username,
+        password: packet.password,
+    };
+    let (shard, slot) = (link.shard() as u8, link.slot());
+    let ticket = Ticket { shard, slot, serial: connection.serial };
+    match shared.gate.ask(shared, &credentials, ticket) {
+        Answer::Now(admission) => Some(admission),
+        Answer::Later => None,
     }
 }
 
@@ -147,7 +243,8 @@ fn decode_all<'a>(
     link: Link,
     bytes: &'a [u8],
     limits: &Limits,
-    inputs: &mut Vec<Input<'a>>,
+    shared: &Arc<Shared>,
+    inputs: &mut Inputs<'a>,
 ) -> usize {
     let limits = &limits.decode;
     let mut used = 0;
@@ -162,17 +259,22 @@ fn decode_all<'a>(
         match decoded {
             Ok(Decoded::Incomplete { .. }) => break,
             Ok(Decoded::Packet { packet, length }) => {
-                used += length;
-                inputs.push(match (packet, connection.version) {
+                let input = match (packet, connection.version) {
                     (plimsoll_mqtt::Packet::Connect(packet), None) => {
+                        let Some(admission) = admission(connection, link, &packet, shared) else {
+                            connection.state.waiting = true;
+                            break;
+                        };
                         connection.version = Some(packet.version);
-                        Input::Connect { link, listener: connection.listener, packet }
+                        Input::Connect { link, listener: connection.listener, packet, admission }
                     }
                     (packet, _) => Input::Packet { link, packet },
-                });
+                };
+                inputs.push(input, used);
+                used += length;
             }
             Err(error) => {
-                inputs.push(Input::Malformed { link, error });
+                inputs.push(Input::Malformed { link, error }, used);
                 connection.state.closing = true;
                 break;
             }

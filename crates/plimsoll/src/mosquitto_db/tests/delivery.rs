@@ -68,6 +68,7 @@ impl Broker {
                 will: None,
                 properties: of_v5,
             }),
+            admission: Default::default(),
         });
         broker
     }
