@@ -101,12 +101,12 @@ fn start(
     }
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
+    plugins::start(config, &shared)?;
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     control::Control::serve(&shared)?;
     gate::Gate::serve(&shared)?;
-    plugins::start(config, &shared)?;
     signals.serve(Arc::clone(&shared), Reloader::new(config.clone(), reload))?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());

@@ -280,9 +280,10 @@ fn line(requester: Requester<'_>, command: &str, fields: Fields<'_>) -> String {
 fn set_default_access(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Password>) -> Answer {
     let acls = fields.list("acls").ok_or("Missing/invalid acls array")?;
     for acl in acls.iter().filter_map(Fields::of) {
-        let (Ok(kind), Some(allow)) = (acl.required("acltype"), acl.flag("allow")) else {
-            continue;
-        };
+        // `mosquitto_ctrl` of 2.0 writes `"access": "allow"`, which Mosquitto passes over.
+        let word = acl.required("access").ok();
+        let allow = acl.flag("allow").or(word.map(|word| word == "allow"));
+        let (Ok(kind), Some(allow)) = (acl.required("acltype"), allow) else { continue };
         let mut known = under.model.default_access.fields();
         if let Some((_, access)) = known.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(kind)) {
             **access = allow;
