@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use libfuzzer_sys::fuzz_target;
 use plimsoll_engine::{
-    Each, Engine, Input, Link, Load, Loss, Outbox, Persistence, Piece, Record, Records, Settings, StateReader, Time,
+    Admission, Each, Engine, Input, Link, Load, Loss, Outbox, Persistence, Piece, Record, Records, Settings, StateReader, Time,
 };
 use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::encode::{self, AckKind};
@@ -228,7 +228,7 @@ fuzz_target!(|operations: Vec<(u8, u8, Vec<u8>)>| {
                             inputs.push(match packet {
                                 Packet::Connect(packet) if version.is_none() => {
                                     *version = Some(packet.version);
-                                    Input::Connect { link, listener: 0, packet }
+                                    Input::Connect { link, listener: 0, packet, admission: Admission::AsAsked }
                                 }
                                 packet => Input::Packet { link, packet },
                             });

@@ -1,8 +1,13 @@
 //! Who may do what: the question that the engine asks, and whoever answers it.
 
+use alloc::boxed::Box;
+use alloc::string::String;
 use core::fmt::Debug;
 
-use plimsoll_mqtt::QoS;
+use plimsoll_mqtt::{QoS, ReasonCode, TopicFilter};
+
+use crate::dispatch::Dispatch;
+use crate::session::Session;
 
 use crate::time::Time;
 
@@ -61,3 +66,75 @@ pub trait Access: Debug + Send + Sync {
     /// its end.
     fn turn(&self, _now: Time) {}
 }
+
+/// What whoever checks identities found out about a CONNECT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// The client is who its CONNECT says.
+    #[default]
+    AsAsked,
+    /// The client is let in as somebody else.
+    As {
+        /// User name in force; `None` is anonymous.
+        username: Option<Box<str>>,
+        /// Client identifier in force; `None` is the one of CONNECT.
+        client_identifier: Option<Box<str>>,
+    },
+    /// The client is not let in.
+    Refused(ReasonCode),
+}
+
+impl Admission {
+    /// The user name that holds, with `asked` in CONNECT.
+    pub(crate) fn username<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Self::As { username, .. } => username.as_deref(),
+            _ => asked,
+        }
+    }
+
+    /// The client identifier that holds, with `asked` in CONNECT.
+    pub(crate) fn client_identifier<'a>(&'a self, asked: &'a str) -> &'a str {
+        match self {
+            Self::As { client_identifier: Some(identifier), .. } => identifier,
+            _ => asked,
+        }
+    }
+}
+
+impl Dispatch {
+    /// Asks the rules, if there are any.
+    pub(crate) fn decide(&self, session: &Session, action: Action, topic: &str) -> Decision {
+        let Some(access) = &self.access else { return Decision::Allow };
+        let who = Who {
+            client_identifier: &session.client_identifier,
+            username: session.username.as_deref(),
+            listener: session.listener,
+        };
+        access.decide(&who, action, topic)
+    }
+
+    /// Whether a session may be sent messages of a topic.
+    pub(crate) fn may_receive(&self, session: &Session, topic: &str) -> bool {
+        self.access.is_none() || self.decide(session, Action::Receive, topic) == Decision::Allow
+    }
+}
+
+/// A topic name or filter as it is behind the mount point of its listener. What a shared
+/// subscription matches is behind it, not its name.
+pub(crate) fn mounted(mount_point: &str, topic: &str) -> String {
+    let filter = TopicFilter::parse(topic);
+    let whole = match filter.group() {
+        Some(_) => topic.len() - filter.filter().len(),
+        None => 0,
+    };
+    let (share, topic) = topic.split_at(whole);
+    let mut mounted = String::with_capacity(share.len() + mount_point.len() + topic.len());
+    mounted.push_str(share);
+    mounted.push_str(mount_point);
+    mounted.push_str(topic);
+    mounted
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,10 +10,11 @@ use plimsoll_mqtt::{
     Connack, Connect, DecodeError, Packet, PropertiesBuf, ReasonCode, Version, encode,
 };
 
+use crate::access::{Admission, mounted};
 use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
-use crate::input::{Admission, Link};
+use crate::input::Link;
 use crate::properties::forwarded;
 use crate::session::{Flags, Session, Will};
 use crate::time::Time;
@@ -30,25 +31,19 @@ impl Engine {
         admission: &Admission,
     ) {
         self.dispatch.counters.packets_received += 1;
-        let renamed;
-        let connect = match &admission.username {
-            Some(username) => {
-                renamed = Connect { username: Some(username), ..connect.clone() };
-                &renamed
-            }
-            None => connect,
-        };
+        let asked = admission.client_identifier(connect.client_identifier);
         let terms = match self.terms(listener, connect, admission) {
             Ok(terms) => terms,
             Err(reason) => return self.refuse_connect(link, connect, reason),
         };
         let generated;
-        let client_identifier = if connect.client_identifier.is_empty() {
+        let client_identifier = if asked.is_empty() {
             generated = self.client_identifier(listener);
             generated.as_str()
         } else {
-            connect.client_identifier
+            asked
         };
+        let username = admission.username(connect.username);
         let known = self.sessions.find(client_identifier);
         let most = self.dispatch.settings.global_max_clients as usize;
         if known.is_none() && most > 0 && self.sessions.len() >= most {
@@ -76,10 +71,10 @@ impl Engine {
             known.filter(|_| !connect.clean_start).filter(|&s| self.sessions.get(s).is_some());
         let slot = match resumed {
             Some(slot) => slot,
-            None => self.begin_session(client_identifier, connect),
+            None => self.begin_session(client_identifier, username, connect.version),
         };
-        self.sessions.rename(slot, connect.username);
         self.sessions.connect(link, slot);
+        self.sessions.set_username(slot, username);
         self.attach(slot, link, listener, connect, &terms);
         self.store_session(slot);
         if !self.dispatch.journal.refuses() {
@@ -121,19 +116,15 @@ impl Engine {
         if connect.properties.authentication_data().is_some() {
             return Err(ReasonCode::PROTOCOL_ERROR);
         }
-        if connect.client_identifier.is_empty() {
+        if admission.client_identifier(connect.client_identifier).is_empty() {
             // MQTT3-3.1.3-8: only a session that ends with the connection needs no name.
             let nameless = connect.version.is_v5() || connect.clean_start;
             if !nameless || connect.version == Version::V31 || !on.allow_zero_length_clientid {
                 return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
             }
         }
-        // Where nothing checks a password, who gives one is as anonymous as who gives none.
-        if let Some(reason) = admission.refusal {
+        if let Admission::Refused(reason) = *admission {
             return Err(reason);
-        }
-        if !on.allow_anonymous && !admission.authenticated {
-            return Err(ReasonCode::NOT_AUTHORIZED);
         }
         if let Some(will) = &connect.will {
             if will.qos > on.max_qos {
@@ -240,9 +231,13 @@ impl Engine {
         }
     }
 
-    fn begin_session(&mut self, client_identifier: &str, connect: &Connect<'_>) -> u32 {
-        let session =
-            Session::new(self.ledger(), client_identifier, connect.username, connect.version);
+    fn begin_session(
+        &mut self,
+        client_identifier: &str,
+        username: Option<&str>,
+        version: Version,
+    ) -> u32 {
+        let session = Session::new(self.ledger(), client_identifier, username, version);
         let slot = self.sessions.insert(session);
         let total = self.sessions.len() as u64;
         let maximum = &mut self.dispatch.counters.clients_maximum;
@@ -259,7 +254,7 @@ impl Engine {
         connect: &Connect<'_>,
         terms: &Terms,
     ) {
-        let will = self.will(connect);
+        let will = self.will(listener, connect);
         self.epoch = self.epoch.wrapping_add(1);
         let now = self.dispatch.now;
         let receive_maximum = connect.properties.receive_maximum().unwrap_or(u16::MAX);
@@ -295,17 +290,18 @@ impl Engine {
             version: session.version,
             clean_start: connect.clean_start,
             keep_alive: session.keep_alive,
-            username: connect.username.map(Box::from),
+            username: session.username.clone(),
         };
         self.dispatch.event(Some(link), event);
     }
 
     /// MQTT-3.1.2-7: the will is kept with the session, its RETAIN flag as it was given
     /// (MQTT-3.1.2-14, MQTT-3.1.2-15).
-    fn will(&self, connect: &Connect<'_>) -> Option<Boxed<Will>> {
+    fn will(&self, listener: u16, connect: &Connect<'_>) -> Option<Boxed<Will>> {
         let will = connect.will.as_ref()?;
+        let mount_point = &self.dispatch.settings.listener(listener).mount_point;
         let will = Will {
-            topic: Box::from(will.topic),
+            topic: mounted(mount_point, will.topic).into_boxed_str(),
             payload: Box::from(will.payload),
             properties: Box::from(forwarded(&will.properties, Time::default()).bytes()),
             qos: will.qos,

@@ -1,10 +1,12 @@
 //! Sending: frames to connections, with the limits of each client.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
+use crate::access::Access;
 use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
@@ -25,6 +27,8 @@ pub(crate) struct Dispatch {
     pub(crate) ledger: &'static Ledger,
     pub(crate) now: Time,
     pub(crate) journal: Journal,
+    /// Who may do what; `None` is everything.
+    pub(crate) access: Option<Arc<dyn Access>>,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     scratch: Vec<u8>,
@@ -98,6 +102,7 @@ impl Dispatch {
         Self {
             journal: Journal::new(settings.persistence, ledger),
             stored_sessions: 0,
+            access: None,
             settings,
             counters: Counters::default(),
             outboxes: (0..shards).map(|_| Outbox::new(ledger)).collect(),
@@ -388,7 +393,10 @@ impl Dispatch {
         if self.settings.trace {
             self.trace_frame(session, frame);
         }
-        let mut topic = frame.parts.topic.as_bytes();
+        let mount_point = &self.settings.listener(session.listener).mount_point;
+        let seen = frame.parts.topic;
+        let seen = seen.strip_prefix(mount_point.as_str()).unwrap_or(seen);
+        let mut topic = seen.as_bytes();
         // Properties stand in the order of Mosquitto 2.1: the publisher's, then these.
         self.properties.clear();
         let mut forwarded: &[u8] = &[];
@@ -416,7 +424,7 @@ impl Dispatch {
         // Only what is really sent may be referred to later.
         if let Some(alias) = new_alias {
             let aliases = &mut rare(session, self.ledger).aliases_out;
-            aliases.edit().set(alias, frame.parts.topic);
+            aliases.edit().set(alias, seen);
         }
         let Some(outbox) = self.outboxes.get_mut(link.shard()) else { return true };
         match frame.message {

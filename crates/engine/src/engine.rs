@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use plimsoll_ledger::{Account, Ledger, Snapshot};
 use plimsoll_mqtt::{Packet, ReasonCode};
 
-use crate::access::Access;
+use crate::access::{Access, Who};
 use crate::counters::Counters;
 use crate::deadlines::Deadlines;
 use crate::dispatch::Dispatch;
@@ -36,8 +36,6 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) replaying: Replaying,
     pub(crate) dispatch: Dispatch,
-    /// The rules, if there are any.
-    pub(crate) access: Option<Arc<dyn Access>>,
     pub(crate) waiting: Waiting,
     /// Working space of one routing.
     pub(crate) targets: Vec<Target>,
@@ -65,7 +63,6 @@ impl Engine {
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
-            access: None,
             waiting: Waiting::new(ledger),
             targets: Vec::new(),
             epoch: 0,
@@ -82,9 +79,10 @@ impl Engine {
         self.dispatch.settings = settings;
     }
 
-    /// Takes rules; `None` is none, and costs nothing.
+    /// Takes new rules; `None` lets everybody do everything. They hold for what happens from now on,
+    /// also to those who are connected and to what they have subscribed to.
     pub fn set_access(&mut self, access: Option<Arc<dyn Access>>) {
-        self.access = access;
+        self.dispatch.access = access;
     }
 
     /// Takes a batch of inputs in order, then does what has come due at `now`.
@@ -93,12 +91,10 @@ impl Engine {
     /// before that of an earlier call counts as that.
     pub fn handle(&mut self, now: Time, inputs: &[Input<'_>]) {
         self.dispatch.now = self.dispatch.now.max(now);
-        if let Some(access) = &self.access {
-            access.turn(self.dispatch.now);
-        }
+        let waits = self.begin_turn();
         let mut rest = inputs;
         while let Some((input, behind)) = rest.split_first() {
-            if self.access.is_some() && self.put_back(inputs.len() - rest.len(), input) {
+            if waits && self.put_back(inputs.len() - rest.len(), input) {
                 rest = behind;
                 continue;
             }
@@ -106,6 +102,10 @@ impl Engine {
                 Input::Packet { link, packet } => self.handle_packets(*link, packet, rest),
                 Input::Connect { link, listener, packet, admission } => {
                     self.handle_connect(*link, *listener, packet, admission);
+                    1
+                }
+                Input::Expel { link, reason } => {
+                    self.expel(*link, *reason);
                     1
                 }
                 Input::Malformed { link, error } => {
@@ -142,12 +142,6 @@ impl Engine {
                 }
                 Input::ExpelUsers { users } => {
                     self.expel_users(users);
-                    1
-                }
-                Input::Expel { link, reason } => {
-                    if let Some(slot) = self.sessions.linked(*link) {
-                        self.disconnect(slot, *reason);
-                    }
                     1
                 }
                 Input::Respond { client, topic, payload } => {
@@ -215,6 +209,18 @@ impl Engine {
         for slot in slots {
             self.disconnect(slot, ReasonCode::SERVER_SHUTTING_DOWN);
         }
+    }
+
+    /// Every connected client: its link, and who rules take it for.
+    pub fn connected(&self) -> impl Iterator<Item = (Link, Who<'_>)> {
+        self.sessions.iter().filter_map(|(_, session)| {
+            let who = Who {
+                client_identifier: &session.client_identifier,
+                username: session.username.as_deref(),
+                listener: session.listener,
+            };
+            Some((session.link?, who))
+        })
     }
 
     /// Counts and gauges.
@@ -332,6 +338,13 @@ impl Engine {
     /// Ends a connection because of what the client did (MQTT-4.13.1-1).
     pub(crate) fn refuse(&mut self, slot: u32, reason: ReasonCode) {
         self.disconnect(slot, reason);
+    }
+
+    /// Ends the connection of a link, if it has a session.
+    fn expel(&mut self, link: Link, reason: ReasonCode) {
+        if let Some(slot) = self.sessions.linked(link) {
+            self.disconnect(slot, reason);
+        }
     }
 
     /// A closed or failed connection.

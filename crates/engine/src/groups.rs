@@ -43,7 +43,10 @@ pub(crate) enum Readiness {
 
 impl Group {
     /// Whose turn it is: round robin among those who are readiest (connected ones first).
-    pub(crate) fn choose(&mut self, readiness: impl Fn(&Member) -> Readiness) -> Option<Member> {
+    pub(crate) fn choose(
+        &mut self,
+        mut readiness: impl FnMut(&Member) -> Readiness,
+    ) -> Option<Member> {
         let count = self.members.len();
         let mut best: Option<(Readiness, usize)> = None;
         for step in 0..count {

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use plimsoll_mqtt::{Connect, DecodeError, Packet, ReasonCode};
 
+use crate::access::Admission;
 use crate::durable::Loaded;
 
 /// A network connection, as the shell that owns it numbers it: the shard (I/O thread) and a slot
@@ -50,17 +51,6 @@ pub enum Loss {
     ShuttingDown,
 }
 
-/// What the shell has found out about a client that wants to connect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Admission {
-    /// It is refused, and this is why.
-    pub refusal: Option<ReasonCode>,
-    /// It has shown who it is, so it is not anonymous.
-    pub authenticated: bool,
-    /// The user name in force, if it is not the one that was given.
-    pub username: Option<Box<str>>,
-}
-
 /// One thing that happened. Inputs of one link are given in the order in which they happened.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -72,7 +62,7 @@ pub enum Input<'a> {
         listener: u16,
         /// The packet.
         packet: Box<Connect<'a>>,
-        /// What was found out about the client.
+        /// Whether and as whom the client is let in.
         admission: Admission,
     },
     /// A later packet of a link.
@@ -88,6 +78,13 @@ pub enum Input<'a> {
         link: Link,
         /// What is wrong with it.
         error: DecodeError,
+    },
+    /// An operator, or a rule that changed, ends the connection (MQTT 5.0: DISCONNECT with `reason`).
+    Expel {
+        /// Which one.
+        link: Link,
+        /// Why.
+        reason: ReasonCode,
     },
     /// The connection is gone. Nothing is sent to this link any more.
     Lost {
@@ -127,13 +124,6 @@ pub enum Input<'a> {
     ExpelUsers {
         /// User names, sorted.
         users: &'a [Option<&'a str>],
-    },
-    /// A client is disconnected because the broker's operator wants it so.
-    Expel {
-        /// Its link.
-        link: Link,
-        /// The reason that it is given.
-        reason: ReasonCode,
     },
     /// The broker answers one client, if it subscribes to the topic: what became of a command.
     Respond {

@@ -47,7 +47,7 @@ mod time;
 mod trace;
 mod waiting;
 
-pub use access::{Access, Action, Decision, Who};
+pub use access::{Access, Action, Admission, Decision, Who};
 pub use counters::Counters;
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,
@@ -55,7 +55,7 @@ pub use durable::{
 };
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};
-pub use input::{Admission, Input, Link, Loss};
+pub use input::{Input, Link, Loss};
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::{Auth, Disconnect, QoS, ReasonCode};
 
-use crate::access::Action;
+use crate::access::{Action, Decision};
 use crate::dispatch::{Dispatch, Publisher};
 use crate::engine::Engine;
 use crate::event::{Cause, Event};
@@ -122,8 +122,10 @@ impl Engine {
 
     /// MQTT-3.1.2-8; but a will is no way to write what its client may not.
     fn publish_will(&mut self, slot: u32, will: &Will) {
+        let Some(session) = self.sessions.get(slot) else { return };
         let action = Action::Publish { qos: will.qos, retain: will.retain };
-        if is_own_topic(&will.topic) || !self.may(slot, action, &will.topic) {
+        let decision = self.dispatch.decide(session, action, &will.topic);
+        if is_own_topic(&will.topic) || decision != Decision::Allow {
             return;
         }
         let now = self.dispatch.now;

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
-use crate::access::Action;
+use crate::access::{Action, Decision, mounted};
 use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::durable::Item;
 use crate::engine::Engine;
@@ -61,10 +61,17 @@ impl Engine {
                 return 1;
             }
         };
+        let mounted_topic;
+        let topic = match self.mount_point(slot) {
+            "" => topic,
+            mount_point => {
+                mounted_topic = mounted(mount_point, topic);
+                mounted_topic.as_str()
+            }
+        };
         let refusing = self.store_refuses(slot, topic);
         let commands = self.dispatch.is_command(topic);
-        let action = Action::Publish { qos: first.qos, retain: first.retain };
-        let allowed = self.may(slot, action, topic);
+        let permitted = self.may_publish(slot, first, topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -80,7 +87,7 @@ impl Engine {
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings);
             let admission = match admission {
-                Admission::Route if !allowed => refusal(publish, ReasonCode::NOT_AUTHORIZED),
+                Admission::Route if !permitted => refusal(publish, ReasonCode::NOT_AUTHORIZED),
                 Admission::Route => refusing.admit(publish),
                 other => other,
             };
@@ -130,6 +137,19 @@ impl Engine {
             self.refuse(slot, reason);
         }
         taken
+    }
+
+    /// Whether the rules let a session publish to a topic.
+    fn may_publish(&self, slot: u32, publish: &Publish<'_>, topic: &str) -> bool {
+        let Some(session) = self.sessions.get(slot) else { return false };
+        let action = Action::Publish { qos: publish.qos, retain: publish.retain };
+        self.dispatch.decide(session, action, topic) == Decision::Allow
+    }
+
+    /// The mount point of the listener that a session came through.
+    pub(crate) fn mount_point(&self, slot: u32) -> &str {
+        let listener = self.sessions.get(slot).map_or(0, |session| session.listener);
+        &self.dispatch.settings.listener(listener).mount_point
     }
 
     /// The topic that an alias stands for, and remembers a new one (MQTT-3.3.2-7). Every alias up to

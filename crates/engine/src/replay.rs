@@ -163,7 +163,6 @@ impl Engine {
         if !takes_more(session, &dispatch.settings) {
             return Progress::Blocked;
         }
-        let access = self.access.as_deref();
         let (mut blocked, mut pending) = (false, false);
         let options = replay.options;
         let scan = self.retained.scan(
@@ -182,9 +181,7 @@ impl Engine {
                 if parts.expired(now) {
                     return ControlFlow::Continue(());
                 }
-                match access.map_or(Decision::Allow, |access| {
-                    access.decide(&session.who(), Action::Receive, topic)
-                }) {
+                match dispatch.decide(session, Action::Receive, topic) {
                     Decision::Allow => {}
                     Decision::Deny => return ControlFlow::Continue(()),
                     Decision::Pending => {

@@ -5,7 +5,6 @@ use core::mem::size_of;
 
 use plimsoll_mqtt::QoS;
 
-use crate::access::{Action, Decision};
 use crate::dispatch::{Dispatch, Outgoing, Publisher, Way};
 use crate::engine::Engine;
 use crate::flow::{Delivery, Origin, OriginKind};
@@ -113,11 +112,11 @@ impl Engine {
         if options.no_local() && publisher.is_some_and(|publisher| publisher.slot == slot) {
             return;
         }
-        let topic = run.first().map_or("", |outgoing| outgoing.parts.topic);
-        if self.access.is_some() && !self.may(slot, Action::Receive, topic) {
+        let Some(first) = run.first() else { return };
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if !self.dispatch.may_receive(session, first.parts.topic) {
             return;
         }
-        let Some(session) = self.sessions.get_mut(slot) else { return };
         let group = match origin.resolve() {
             OriginKind::Shared(number) => self.groups.get(number).map(|group| &*group.filter),
             _ => None,
@@ -192,21 +191,25 @@ impl Engine {
     ) {
         let Some(group) = self.groups.get_mut(number) else { return };
         let (sessions, dispatch, published) = (&self.sessions, &self.dispatch, outgoing.parts.qos);
-        let may = |session: &Session| {
-            self.access.as_ref().is_none_or(|access| {
-                access.decide(&session.who(), Action::Receive, outgoing.parts.topic)
-                    == Decision::Allow
-            })
-        };
+        let topic = outgoing.parts.topic;
+        let mut denied = 0;
         let chosen = group.choose(|member| match sessions.get(member.slot) {
-            Some(session) if Some(member.slot) != except && may(session) => {
+            Some(session) if !dispatch.may_receive(session, topic) => {
+                denied += 1;
+                Readiness::Full
+            }
+            Some(session) if Some(member.slot) != except => {
                 dispatch.readiness(session, dispatch.effective_qos(published, member.options.qos()))
             }
             _ => Readiness::Full,
         });
+        let everybody = denied >= group.members.len();
         let Some(member) = chosen else {
-            outgoing.refused += 1;
-            self.dispatch.counters.publishes_dropped += 1;
+            // Who may not have it does not count as having missed it.
+            if !everybody {
+                outgoing.refused += 1;
+                self.dispatch.counters.publishes_dropped += 1;
+            }
             return;
         };
         // MQTT-4.8.2-3: at the QoS that this member was granted.

@@ -1,5 +1,6 @@
 //! All sessions: by slot, by client identifier, and by the link that they are connected with.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure, Snapshot, usable_size};
@@ -103,19 +104,16 @@ impl Sessions {
         slot
     }
 
-    /// The session's user is called so from now on.
-    pub(crate) fn rename(&mut self, slot: u32, username: Option<&str>) {
-        let same = |session: &Session| session.username.as_deref() == username;
-        if self.get(slot).is_none_or(same) {
-            return;
+    /// Who the client of a session is from now on.
+    pub(crate) fn set_username(&mut self, slot: u32, username: Option<&str>) {
+        let place = self.slots.elements_mut().get_mut(slot as usize);
+        let Some(session) = place.and_then(Option::as_mut) else { return };
+        if session.username.as_deref() != username {
+            session.username = username.map(Box::from);
+            let extra =
+                Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
+            session.set_extra(extra);
         }
-        let Some(place) = self.slots.elements_mut().get_mut(slot as usize) else { return };
-        let Some(boxed) = place.take() else { return };
-        // Its charge covers its names, so it is boxed anew.
-        let mut session = boxed.into_inner();
-        session.username = username.map(alloc::boxed::Box::from);
-        let extra = Session::fixed_bytes(&session.client_identifier, username);
-        *place = Some(Boxed::new(self.ledger, Account::Sessions, session, extra));
     }
 
     fn vacant_slot(&mut self) -> u32 {

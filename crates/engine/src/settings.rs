@@ -76,8 +76,6 @@ pub enum Persistence {
 /// Settings of one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
-    /// Whether clients without a user name are let in.
-    pub allow_anonymous: bool,
     /// Highest QoS a publisher may use.
     pub max_qos: QoS,
     /// Topic aliases that a publisher may use.
@@ -88,17 +86,19 @@ pub struct ListenerSettings {
     pub allow_zero_length_clientid: bool,
     /// What identifiers given by the broker begin with.
     pub auto_id_prefix: String,
+    /// What all topics of the listener's clients begin with, unseen by them.
+    pub mount_point: String,
 }
 
 impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
-            allow_anonymous: true,
             max_qos: QoS::ExactlyOnce,
             max_topic_alias: 10,
             max_topic_alias_broker: 10,
             allow_zero_length_clientid: true,
             auto_id_prefix: String::from("auto-"),
+            mount_point: String::new(),
         }
     }
 }
@@ -155,10 +155,10 @@ impl Settings {
 
 /// Settings of a listener when there is none at all: nobody is let in.
 static FALLBACK: ListenerSettings = ListenerSettings {
-    allow_anonymous: false,
     max_qos: QoS::AtMostOnce,
     max_topic_alias: 0,
     max_topic_alias_broker: 0,
     allow_zero_length_clientid: false,
     auto_id_prefix: String::new(),
+    mount_point: String::new(),
 };

@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_mqtt::{
@@ -8,7 +10,7 @@ use plimsoll_mqtt::{
     Unsuback, Unsubscribe,
 };
 
-use crate::access::Action;
+use crate::access::{Action, Decision, mounted};
 use crate::durable::What;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -24,9 +26,11 @@ impl Engine {
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
         let before = self.dispatch.journal.position();
         let mut reasons: Vec<ReasonCode> = Vec::new();
-        let mut replays: Vec<(&str, SubscriptionOptions)> = Vec::new();
+        let mut replays: Vec<(Cow<'_, str>, SubscriptionOptions)> = Vec::new();
+        let mount_point = String::from(self.mount_point(slot));
         for wanted in subscribe.filters() {
-            let granted = match self.subscribe(slot, &wanted, identifier) {
+            let filter = in_place(&mount_point, wanted.filter);
+            let granted = match self.subscribe(slot, &wanted, &filter, identifier) {
                 Ok(granted) => granted,
                 // MQTT-3.8.3-4: the whole packet is at fault, not one filter.
                 Err(reason) => return self.refuse(slot, reason),
@@ -35,7 +39,7 @@ impl Engine {
                 Granted::New { options, replay } => {
                     reasons.push(ReasonCode::granted(options.qos()));
                     if replay {
-                        replays.push((wanted.filter, options));
+                        replays.push((filter, options));
                     }
                 }
                 Granted::Refused(reason) => reasons.push(reason),
@@ -50,7 +54,7 @@ impl Engine {
             self.dispatch.hold(session, What::Replay, &[]);
         }
         for (filter, options) in replays {
-            self.begin_replay(slot, filter, options, waits);
+            self.begin_replay(slot, &filter, options, waits);
         }
     }
 
@@ -58,6 +62,7 @@ impl Engine {
         &mut self,
         slot: u32,
         wanted: &SubscribeFilter<'_>,
+        whole: &str,
         identifier: u32,
     ) -> Result<Granted, ReasonCode> {
         let most = self.dispatch.settings.subscriptions_max as usize;
@@ -69,12 +74,15 @@ impl Engine {
         let bridge = session.flags.bridge && !session.version.is_v5();
         let client = session.client_identifier.clone();
         let max_qos = self.dispatch.settings.listener(session.listener).max_qos;
-        if !self.may(slot, Action::Subscribe, wanted.filter) {
-            return Ok(Granted::Refused(ReasonCode::NOT_AUTHORIZED));
-        }
-        let filter = TopicFilter::parse(wanted.filter);
+        let filter = TopicFilter::parse(whole);
         if filter.group().is_some() && wanted.options.no_local {
             return Err(ReasonCode::PROTOCOL_ERROR);
+        }
+        if self.dispatch.decide(session, Action::Subscribe, filter.filter()) != Decision::Allow {
+            return Ok(Granted::Refused(ReasonCode::NOT_AUTHORIZED));
+        }
+        if whole.len() > usize::from(u16::MAX) {
+            return Ok(Granted::Refused(ReasonCode::TOPIC_FILTER_INVALID)); // Behind its mount point.
         }
         // A bridge of 3.x cannot ask for what keeps messages from going round in circles.
         let options = SubscriptionOptions::new(
@@ -83,15 +91,14 @@ impl Engine {
             wanted.options.no_local || bridge && filter.group().is_none(),
             wanted.options.retain_as_published || bridge,
         );
-        let known = self.held(slot, wanted.filter).is_some();
+        let known = self.held(slot, whole).is_some();
         let unstorable = self.dispatch.journal.refuses() && session.number != 0;
         if (full && !known) || pending >= REPLAYS_MAX || unstorable {
             return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
         }
-        let new = self.add_subscription(slot, wanted.filter, options);
-        self.store_subscription(slot, wanted.filter, options);
-        let event =
-            Event::Subscribed { client, filter: Box::from(wanted.filter), qos: options.qos() };
+        let new = self.add_subscription(slot, whole, options);
+        self.store_subscription(slot, whole, options);
+        let event = Event::Subscribed { client, filter: Box::from(whole), qos: options.qos() };
         let link = self.sessions.get(slot).and_then(|session| session.link);
         self.dispatch.event(link, event);
         let replay = filter.group().is_none() // MQTT 5, 4.8.2: none for shared subscriptions
@@ -182,8 +189,10 @@ impl Engine {
     pub(crate) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe<'_>) {
         let before = self.dispatch.journal.position();
         let mut reasons = Vec::new();
+        let mount_point = String::from(self.mount_point(slot));
         for filter in unsubscribe.filters() {
-            if !self.may(slot, Action::Unsubscribe, filter) {
+            let filter = &*in_place(&mount_point, filter);
+            if !self.may_unsubscribe(slot, filter) {
                 reasons.push(ReasonCode::NOT_AUTHORIZED);
                 continue;
             }
@@ -219,6 +228,13 @@ impl Engine {
         self.dispatch.promise_packet(session, &Packet::Unsuback(unsuback));
     }
 
+    fn may_unsubscribe(&self, slot: u32, whole: &str) -> bool {
+        let filter = TopicFilter::parse(whole).filter();
+        self.sessions.get(slot).is_some_and(|session| {
+            self.dispatch.decide(session, Action::Unsubscribe, filter) == Decision::Allow
+        })
+    }
+
     /// Takes a subscription out of the index; the session's own list is the caller's.
     pub(crate) fn remove_subscription(&mut self, slot: u32, held: Held) {
         match held.resolve() {
@@ -233,6 +249,14 @@ impl Engine {
                 self.dispatch.counters.shared_subscriptions -= 1;
             }
         }
+    }
+}
+
+/// A filter as it is behind a mount point.
+pub(crate) fn in_place<'a>(mount_point: &str, filter: &'a str) -> Cow<'a, str> {
+    match mount_point {
+        "" => Cow::Borrowed(filter),
+        _ => Cow::Owned(mounted(mount_point, filter)),
     }
 }
 

@@ -8,12 +8,13 @@
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Charged, Ledger, Measure};
-use plimsoll_mqtt::{Packet, Publish};
+use plimsoll_mqtt::{Packet, Publish, TopicFilter};
 
-use crate::access::{Access, Action, Decision, Who};
+use crate::access::{Action, Decision};
 use crate::engine::Engine;
 use crate::input::{Input, Loss};
-use crate::session::{GROUP, Session};
+use crate::session::GROUP;
+use crate::subscribe::in_place;
 use crate::time::Time;
 
 /// Everybody who waits looks again after this, should nobody have told.
@@ -48,17 +49,6 @@ impl Waiting {
     }
 }
 
-impl Session {
-    /// The client as rules see it.
-    pub(crate) fn who(&self) -> Who<'_> {
-        Who {
-            client_identifier: &self.client_identifier,
-            username: self.username.as_deref(),
-            listener: self.listener,
-        }
-    }
-}
-
 impl Engine {
     /// Inputs of the last turn that have to be given again after
     /// [`Piece::Retry`](crate::Piece::Retry), by their index, in order. Nothing was done for them.
@@ -66,11 +56,17 @@ impl Engine {
         core::mem::take(&mut self.waiting.put_back)
     }
 
+    /// Tells rules that a turn begins. Answers whether something may have to wait for them.
+    pub(crate) fn begin_turn(&self) -> bool {
+        let access = self.dispatch.access.as_ref();
+        access.is_some_and(|access| {
+            access.turn(self.dispatch.now);
+            access.may_wait()
+        })
+    }
+
     /// Puts an input back if it has to wait, or stands behind one that does.
     pub(crate) fn put_back(&mut self, index: usize, input: &Input<'_>) -> bool {
-        let Some(access) = self.access.clone().filter(|access| access.may_wait()) else {
-            return false;
-        };
         let link = match input {
             Input::Packet { link, .. }
             | Input::Malformed { link, .. }
@@ -81,7 +77,7 @@ impl Engine {
         let behind = self.sessions.get(slot).is_some_and(|session| session.flags.waiting);
         if !behind {
             let Input::Packet { packet, .. } = input else { return false };
-            let Some(on) = self.waits_on(&*access, slot, packet) else { return false };
+            let Some(on) = self.waits_on(slot, packet) else { return false };
             let Some(session) = self.sessions.get_mut(slot) else { return false };
             session.flags.waiting = true;
             self.wait_on(slot, on);
@@ -104,17 +100,20 @@ impl Engine {
     }
 
     /// The session on whose answer a packet has to wait. All questions that it needs are asked.
-    fn waits_on(&self, access: &dyn Access, slot: u32, packet: &Packet<'_>) -> Option<u32> {
+    fn waits_on(&self, slot: u32, packet: &Packet<'_>) -> Option<u32> {
         let session = self.sessions.get(slot)?;
-        let asks = |action, topic| match access.decide(&session.who(), action, topic) {
-            Decision::Pending => Some(slot),
-            Decision::Allow | Decision::Deny => None,
+        let mount_point = self.mount_point(slot);
+        let asks = |action, filter: &str| {
+            let whole = in_place(mount_point, filter);
+            let topic = TopicFilter::parse(&whole).filter();
+            let pending = self.dispatch.decide(session, action, topic) == Decision::Pending;
+            pending.then_some(slot)
         };
         match packet {
-            Packet::Publish(publish) => self.publish_waits_on(access, slot, publish),
+            Packet::Publish(publish) => self.publish_waits_on(slot, publish),
             Packet::Subscribe(subscribe) => subscribe
                 .filters()
-                .fold(None, |on, filter| asks(Action::Subscribe, filter.filter).or(on)),
+                .fold(None, |on, wanted| asks(Action::Subscribe, wanted.filter).or(on)),
             Packet::Unsubscribe(unsubscribe) => unsubscribe
                 .filters()
                 .fold(None, |on, filter| asks(Action::Unsubscribe, filter).or(on)),
@@ -122,12 +121,7 @@ impl Engine {
         }
     }
 
-    fn publish_waits_on(
-        &self,
-        access: &dyn Access,
-        slot: u32,
-        publish: &Publish<'_>,
-    ) -> Option<u32> {
+    fn publish_waits_on(&self, slot: u32, publish: &Publish<'_>) -> Option<u32> {
         let topic = match publish.properties.topic_alias() {
             Some(alias) if publish.topic.is_empty() => {
                 self.sessions.get(slot)?.rare.as_ref()?.aliases_in.topic(alias)?
@@ -135,43 +129,36 @@ impl Engine {
             _ => publish.topic,
         };
         let action = Action::Publish { qos: publish.qos, retain: publish.retain };
-        self.message_waits_on(access, slot, action, topic)
+        self.message_waits_on(slot, action, &in_place(self.mount_point(slot), topic))
     }
 
     /// Whether the will of a session that has ended has to wait.
     pub(crate) fn will_waits(&self, slot: u32) -> bool {
-        let Some(access) = self.access.as_deref().filter(|access| access.may_wait()) else {
+        if !self.dispatch.access.as_ref().is_some_and(|access| access.may_wait()) {
             return false;
-        };
+        }
         let will = self.sessions.get(slot).and_then(|session| session.will.as_ref());
         will.is_some_and(|will| {
             let action = Action::Publish { qos: will.qos, retain: will.retain };
-            self.message_waits_on(access, slot, action, &will.topic).is_some()
+            self.message_waits_on(slot, action, &will.topic).is_some()
         })
     }
 
     /// The session on whose answer a message has to wait: its publisher, or one that it would go to.
-    fn message_waits_on(
-        &self,
-        access: &dyn Access,
-        slot: u32,
-        action: Action,
-        topic: &str,
-    ) -> Option<u32> {
-        let session = self.sessions.get(slot)?;
-        match access.decide(&session.who(), action, topic) {
+    fn message_waits_on(&self, slot: u32, action: Action, topic: &str) -> Option<u32> {
+        match self.dispatch.decide(self.sessions.get(slot)?, action, topic) {
             Decision::Pending => Some(slot),
             Decision::Deny => None,
-            Decision::Allow => self.receivers_wait_on(access, topic),
+            Decision::Allow => self.receivers_wait_on(topic),
         }
     }
 
     /// The last of the sessions that a message would go to of which it is not known whether it may.
-    fn receivers_wait_on(&self, access: &dyn Access, topic: &str) -> Option<u32> {
+    fn receivers_wait_on(&self, topic: &str) -> Option<u32> {
         let mut on = None;
         let mut ask = |slot: u32| {
             let Some(session) = self.sessions.get(slot) else { return };
-            if access.decide(&session.who(), Action::Receive, topic) == Decision::Pending {
+            if self.dispatch.decide(session, Action::Receive, topic) == Decision::Pending {
                 on = Some(slot);
             }
         };
@@ -188,13 +175,6 @@ impl Engine {
             }
         });
         on
-    }
-
-    /// Whether rules let a session do something; what they cannot say now is not allowed.
-    pub(crate) fn may(&self, slot: u32, action: Action, topic: &str) -> bool {
-        let Some(access) = &self.access else { return true };
-        let Some(session) = self.sessions.get(slot) else { return true };
-        access.decide(&session.who(), action, topic) == Decision::Allow
     }
 
     /// A question about a client has been answered.

@@ -24,6 +24,11 @@ impl<T> Boxed<T> {
     /// Size of the block in bytes, without what the value owns in turn.
     pub const BLOCK_BYTES: usize = usable_size(size_of::<(Charge, T)>(), align_of::<(Charge, T)>());
 
+    /// Charges `extra` bytes that the value owns beside its block, in place of those before.
+    pub fn set_extra(&mut self, extra: usize) {
+        self.0.0.set(Self::BLOCK_BYTES + extra);
+    }
+
     /// The value; its block and the charge are given back.
     pub fn into_inner(self) -> T {
         let (_charge, value) = *self.0;

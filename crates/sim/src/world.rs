@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use plimsoll_engine::{Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time};
+use plimsoll_engine::{
+    Admission, Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time,
+};
 use plimsoll_ledger::{Account, Ledger};
 use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
 
@@ -436,7 +438,12 @@ impl World {
                         inputs.push(match packet {
                             plimsoll_mqtt::Packet::Connect(packet) if wire.version.is_none() => {
                                 wire.version = Some(packet.version);
-                                Input::Connect { link, listener: 0, packet, admission: Default::default() }
+                                Input::Connect {
+                                    link,
+                                    listener: 0,
+                                    packet,
+                                    admission: Admission::AsAsked,
+                                }
                             }
                             packet => Input::Packet { link, packet },
                         });

@@ -11,6 +11,7 @@ use plimsoll_mqtt::{
 };
 
 use super::{Each, Item, Record, Records, StateReader};
+use crate::access::Admission;
 use crate::engine::Engine;
 use crate::input::{Input, Link, Loss};
 use crate::outbox::{Outbox, Piece};
@@ -84,7 +85,12 @@ impl Broker {
             will: None,
             properties: properties.view(),
         });
-        self.tell(&[Input::Connect { link: Link::new(0, slot), listener: 0, packet, admission: Default::default() }]);
+        self.tell(&[Input::Connect {
+            link: Link::new(0, slot),
+            listener: 0,
+            packet,
+            admission: Admission::AsAsked,
+        }]);
     }
 
     fn subscribe(&mut self, slot: u32, filter: &str) {

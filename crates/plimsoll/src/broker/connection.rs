@@ -22,12 +22,12 @@ pub(crate) struct Connection {
     pub(crate) state: State,
     /// Told apart from others that had the same slot.
     pub(crate) serial: u32,
-    /// The gate's answer, from when it comes to when CONNECT is looked at again.
-    pub(crate) admission: Option<Box<Admission>>,
-    /// The beginning of a packet whose rest has not come, or what was put back.
+    /// The beginning of a packet whose rest has not come.
     pub(crate) partial: Option<Box<Partial>>,
     /// Output that the network has not taken.
     pub(crate) pending: Option<Box<Pending>>,
+    /// What the gate has answered, until the engine hears of the client.
+    pub(crate) admission: Option<Box<Admission>>,
 }
 
 /// Yes-or-no facts of a connection.
@@ -37,8 +37,8 @@ pub(crate) struct State {
     pub(crate) listed: bool,
     /// The engine asked not to read from it.
     pub(crate) paused: bool,
-    /// Its `partial` begins with a packet that the engine has put back: nothing more is read before
-    /// that.
+    /// Its CONNECT lies in `partial` until the gate has answered, or a later packet that the engine
+    /// has put back until rules have.
     pub(crate) waiting: bool,
     /// What was put back is to be given again, by itself.
     pub(crate) retry: bool,
@@ -178,9 +178,9 @@ impl Connection {
             listener,
             state: State::default(),
             serial,
-            admission: None,
             partial: None,
             pending: None,
+            admission: None,
         }
     }
 

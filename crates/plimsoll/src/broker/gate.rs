@@ -1,236 +1,273 @@
-//! The gate: who a client is, before the engine hears of it.
+//! The gate: who a client is, found out before the engine hears of it.
 //!
-//! What can be told at once is. Where a hash or a web service takes its time, the answer comes later,
-//! by another thread, into the mailbox of the connection's shard; until then the bytes of CONNECT stay
-//! where they are, and nothing more is read.
+//! An I/O thread that has decoded a CONNECT asks the gate. What needs no checking is answered at
+//! once. Passwords, tokens and questions to others are checked on other threads; the CONNECT waits in
+//! its connection's buffer until the answer lies in the I/O thread's mailbox, and nobody else waits.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
+use std::fmt::{self, Debug};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use plimsoll_engine::Admission;
-use plimsoll_ledger::{Account as Book, Charge, Ledger};
-use plimsoll_mqtt::ReasonCode;
+use plimsoll_ledger::{Account, Charge, Ledger};
+use plimsoll_mqtt::{Connect, ReasonCode, Version};
 
+use super::failures::Failures;
 use super::shared::Shared;
-use crate::access::dynsec::{Dynsec, Identified};
-use crate::access::go_auth::{Login, LoginAnswer};
-use crate::access::plugins::Plugins;
 
-/// Logins that wait for a password's hash, at most: who comes then is told that the server is busy.
-const QUEUE_MAX: usize = 10_000;
-
-/// What a client says of itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Credentials<'a> {
+/// What a client says of itself, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// Number of the listener that it came through.
     pub(crate) listener: u16,
-    pub(crate) client_identifier: &'a str,
-    pub(crate) username: Option<&'a str>,
-    pub(crate) password: Option<&'a [u8]>,
+    /// Where it comes from; `None` for a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Client identifier; empty if it has none yet.
+    pub(crate) client_identifier: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
+    _charge: Charge,
 }
 
-/// A connection that waits for an answer.
+/// One way of checking who a client is.
+pub(crate) trait Authenticator: Debug + Send + Sync {
+    /// Answers through `reply`: at once, or later and from another thread. Never waits itself.
+    fn authenticate(&self, reply: Reply);
+}
+
+/// What has to be met at one listener.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Door {
+    /// Whether a client without user name is let in.
+    pub(crate) allow_anonymous: bool,
+    /// Asked in turn until one of them knows the client.
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// What client identifiers begin with.
+    pub(crate) clientid_prefixes: Option<String>,
+    pub(crate) use_username_as_clientid: bool,
+    /// Versions that are let in; empty is all.
+    pub(crate) versions: Vec<Version>,
+    /// The certificate says who a client is, and no password is asked for.
+    pub(crate) certificate_is_identity: bool,
+}
+
+/// Where a waiting connection is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct Waiting {
     pub(crate) shard: u8,
     pub(crate) slot: u32,
     pub(crate) serial: u32,
 }
 
-/// An answer on its way to its connection.
-#[derive(Debug)]
-pub(crate) struct Mail {
-    pub(crate) ticket: Ticket,
-    pub(crate) admission: Admission,
-    /// When it ends, seconds since 1970.
-    pub(crate) expires_at: Option<u64>,
+/// An answer that is owed to a waiting connection. Dropped without one it is a refusal.
+pub(crate) struct Reply {
+    pub(crate) credentials: Arc<Credentials>,
+    shared: Weak<Shared>,
+    waiting: Option<Waiting>,
+    door: Arc<Door>,
+    /// How many authenticators have been asked.
+    asked: usize,
+    client_identifier: Option<Box<str>>,
 }
 
-/// Whether there is an answer.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Now(Admission),
-    Later,
-}
-
-/// A password to be checked.
-struct Job {
-    dynsec: Arc<Dynsec>,
-    username: Box<str>,
-    client_identifier: Box<str>,
-    password: Box<[u8]>,
-    ticket: Ticket,
-}
-
-struct Jobs {
-    list: VecDeque<Job>,
-    bytes: usize,
-    charge: Charge,
-}
-
-/// The gate.
-pub(crate) struct Gate {
-    plugins: RwLock<Arc<Plugins>>,
-    jobs: Mutex<Jobs>,
-    ready: Condvar,
-}
-
-fn refused(reason: ReasonCode) -> Admission {
-    Admission { refusal: Some(reason), ..Admission::default() }
-}
-
-fn admitted() -> Admission {
-    Admission { authenticated: true, ..Admission::default() }
-}
-
-impl Job {
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.username.len() + self.client_identifier.len() + self.password.len()
+impl Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("waiting", &self.waiting).finish_non_exhaustive()
     }
+}
+
+impl Reply {
+    /// The client is who it says.
+    pub(crate) fn accept(self) {
+        let username = self.credentials.username.as_deref().map(Box::from);
+        self.accept_as(username);
+    }
+
+    /// The client is let in under another user name.
+    pub(crate) fn accept_as(mut self, username: Option<Box<str>>) {
+        let client_identifier = self.client_identifier.take();
+        self.answer(Admission::As { username, client_identifier });
+    }
+
+    /// The same, until a time (seconds since 1970): then it is disconnected.
+    pub(crate) fn accept_until(self, username: Option<Box<str>>, expires_at: Option<u64>) {
+        if let (Some(at), Some(waiting), Some(shared)) =
+            (expires_at, self.waiting, self.shared.upgrade())
+        {
+            shared.expire_client(waiting, at);
+        }
+        self.accept_as(username);
+    }
+
+    /// The client is not let in.
+    pub(crate) fn refuse(mut self, reason: ReasonCode) {
+        if let (Some(shared), true) = (self.shared.upgrade(), is_failure(reason)) {
+            shared.gate.failures.note(self.credentials.peer);
+        }
+        self.answer(Admission::Refused(reason));
+    }
+
+    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal.
+    pub(crate) fn defer(mut self) {
+        let door = Arc::clone(&self.door);
+        match door.authenticators.get(self.asked) {
+            Some(next) => {
+                self.asked += 1;
+                next.authenticate(self);
+            }
+            None => self.refuse(ReasonCode::NOT_AUTHORIZED),
+        }
+    }
+
+    fn answer(&mut self, admission: Admission) {
+        if let (Some(waiting), Some(shared)) = (self.waiting.take(), self.shared.upgrade()) {
+            shared.admit_client(waiting, admission);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.answer(Admission::Refused(ReasonCode::UNSPECIFIED_ERROR));
+    }
+}
+
+/// Whether a refusal says that somebody guessed wrong.
+fn is_failure(reason: ReasonCode) -> bool {
+    reason == ReasonCode::NOT_AUTHORIZED || reason == ReasonCode::BAD_USER_NAME_OR_PASSWORD
+}
+
+/// All doors, and who knocked in vain too often.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    doors: RwLock<Vec<Arc<Door>>>,
+    pub(crate) failures: Failures,
+    ledger: &'static Ledger,
+}
+
+/// A client at the gate.
+pub(crate) struct Visitor<'a> {
+    pub(crate) waiting: Waiting,
+    pub(crate) listener: u16,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Who its certificate says that it is: what the listener takes as the user name.
+    pub(crate) identity: Option<&'a str>,
+    pub(crate) connect: &'a Connect<'a>,
 }
 
 impl Gate {
-    pub(crate) fn new(ledger: &'static Ledger) -> Self {
-        let charge = ledger.charge(Book::Admin, 0);
-        Self {
-            plugins: RwLock::default(),
-            jobs: Mutex::new(Jobs { list: VecDeque::new(), bytes: 0, charge }),
-            ready: Condvar::new(),
-        }
+    pub(crate) fn new(doors: Vec<Door>, ledger: &'static Ledger) -> Self {
+        let doors = doors.into_iter().map(Arc::new).collect();
+        Self { doors: RwLock::new(doors), failures: Failures::new(ledger), ledger }
     }
 
-    pub(crate) fn plugins(&self) -> Arc<Plugins> {
-        // A panic ends the process, so nobody sees a poisoned lock.
-        Arc::clone(&*self.plugins.read().unwrap_or_else(PoisonError::into_inner))
+    /// Other doors from now on, by the numbers of the listeners.
+    pub(crate) fn set(&self, doors: Vec<Door>) {
+        *self.doors.write().unwrap_or_else(PoisonError::into_inner) =
+            doors.into_iter().map(Arc::new).collect();
     }
 
-    pub(crate) fn set_plugins(&self, plugins: Arc<Plugins>) {
-        *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
+    fn door(&self, listener: u16) -> Option<Arc<Door>> {
+        let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
+        doors.get(usize::from(listener)).cloned()
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks about a client.
-    pub(crate) fn ask(
-        &self,
-        shared: &Arc<Shared>,
-        credentials: &Credentials<'_>,
-        ticket: Ticket,
-    ) -> Answer {
-        let plugins = self.plugins();
-        if plugins.is_empty() {
-            return Answer::Now(Admission::default());
-        }
-        let listener = credentials.listener;
-        let (dynsec, go_auth) = (plugins.dynsec_of(listener), plugins.go_auth_of(listener));
-        if dynsec.is_none() && go_auth.is_none() {
-            return Answer::Now(Admission::default());
-        }
-        let Some(username) = credentials.username else {
-            // As in go-auth: nobody is let in without a name. Dynamic security leaves it open.
-            return Answer::Now(match go_auth {
-                Some(_) => refused(ReasonCode::NOT_AUTHORIZED),
-                None => Admission::default(),
-            });
+    /// Whether a client is let in; `None` if that is found out later.
+    pub(crate) fn ask(&self, shared: &Arc<Shared>, visitor: &Visitor<'_>) -> Option<Admission> {
+        let Some(door) = self.door(visitor.listener) else {
+            return Some(Admission::Refused(ReasonCode::NOT_AUTHORIZED));
         };
-        let password = credentials.password.unwrap_or_default();
-        if let (Some(dynsec), Some(_)) = (dynsec, credentials.password) {
-            match dynsec.model().identify(username, credentials.client_identifier) {
-                Identified::Refused => return Answer::Now(refused(ReasonCode::NOT_AUTHORIZED)),
-                Identified::Unknown => {}
-                Identified::Known(_) => {
-                    return self.check(Job {
-                        dynsec: Arc::clone(dynsec),
-                        username: username.into(),
-                        client_identifier: credentials.client_identifier.into(),
-                        password: password.into(),
-                        ticket,
-                    });
-                }
+        match door.look_at(visitor) {
+            Looked::Settled(admission) => Some(admission),
+            Looked::Unknown { .. } if self.failures.too_many(visitor.peer) => {
+                Some(Admission::Refused(ReasonCode::CONNECTION_RATE_EXCEEDED))
             }
-        }
-        let (Some(go_auth), Ok(password)) = (go_auth, std::str::from_utf8(password)) else {
-            return Answer::Now(refused(ReasonCode::NOT_AUTHORIZED));
-        };
-        let login =
-            Login { client_identifier: credentials.client_identifier, username, password };
-        let (ends, shared) = (go_auth.ends_with_token(), Arc::clone(shared));
-        let reply = move |answer| shared.post(mail(ticket, answer, ends));
-        go_auth.login(&login, Box::new(reply));
-        Answer::Later
-    }
-
-    fn check(&self, job: Job) -> Answer {
-        let mut jobs = self.jobs();
-        if jobs.list.len() >= QUEUE_MAX {
-            return Answer::Now(refused(ReasonCode::SERVER_BUSY));
-        }
-        jobs.bytes += job.bytes();
-        jobs.list.push_back(job);
-        let held = jobs.bytes;
-        jobs.charge.set(held);
-        drop(jobs);
-        self.ready.notify_one();
-        Answer::Later
-    }
-
-    fn next(&self) -> Job {
-        let mut jobs = self.jobs();
-        loop {
-            if let Some(job) = jobs.list.pop_front() {
-                jobs.bytes -= job.bytes();
-                if jobs.list.is_empty() {
-                    jobs.list = VecDeque::new();
-                }
-                let held = jobs.bytes;
-                jobs.charge.set(held);
-                return job;
-            }
-            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Starts the thread that hashes. It ends with the process.
-    pub(crate) fn serve(shared: &Arc<Shared>) -> Result<(), String> {
-        let shared = Arc::clone(shared);
-        let thread = thread::Builder::new().name("passwords".into());
-        let spawned = thread.spawn(move || {
-            loop {
-                let job = shared.gate.next();
-                // Asked again, since it may have changed; the password is cloned, so that nobody
-                // waits for the hash.
-                let password = match job
-                    .dynsec
-                    .model()
-                    .identify(&job.username, &job.client_identifier)
-                {
-                    Identified::Known(password) => Some(password.clone()),
-                    Identified::Refused | Identified::Unknown => None,
+            Looked::Unknown { client_identifier } => {
+                let reply = Reply {
+                    credentials: Arc::new(self.credentials(visitor, client_identifier.as_deref())),
+                    shared: Arc::downgrade(shared),
+                    waiting: Some(visitor.waiting),
+                    door,
+                    asked: 0,
+                    client_identifier,
                 };
-                let right = password.is_some_and(|password| password.verify(&job.password));
-                let admission =
-                    if right { admitted() } else { refused(ReasonCode::NOT_AUTHORIZED) };
-                shared.post(Mail { ticket: job.ticket, admission, expires_at: None });
+                reply.defer();
+                None
             }
-        });
-        spawned.map(|_| ()).map_err(|error| format!("cannot start the password thread: {error}"))
+        }
+    }
+
+    fn credentials(&self, visitor: &Visitor<'_>, identifier: Option<&str>) -> Credentials {
+        let connect = visitor.connect;
+        let client_identifier = identifier.unwrap_or(connect.client_identifier).to_owned();
+        let username = connect.username.map(str::to_owned);
+        let password = connect.password.map(<[u8]>::to_vec);
+        let bytes = size_of::<Credentials>()
+            + client_identifier.capacity()
+            + username.as_ref().map_or(0, String::capacity)
+            + password.as_ref().map_or(0, Vec::capacity);
+        Credentials {
+            listener: visitor.listener,
+            peer: visitor.peer,
+            client_identifier,
+            username,
+            password,
+            _charge: self.ledger.charge(Account::Connections, bytes),
+        }
     }
 }
 
-fn mail(ticket: Ticket, answer: LoginAnswer, ends: bool) -> Mail {
-    match answer {
-        LoginAnswer::Granted(account) => Mail {
-            ticket,
-            admission: Admission { username: account.username, ..admitted() },
-            expires_at: account.expires_at.filter(|_| ends),
-        },
-        LoginAnswer::Refused => {
-            Mail { ticket, admission: refused(ReasonCode::NOT_AUTHORIZED), expires_at: None }
+/// What can be said without checking a password.
+enum Looked {
+    Settled(Admission),
+    Unknown { client_identifier: Option<Box<str>> },
+}
+
+impl Door {
+    fn look_at(&self, visitor: &Visitor<'_>) -> Looked {
+        let connect = visitor.connect;
+        let refused = |reason| Looked::Settled(Admission::Refused(reason));
+        if !self.versions.is_empty() && !self.versions.contains(&connect.version) {
+            return refused(ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
         }
-        LoginAnswer::Unavailable => {
-            Mail { ticket, admission: refused(ReasonCode::SERVER_UNAVAILABLE), expires_at: None }
+        let username = match self.certificate_is_identity {
+            true => visitor.identity,
+            false => connect.username,
+        };
+        let client_identifier = match (self.use_username_as_clientid, username) {
+            (false, _) => None,
+            (true, Some(username)) => Some(Box::from(username)),
+            (true, None) => return refused(ReasonCode::NOT_AUTHORIZED),
+        };
+        let identifier = client_identifier.as_deref().unwrap_or(connect.client_identifier);
+        if let Some(prefix) = &self.clientid_prefixes
+            && !identifier.starts_with(prefix.as_str())
+        {
+            return refused(ReasonCode::NOT_AUTHORIZED);
         }
+        if self.certificate_is_identity {
+            return match username {
+                Some(username) => Looked::Settled(Admission::As {
+                    username: Some(Box::from(username)),
+                    client_identifier,
+                }),
+                None => refused(ReasonCode::NOT_AUTHORIZED),
+            };
+        }
+        let known = username.is_some() && !self.authenticators.is_empty();
+        if known {
+            return Looked::Unknown { client_identifier };
+        }
+        // Without any means of checking, who gives a name is as anonymous as who gives none.
+        if !self.allow_anonymous {
+            return refused(ReasonCode::NOT_AUTHORIZED);
+        }
+        Looked::Settled(match client_identifier {
+            None => Admission::AsAsked,
+            Some(identifier) => Admission::As {
+                username: username.map(Box::from),
+                client_identifier: Some(identifier),
+            },
+        })
     }
 }

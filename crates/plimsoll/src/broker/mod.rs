@@ -4,8 +4,10 @@ mod clock;
 mod connection;
 mod control;
 mod events;
+mod failures;
 mod gate;
 mod listener;
+mod logins;
 mod memory;
 mod plugins;
 mod reload;
@@ -33,6 +35,7 @@ use crate::process;
 
 use clock::Clock;
 use events::EventLog;
+use gate::Door;
 use listener::{Acceptor, Bound, Endpoint};
 use reload::Reloader;
 use shard::{Shard, WAKE};
@@ -101,12 +104,13 @@ fn start(
     }
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
-    plugins::start(config, &shared)?;
+    plugins::start(plugins::Loaded::load(&config.plugins)?, &shared)?;
+    control::Control::serve(&shared)?;
+    shared.gate.set(doors(config, &shared));
+    shared.gate.failures.set_most(config.auth_failures_per_minute);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
-    control::Control::serve(&shared)?;
-    gate::Gate::serve(&shared)?;
     signals.serve(Arc::clone(&shared), Reloader::new(config.clone(), reload))?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
@@ -193,6 +197,19 @@ fn threads(wanted: u8) -> usize {
     usize::from(wanted).clamp(1, THREADS_MAX)
 }
 
+/// What has to be met at each listener.
+fn doors(config: &Config, shared: &Shared) -> Vec<Door> {
+    let door = |(number, listener): (usize, &Listener)| Door {
+        allow_anonymous: listener.allow_anonymous,
+        authenticators: plugins::authenticators(shared, number),
+        clientid_prefixes: config.clientid_prefixes.clone(),
+        use_username_as_clientid: listener.access.use_username_as_clientid,
+        versions: listener.access.versions.clone(),
+        certificate_is_identity: false,
+    };
+    config.listeners.iter().enumerate().map(door).collect()
+}
+
 /// Limits that the shell keeps itself.
 fn limits(config: &Config) -> Limits {
     Limits {
@@ -264,8 +281,5 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
             "Nothing is kept over a restart (persistence false); data would be in {}.",
             config.persistence.location.display()
         ));
-    }
-    if config.listeners.iter().all(|listener| !listener.allow_anonymous) {
-        log.warning("allow_anonymous is false and this release cannot check passwords: nobody will be let in.");
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use plimsoll_mqtt::ReasonCode;
+
+use super::connection::Connection;
 use super::listener::{self, Bound, Order};
-use super::shared::Shared;
-use super::{bind_listener, limits, log_setup};
+use super::shared::{Purge, Shared};
+use super::{bind_listener, doors, limits, log_setup};
 use crate::config::{Config, Listener};
 
 /// How long the first I/O thread may take to close a listening socket.
@@ -119,6 +122,8 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     /// From here on the new configuration holds. Nothing in here can fail.
     fn swap(&mut self, config: Config, changes: &Changes, open: Vec<Bound>, shared: &Shared) {
         shared.set_limits(limits(&config));
+        shared.gate.set(doors(&config, shared));
+        shared.gate.failures.set_most(config.auth_failures_per_minute);
         shared.engine().configure(shared.clock.now(), config.settings());
         shared.log.set_connection_messages(config.connection_messages);
         for warning in &config.warnings {
@@ -133,7 +138,17 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
                 shared.log.notice(&format!("Closing the listener on port {}.", listener.port));
             }
         }
-        shared.order(Order { close, open, done: None });
+        shared.order(Order { close: close.clone(), open, done: None });
+        if !close.is_empty() {
+            // Who came through a door that is gone has to go.
+            shared.purge(
+                &(Arc::new(move |connection: &Connection| {
+                    close
+                        .contains(&connection.listener)
+                        .then_some(ReasonCode::ADMINISTRATIVE_ACTION)
+                }) as Purge),
+            );
+        }
         shared.log.log().set(log_setup(&config));
         self.running = config;
     }

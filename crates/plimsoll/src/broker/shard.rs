@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Input, Link, Loss, Outbox, Time};
+use plimsoll_engine::{Loss, Outbox, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
+
 use plimsoll_mqtt::ReasonCode;
 
 use super::connection::{Connection, Pending};
-use super::gate::Mail;
 use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Shared};
 use super::slots::Slots;
@@ -61,12 +61,16 @@ pub(crate) struct Shard {
     finished: Vec<u32>,
     /// Bytes written since the engine was told.
     flushed: Vec<(u32, u32)>,
+    /// Connections to be ended, and why.
+    expelled: Vec<(u32, ReasonCode)>,
     /// Connections that failed since the engine was told.
     lost: Vec<(u32, Loss)>,
     /// Connections that must have sent CONNECT, or taken their last output, by then.
     impatient: Charged<VecDeque<(Instant, u32, u32)>>,
     /// Connections that end at a time, seconds since 1970, because their token does.
-    expiring: Charged<Vec<(u64, u32, u32)>>,
+    expiring: Charged<Vec<(u32, u32, u64)>>,
+    /// When that was looked through.
+    expired_at: Instant,
     /// For the arena and the lists of a turn.
     charge: Charge,
     outbox: Outbox,
@@ -76,8 +80,6 @@ pub(crate) struct Shard {
     limits: Arc<Limits>,
     serial: u32,
     at_once: bool,
-    /// When `expiring` was looked through.
-    expired_at: Instant,
     /// Only the first shard accepts connections and keeps `$SYS`.
     acceptor: Option<Acceptor>,
     sys: Option<Sys>,
@@ -109,16 +111,17 @@ impl Shard {
             touched: Vec::new(),
             finished: Vec::new(),
             flushed: Vec::new(),
+            expelled: Vec::new(),
             lost: Vec::new(),
             impatient: ledger.own(Account::Connections, VecDeque::new()),
             expiring: ledger.own(Account::Connections, Vec::new()),
+            expired_at: Instant::now(),
             charge: ledger.charge(Account::Connections, ARENA_BYTES),
             outbox: Outbox::new(ledger),
             pool: Vec::new(),
             limits: shared.limits(),
             serial: 0,
             at_once: false,
-            expired_at: Instant::now(),
             acceptor,
             sys,
             shared,
@@ -133,7 +136,7 @@ impl Shard {
             self.limits = self.shared.limits();
             self.take_events(&events);
             self.take_incoming();
-            self.take_mail();
+            self.take_purges();
             self.expire_admissions();
             self.expire_impatient();
             self.tick();
@@ -269,6 +272,14 @@ impl Shard {
         for incoming in self.shared.take_incoming(self.index) {
             self.adopt(incoming);
         }
+        for (slot, serial, admission) in self.shared.take_answers(self.index) {
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if connection.serial == serial && connection.state.waiting {
+                connection.state.waiting = false;
+                connection.admission = Some(Box::new(admission));
+                self.list_readable(slot);
+            }
+        }
     }
 
     /// Takes a fresh connection in.
@@ -289,6 +300,22 @@ impl Shard {
         let deadline = Instant::now() + self.limits.connect_timeout;
         self.impatient.edit().push_back((deadline, slot, self.serial));
         self.list_readable(slot);
+    }
+
+    /// Ends connections that somebody else found reason to end.
+    fn take_purges(&mut self) {
+        for purge in self.shared.take_purges(self.index) {
+            for (slot, connection) in self.slots.iter_mut() {
+                if connection.state.lost || connection.state.closing {
+                    continue;
+                }
+                match (purge(connection), connection.version) {
+                    (Some(reason), Some(_)) => self.expelled.push((slot, reason)),
+                    (Some(_), None) => self.lost.push((slot, Loss::ShuttingDown)),
+                    (None, _) => {}
+                }
+            }
+        }
     }
 
     /// Closes those that did not send CONNECT in time, or would not take their last output.
@@ -319,45 +346,27 @@ impl Shard {
         }
     }
 
-    /// Answers of the gate: CONNECT is looked at again.
-    fn take_mail(&mut self) {
-        for Mail { ticket, admission, expires_at } in self.shared.take_mail(self.index) {
-            let Some(connection) = self.slots.get_mut(ticket.slot) else { continue };
-            if connection.serial != ticket.serial {
-                continue; // It did not wait so long.
-            }
-            connection.admission = Some(Box::new(admission));
-            connection.state.waiting = false;
-            connection.state.retry = true;
-            if let Some(at) = expires_at {
-                self.expiring.edit().push((at, ticket.slot, ticket.serial));
-            }
-            self.list_readable(ticket.slot);
-        }
-    }
-
     /// Disconnects those whose token has ended.
     fn expire_admissions(&mut self) {
+        let new = self.shared.take_expiries(self.index);
+        if !new.is_empty() {
+            self.expiring.edit().extend(new);
+        }
         if self.expiring.is_empty() || self.expired_at.elapsed() < Duration::from_secs(1) {
             return;
         }
         self.expired_at = Instant::now();
         let now = u64::from(self.shared.clock.now().as_secs());
-        let (index, slots) = (self.index, &mut self.slots);
-        let mut ended = Vec::new();
-        self.expiring.edit().retain(|&(at, slot, serial)| {
+        let (slots, expelled) = (&mut self.slots, &mut self.expelled);
+        self.expiring.edit().retain(|&(slot, serial, at)| {
             let there = slots.get_mut(slot).is_some_and(|connection| connection.serial == serial);
             if there && at <= now {
-                let (link, reason) = (Link::new(index, slot), ReasonCode::NOT_AUTHORIZED);
-                ended.push(Input::Expel { link, reason });
+                expelled.push((slot, ReasonCode::NOT_AUTHORIZED));
             }
             there && at > now
         });
         if self.expiring.is_empty() {
             *self.expiring.edit() = Vec::new();
-        }
-        if !ended.is_empty() {
-            self.shared.tell(&ended);
         }
     }
 
@@ -374,6 +383,7 @@ impl Shard {
             + self.finished.heap_bytes()
             + self.flushed.heap_bytes()
             + self.lost.heap_bytes()
+            + self.expelled.heap_bytes()
             + self.pool.heap_bytes();
         self.charge.set(self.arena.heap_bytes() + lists);
     }

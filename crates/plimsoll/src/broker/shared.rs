@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use mio::Waker;
 use mio::net::TcpStream;
-use plimsoll_engine::{Engine, Input, Load, Outbox, Records, Time};
+use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
 use plimsoll_ledger::Ledger;
-use plimsoll_mqtt::DecodeLimits;
+use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
 use super::clock::Clock;
+use super::connection::Connection;
 use super::control::Control;
 use super::events::EventLog;
-use super::gate::{Gate, Mail};
+use super::gate::{Gate, Waiting};
 use super::listener::Order;
+use super::logins::DynsecLogins;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
+use crate::access::plugins::Plugins;
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -28,8 +31,10 @@ pub(crate) struct Incoming {
     pub(crate) listener: u16,
 }
 
+/// Says of a connection why it has to go, if it has to.
+pub(crate) type Purge = Arc<dyn Fn(&Connection) -> Option<ReasonCode> + Send + Sync>;
+
 /// A shard as the others see it.
-#[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) waker: Waker,
     /// It sleeps, or is about to.
@@ -37,8 +42,12 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
-    /// Answers of the gate: never more than connections.
-    mail: Mutex<Vec<Mail>>,
+    /// Answers of the gate: slot, serial, admission.
+    answers: Mutex<Vec<(u32, u32, Admission)>>,
+    /// When clients have to go whose tokens end: slot, serial, seconds since 1970.
+    expiries: Mutex<Vec<(u32, u32, u64)>>,
+    /// Says of a connection why it has to go, if it has to.
+    purges: Mutex<Vec<Purge>>,
     connections: AtomicUsize,
 }
 
@@ -49,7 +58,9 @@ impl Handle {
             parked: AtomicBool::new(false),
             output: AtomicBool::new(false),
             incoming: Mutex::new(Vec::new()),
-            mail: Mutex::new(Vec::new()),
+            answers: Mutex::new(Vec::new()),
+            expiries: Mutex::new(Vec::new()),
+            purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
         }
     }
@@ -78,8 +89,10 @@ pub(crate) struct Shared {
     /// When the engine has to be entered at the latest, in milliseconds of [`Time`].
     pub(crate) deadline: AtomicU64,
     pub(crate) traffic: Traffic,
-    pub(crate) control: Control,
     pub(crate) gate: Gate,
+    pub(crate) control: Control,
+    pub(crate) plugins: RwLock<Arc<Plugins>>,
+    dynsec_logins: RwLock<Option<Arc<DynsecLogins>>>,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -115,8 +128,10 @@ impl Shared {
             log,
             deadline: AtomicU64::new(u64::MAX),
             traffic: Traffic::default(),
+            gate: Gate::new(Vec::new(), ledger),
             control: Control::new(ledger),
-            gate: Gate::new(ledger),
+            plugins: RwLock::default(),
+            dynsec_logins: RwLock::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -331,15 +346,56 @@ impl Shared {
         std::mem::take(&mut *unpoisoned(self.shard(shard).incoming.lock()))
     }
 
-    /// Gives an answer of the gate to the shard that waits for it.
-    pub(crate) fn post(&self, mail: Mail) {
-        let handle = self.shard(mail.ticket.shard);
-        unpoisoned(handle.mail.lock()).push(mail);
+    /// The gate has found out about a client that waits.
+    pub(crate) fn admit_client(&self, waiting: Waiting, admission: Admission) {
+        let handle = self.shard(waiting.shard);
+        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, admission));
         let _ = handle.waker.wake();
     }
 
-    pub(crate) fn take_mail(&self, shard: u8) -> Vec<Mail> {
-        std::mem::take(&mut *unpoisoned(self.shard(shard).mail.lock()))
+    /// Dynamic security at the gate, if it is at work.
+    pub(crate) fn dynsec_logins(&self) -> Option<Arc<DynsecLogins>> {
+        unpoisoned(self.dynsec_logins.read()).clone()
+    }
+
+    pub(crate) fn set_dynsec_logins(&self, logins: Option<Arc<DynsecLogins>>) {
+        *unpoisoned(self.dynsec_logins.write()) = logins;
+    }
+
+    /// A client that is let in has to go at a time, in seconds since 1970.
+    pub(crate) fn expire_client(&self, waiting: Waiting, at: u64) {
+        let handle = self.shard(waiting.shard);
+        unpoisoned(handle.expiries.lock()).push((waiting.slot, waiting.serial, at));
+    }
+
+    pub(crate) fn take_expiries(&self, shard: u8) -> Vec<(u32, u32, u64)> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).expiries.lock()))
+    }
+
+    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Admission)> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).answers.lock()))
+    }
+
+    /// Ends the connections of which `purge` says so, very soon.
+    pub(crate) fn purge(&self, purge: &Purge) {
+        for handle in &self.shards {
+            unpoisoned(handle.purges.lock()).push(Arc::clone(purge));
+            let _ = handle.waker.wake();
+        }
+    }
+
+    pub(crate) fn take_purges(&self, shard: u8) -> Vec<Purge> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).purges.lock()))
+    }
+
+    /// Ends the connections of the clients of which `why` gives a reason.
+    pub(crate) fn expel(&self, why: impl Fn(&Who<'_>) -> Option<ReasonCode>) {
+        let found: Vec<(Link, ReasonCode)> = {
+            let engine = self.engine();
+            engine.connected().filter_map(|(link, who)| Some((link, why(&who)?))).collect()
+        };
+        let expel = |&(link, reason): &(Link, ReasonCode)| Input::Expel { link, reason };
+        self.tell(&found.iter().map(expel).collect::<Vec<_>>());
     }
 
     pub(crate) fn stopping(&self) -> bool {

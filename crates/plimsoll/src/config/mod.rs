@@ -14,7 +14,7 @@ mod value;
 use std::path::PathBuf;
 
 use plimsoll_engine::{ListenerSettings, Settings};
-use plimsoll_mqtt::{DecodeLimits, QoS};
+use plimsoll_mqtt::{DecodeLimits, QoS, Version};
 
 pub(crate) use parse::{Arguments, load};
 pub(crate) use persistence::{Durability, Persistence};
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
+    pub(crate) clientid_prefixes: Option<String>,
+    pub(crate) auth_failures_per_minute: u32,
     pub(crate) global_max_clients: u32,
     pub(crate) max_inflight_messages: u16,
     pub(crate) max_inflight_bytes: usize,
@@ -63,6 +65,16 @@ pub(crate) struct Config {
     pub(crate) max_output_bytes: u32,
 }
 
+/// Who may come through a listener, and as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AccessConfig {
+    /// What all topics of its clients begin with, unseen by them.
+    pub(crate) mount_point: String,
+    pub(crate) use_username_as_clientid: bool,
+    /// Versions that are let in; empty is all.
+    pub(crate) versions: Vec<Version>,
+}
+
 /// A listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -78,6 +90,7 @@ pub(crate) struct Listener {
     pub(crate) max_topic_alias_broker: u16,
     pub(crate) allow_zero_length_clientid: bool,
     pub(crate) auto_id_prefix: String,
+    pub(crate) access: AccessConfig,
     /// A reload took it out: its number is kept for those who came through it.
     pub(crate) closed: bool,
 }
@@ -97,6 +110,7 @@ impl Listener {
             max_topic_alias_broker: settings.max_topic_alias_broker,
             allow_zero_length_clientid: settings.allow_zero_length_clientid,
             auto_id_prefix: settings.auto_id_prefix,
+            access: AccessConfig::default(),
             closed: false,
         }
     }
@@ -125,6 +139,8 @@ impl Default for Config {
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,
+            clientid_prefixes: None,
+            auth_failures_per_minute: 600,
             global_max_clients: settings.global_max_clients,
             max_inflight_messages: settings.max_inflight_messages,
             max_inflight_bytes: settings.max_inflight_bytes,
@@ -152,12 +168,12 @@ impl Config {
     /// The engine's part of it.
     pub(crate) fn settings(&self) -> Settings {
         let listener = |listener: &Listener| ListenerSettings {
-            allow_anonymous: listener.allow_anonymous,
             max_qos: listener.max_qos,
             max_topic_alias: listener.max_topic_alias,
             max_topic_alias_broker: listener.max_topic_alias_broker,
             allow_zero_length_clientid: listener.allow_zero_length_clientid,
             auto_id_prefix: listener.auto_id_prefix.clone(),
+            mount_point: listener.access.mount_point.clone(),
         };
         Settings {
             listeners: self.listeners.iter().map(listener).collect(),

@@ -413,6 +413,7 @@ impl Reader {
     fn finish(mut self, arguments: &Arguments) -> Result<Config, String> {
         self.finish_plugins();
         self.finish_listeners(arguments);
+        self.check_mount_points();
         self.finish_log(arguments);
         self.finish_persistence(arguments);
         for (number, domain) in std::mem::take(&mut self.domains) {
@@ -424,6 +425,19 @@ impl Reader {
             }
         }
         if self.errors.is_empty() { Ok(self.config) } else { Err(self.errors.join("\n")) }
+    }
+
+    /// A mount point is the beginning of topic names.
+    fn check_mount_points(&mut self) {
+        for listener in &self.config.listeners {
+            let mount_point = &listener.access.mount_point;
+            if mount_point.contains(['+', '#']) {
+                self.errors.push(format!(
+                    "{}: mount_point: `{mount_point}` has a wildcard: it stands before topic names, such as `plant/7/`",
+                    listener.place
+                ));
+            }
+        }
     }
 
     fn finish_listeners(&mut self, arguments: &Arguments) {

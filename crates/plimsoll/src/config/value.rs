@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Text,
     /// One of a few words.
     Word(&'static [&'static str]),
+    /// Some of a few words, with commas between.
+    List(&'static [&'static str]),
     /// Nothing: the directive stands by itself or takes several words.
     Words,
 }
@@ -77,6 +79,7 @@ impl Kind {
                     false => Err(format!("`{word}` is not one of {}", words.join(", "))),
                 }
             }
+            Self::List(words) => list(without_comment(text), words),
         }
     }
 
@@ -93,6 +96,7 @@ impl Kind {
             Self::Span => "time with unit (s, h, d, w, m, y)".into(),
             Self::Text => "text".into(),
             Self::Word(words) => words.join(", "),
+            Self::List(words) => format!("some of {}", words.join(", ")),
             Self::Words => "words".into(),
         }
     }
@@ -104,6 +108,16 @@ fn flag(text: &str) -> Result<Value, String> {
         "false" | "0" => Ok(Value::Flag(false)),
         "" => Err("needs a value: true or false".into()),
         other => Err(format!("`{other}` is neither true nor false (nor 1 or 0)")),
+    }
+}
+
+fn list(text: &str, words: &[&str]) -> Result<Value, String> {
+    let given: Vec<&str> = text.split(',').map(str::trim).collect();
+    match given.iter().find(|word| !words.contains(word)) {
+        None => Ok(Value::Text(given.join(","))),
+        Some(word) => {
+            Err(format!("`{word}` is not one of {}, with commas between", words.join(", ")))
+        }
     }
 }
 

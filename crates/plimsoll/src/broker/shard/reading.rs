@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use plimsoll_engine::{Admission, Input, Link, Loss};
-use plimsoll_mqtt::{Connect, DecodeError, Decoded, decode, decode_first};
+use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
 use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
 use crate::broker::connection::{Connection, Partial};
-use crate::broker::gate::{Answer, Credentials, Ticket};
+use crate::broker::gate::{Visitor, Waiting};
 use crate::broker::shared::{Limits, Shared};
 
 impl Shard {
@@ -41,8 +41,7 @@ impl Shard {
                 at += kept;
             }
             let ending = connection.state.ending;
-            // What was put back goes by itself: what is there might be put back again, and would
-            // grow each time.
+            // What was put back goes by itself: with more behind it, it would grow each time.
             let retry = std::mem::take(&mut connection.state.retry);
             let room = &mut self.arena[at..];
             let room_len = room.len();
@@ -93,8 +92,8 @@ impl Shard {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let link = Link::new(self.index, slot);
         let mut inputs = Inputs::default();
-        let mut used =
-            decode_all(connection, link, &partial.bytes, &self.limits, &self.shared, &mut inputs);
+        let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+        let mut used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
         if !inputs.list.is_empty() {
             let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
             if let (Some(&first), Some(connection)) = (put_back.first(), self.slots.get_mut(slot)) {
@@ -123,6 +122,9 @@ impl Shard {
         for (slot, bytes) in self.flushed.drain(..) {
             inputs.list.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
         }
+        for (slot, reason) in self.expelled.drain(..) {
+            inputs.list.push(Input::Expel { link: Link::new(self.index, slot), reason });
+        }
         for (slot, loss) in self.lost.drain(..) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             if !connection.state.lost {
@@ -138,12 +140,11 @@ impl Shard {
             }
             let link = Link::new(self.index, *slot);
             let bytes = self.arena.get(*start..*end).unwrap_or_default();
-            let used =
-                decode_all(connection, link, bytes, &self.limits, &self.shared, &mut inputs);
+            let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+            let used = decode_all(connection, &doorstep, bytes, &mut inputs);
             let rest = bytes.get(used..).unwrap_or_default();
-            let asked = connection.state.waiting;
-            if asked && *ended == Some(Loss::ClosedByPeer) {
-                // First the answer about what it said.
+            if connection.state.waiting && *ended == Some(Loss::ClosedByPeer) {
+                // First the answer to what it said.
                 connection.state.ending = true;
                 if !rest.is_empty() {
                     let partial = Partial::new(self.shared.ledger, rest);
@@ -178,7 +179,7 @@ impl Shard {
                 let bytes = bytes.unwrap_or_default();
                 connection.partial = Some(Box::new(Partial::new(self.shared.ledger, bytes)));
             }
-            // Those behind it have not happened yet.
+            // What stands behind it has not happened yet.
             match input {
                 Input::Malformed { .. } => connection.state.closing = false,
                 Input::Lost { .. } => {
@@ -213,40 +214,44 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// What the gate says of a client; `None` if that comes later.
-fn admission(
-    connection: &mut Connection,
+/// What stands between bytes and the engine.
+struct Doorstep<'s> {
+    shared: &'s Arc<Shared>,
+    limits: &'s Limits,
     link: Link,
-    packet: &Connect<'_>,
-    shared: &Arc<Shared>,
-) -> Option<Admission> {
-    if let Some(answer) = connection.admission.take() {
-        return Some(*answer);
-    }
-    let credentials = Credentials {
-        listener: connection.listener,
-        client_identifier: packet.client_identifier,
-        username: packet.username,
-        password: packet.password,
-    };
-    let (shard, slot) = (link.shard() as u8, link.slot());
-    let ticket = Ticket { shard, slot, serial: connection.serial };
-    match shared.gate.ask(shared, &credentials, ticket) {
-        Answer::Now(admission) => Some(admission),
-        Answer::Later => None,
+}
+
+impl Doorstep<'_> {
+    /// Whether the client of a CONNECT is let in; `None` if it has to wait for the answer.
+    fn ask(&self, connection: &mut Connection, connect: &Connect<'_>) -> Option<Admission> {
+        if let Some(admission) = connection.admission.take() {
+            return Some(*admission);
+        }
+        let visitor = Visitor {
+            waiting: Waiting {
+                shard: self.link.shard() as u8,
+                slot: self.link.slot(),
+                serial: connection.serial,
+            },
+            listener: connection.listener,
+            peer: Some(connection.peer),
+            identity: None,
+            connect,
+        };
+        let admission = self.shared.gate.ask(self.shared, &visitor);
+        connection.state.waiting = admission.is_none();
+        admission
     }
 }
 
 /// Decodes the packets at the front of `bytes` into inputs. Answers how many bytes they took.
 fn decode_all<'a>(
     connection: &mut Connection,
-    link: Link,
+    doorstep: &Doorstep<'_>,
     bytes: &'a [u8],
-    limits: &Limits,
-    shared: &Arc<Shared>,
     inputs: &mut Inputs<'a>,
 ) -> usize {
-    let limits = &limits.decode;
+    let (limits, link) = (&doorstep.limits.decode, doorstep.link);
     let mut used = 0;
     while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
         if connection.state.closing {
@@ -260,13 +265,11 @@ fn decode_all<'a>(
             Ok(Decoded::Incomplete { .. }) => break,
             Ok(Decoded::Packet { packet, length }) => {
                 let input = match (packet, connection.version) {
-                    (plimsoll_mqtt::Packet::Connect(packet), None) => {
-                        let Some(admission) = admission(connection, link, &packet, shared) else {
-                            connection.state.waiting = true;
-                            break;
-                        };
+                    (Packet::Connect(packet), None) => {
+                        let Some(admission) = doorstep.ask(connection, &packet) else { break };
                         connection.version = Some(packet.version);
-                        Input::Connect { link, listener: connection.listener, packet, admission }
+                        let listener = connection.listener;
+                        Input::Connect { link, listener, packet, admission }
                     }
                     (packet, _) => Input::Packet { link, packet },
                 };

@@ -1,8 +1,10 @@
 //! What listens, and who may connect.
 
+use plimsoll_mqtt::Version;
+
 use super::{
-    ANY, AtLeast, DOORS, Directive, Flag, Global, Number, OnListener, QoS, Scope, Status, Text,
-    U16, Word, Words, done, known, limit, tls,
+    ANY, AtLeast, DOORS, Directive, Flag, Global, List, Number, OnListener, QoS, Scope, Status,
+    Text, U16, U32, Value, Word, Words, done, known, limit, tls,
 };
 
 /// The directives of this subject.
@@ -50,12 +52,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Network interface to listen on.",
         Status::Refused(DOORS),
     ),
-    known(
+    done(
         "mount_point",
         Scope::Listener,
         Text,
-        "Prefix of all topics of the listener's clients.",
-        Status::Refused(DOORS),
+        "",
+        "Prefix of all topics of the listener's clients, which they do not see.",
+        OnListener(|l, v| v.text().clone_into(&mut l.access.mount_point)),
     ),
     known(
         "enable_proxy_protocol",
@@ -111,19 +114,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Topic aliases that the broker uses towards a client, at most.",
         OnListener(|l, v| l.max_topic_alias_broker = v.number()),
     ),
-    known(
+    done(
         "use_username_as_clientid",
         Scope::Listener,
         Flag,
-        "The user name takes the place of the client identifier.",
-        Status::Refused(DOORS),
+        "false",
+        "The user name takes the place of the client identifier; who has none is refused.",
+        OnListener(|l, v| l.access.use_username_as_clientid = v.flag()),
     ),
-    known(
+    done(
         "accept_protocol_versions",
         Scope::Listener,
-        Text,
-        "Versions of MQTT that are accepted: 3, 4, 5.",
-        Status::Refused(DOORS),
+        List(&["3", "4", "5"]),
+        "3, 4, 5",
+        "Versions of MQTT that are let in, with commas between: 3 is 3.1, 4 is 3.1.1, 5 is 5.0.",
+        OnListener(|l, v| l.access.versions = versions(v)),
     ),
     done(
         "set_tcp_nodelay",
@@ -238,12 +243,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Hint sent to clients for pre-shared keys.",
         Status::Refused(DOORS),
     ),
-    known(
+    done(
         "clientid_prefixes",
         Scope::Global,
         Text,
-        "Client identifiers must begin with this.",
-        Status::Refused(DOORS),
+        "",
+        "Client identifiers must begin with this; others are refused.",
+        Global(|c, v| c.clientid_prefixes = Some(v.text().to_owned()).filter(|p| !p.is_empty())),
+    ),
+    done(
+        "auth_failures_per_minute",
+        Scope::Global,
+        AtLeast(0, U32),
+        "600",
+        "Wrong passwords that an address (IPv4, or a /64 of IPv6) may try in a minute before nobody there is listened to until it has been quiet (CONNACK 0x9F, or 5 for 3.x); 0 is no limit. Not in Mosquitto.",
+        Global(|c, v| c.auth_failures_per_minute = v.number()),
     ),
     known(
         "check_retain_source",
@@ -337,3 +351,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Status::Refused(DOORS),
     ),
 ];
+
+/// The versions of a list of protocol levels.
+fn versions(value: &Value) -> Vec<Version> {
+    let version = |word: &str| match word.trim() {
+        "3" => Some(Version::V31),
+        "4" => Some(Version::V311),
+        "5" => Some(Version::V5),
+        _ => None,
+    };
+    value.text().split(',').filter_map(version).collect()
+}

@@ -101,7 +101,7 @@ const fn tls(name: &'static str, kind: Kind, help: &'static str) -> Directive {
 }
 
 use Apply::{Global, Listener as OnListener};
-use Kind::{AtLeast, Flag, Number, Span, Text, Word, Words};
+use Kind::{AtLeast, Flag, List, Number, Span, Text, Word, Words};
 
 /// A limit; 0 and less are none.
 fn limit(value: &Value) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! What clients get whose sessions come from a file of Mosquitto: the engine with the imported
 //! items, and a client that comes back.
 
-use plimsoll_engine::{Each, Input, Link, Outbox, Piece, StateReader};
+use plimsoll_engine::{Admission, Each, Input, Link, Outbox, Piece, StateReader};
 use plimsoll_mqtt::{
     Ack, Connect, DecodeLimits, Decoded, Packet, Properties, PropertiesBuf, Version, decode,
 };
@@ -68,7 +68,7 @@ impl Broker {
                 will: None,
                 properties: of_v5,
             }),
-            admission: Default::default(),
+            admission: Admission::AsAsked,
         });
         broker
     }
