@@ -3,7 +3,12 @@
 import socket
 import struct
 
-from raw import frame, string
+from raw import frame
+
+
+def string(text):
+    """A string behind its length in bytes."""
+    return struct.pack(">H", len(text.encode())) + text.encode()
 
 
 class Refused(Exception):

@@ -121,20 +121,19 @@ fn finish(shared: &Shared, done: &dynsec::Done) {
     if let Some(trouble) = &done.trouble {
         shared.log.error(trouble);
     }
-    let answers = done.answers.iter().map(|(client, payload)| Input::Respond {
-        client,
-        topic: dynsec::RESPONSE_TOPIC,
-        payload: payload.as_bytes(),
-    });
-    let inputs: Vec<Input<'_>> = answers.collect();
-    shared.tell(&inputs);
     let users = done.kicks.iter().map(|kick| match kick {
         Kick::User(name) => Some(&**name),
         Kick::Anonymous => None,
     });
     let mut users: Vec<Option<&str>> = users.collect();
     users.sort_unstable();
-    if !users.is_empty() {
-        shared.tell(&[Input::ExpelUsers { users: &users }]);
-    }
+    let answers = done.answers.iter().map(|(client, payload)| Input::Respond {
+        client,
+        topic: dynsec::RESPONSE_TOPIC,
+        payload: payload.as_bytes(),
+    });
+    // In one turn: who reads the answer and connects anew is not expelled for what was before.
+    let mut inputs: Vec<Input<'_>> = answers.collect();
+    inputs.push(Input::ExpelUsers { users: &users });
+    shared.tell(&inputs);
 }

@@ -134,6 +134,16 @@ impl Members {
         true
     }
 
+    /// Adds a member of a list that is by name alone, as a group's list of clients is.
+    pub(crate) fn add_by_name(&mut self, name: &str, priority: i32) -> bool {
+        if self.contains(name) {
+            return false;
+        }
+        let at = self.0.partition_point(|known| &*known.name < name);
+        self.0.insert(at, Member { name: name.into(), priority });
+        true
+    }
+
     pub(crate) fn remove(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|member| &*member.name != name);
@@ -217,7 +227,7 @@ impl Model {
     ) -> Result<(), Refused> {
         let entry = self.clients.get_mut(client).ok_or(Refused::NoClient)?;
         let found = self.groups.get_mut(group).ok_or(Refused::NoGroup)?;
-        if !found.clients.add(client, priority) {
+        if !found.clients.add_by_name(client, priority) {
             return Err(Refused::Already);
         }
         entry.groups.add(group, priority);
