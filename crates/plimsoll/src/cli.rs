@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::access::plugins::Loaded;
 use crate::config::{self, Arguments};
 use crate::state::commands;
 use crate::{broker, fleet, process};
@@ -208,6 +209,9 @@ fn check(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
+    if let Err(errors) = Loaded::load(&config.plugins) {
+        return refuse(&errors);
+    }
     for warning in &config.warnings {
         eprintln!("Warning: {warning}");
     }

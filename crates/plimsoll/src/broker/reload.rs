@@ -10,7 +10,7 @@ use plimsoll_mqtt::ReasonCode;
 use super::connection::Connection;
 use super::listener::{self, Bound, Order};
 use super::shared::{Purge, Shared};
-use super::{bind_listener, doors, limits, log_setup};
+use super::{bind_listener, doors, limits, log_setup, plugins};
 use crate::config::{Config, Listener};
 
 /// How long the first I/O thread may take to close a listening socket.
@@ -58,7 +58,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     }
 
     /// Reloads, and says in log and figures what came of it.
-    pub(crate) fn reload(&mut self, shared: &Shared) {
+    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) {
         shared.log.notice("Reloading config.");
         match self.prepare(shared) {
             Ok(()) => shared.reloads.note(None),
@@ -73,13 +73,17 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     }
 
     /// All that can fail, then all that cannot.
-    fn prepare(&mut self, shared: &Shared) -> Result<(), String> {
+    fn prepare(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         let mut config = (self.read)()?;
+        let plugins = plugins::Loaded::load(&config.plugins)?;
         let vacant = |number| shared.listener_connections(number) == 0;
         let changes = arrange(&self.running.listeners, &mut config, vacant);
         let opened = self.open(&changes, &config, shared)?;
         for line in takes_a_restart(&self.running, &config) {
             config.warnings.push(line);
+        }
+        if let Err(error) = plugins::start(plugins, shared) {
+            config.warnings.push(error);
         }
         self.swap(config, &changes, opened, shared);
         Ok(())
