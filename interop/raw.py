@@ -17,7 +17,8 @@ def frame(first, body):
 
 def string(text):
     """A string behind its length."""
-    return struct.pack(">H", len(text)) + text.encode()
+    encoded = text.encode()
+    return struct.pack(">H", len(encoded)) + encoded
 
 
 class Raw:

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::access::plugins::Loaded;
+use crate::broker::{self, Failure};
 use crate::config::{self, Arguments};
 use crate::state::commands;
-use crate::{broker, fleet, process};
+use crate::{fleet, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 const EXIT_CONFIGURATION: u8 = 3;
@@ -98,6 +98,7 @@ enum Command {
     Export(commands::ExportTo),
     /// Verify what a broker has kept
     Check(commands::Check),
+    Passwd(crate::access::passwd::Options),
     /// Print a completion script for a shell
     #[command(after_help = "Example:
   plimsoll completion bash > /etc/bash_completion.d/plimsoll")]
@@ -143,6 +144,7 @@ impl CommandLine {
             Some(Command::Import(options)) => options.run(),
             Some(Command::Export(options)) => options.run(),
             Some(Command::Check(options)) => options.run(),
+            Some(Command::Passwd(options)) => options.run(),
             Some(Command::Completion { shell }) => {
                 clap_complete::generate(
                     shell,
@@ -185,7 +187,11 @@ impl Flags {
             Ok(config) if config.process.daemon && !process::in_background() => {
                 process::launch().map_or_else(|error| fail(&error), ExitCode::from)
             }
-            Ok(config) => broker::run(&config, move || config::load(&arguments)),
+            Ok(config) => match broker::run(&config, move || config::load(&arguments)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(Failure::Configuration(errors)) => refuse(&errors),
+                Err(Failure::Start(error)) => fail(&error),
+            },
             Err(errors) => refuse(&errors),
         }
     }
@@ -205,13 +211,10 @@ fn refuse(errors: &str) -> ExitCode {
 
 /// Reads the configuration, and says what the broker would do.
 fn check(arguments: &Arguments) -> ExitCode {
-    let config = match config::load(arguments) {
+    let config = match config::load(arguments).and_then(broker::check) {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    if let Err(errors) = Loaded::load(&config.plugins) {
-        return refuse(&errors);
-    }
     for warning in &config.warnings {
         eprintln!("Warning: {warning}");
     }

@@ -1,13 +1,17 @@
 //! Plugins by name: Plimsoll loads no shared objects, and has the common ones built in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll_engine::{Access, Action, Decision, Time, Who};
 use plimsoll_ledger::Ledger;
 
 use super::dynsec::{self, Dynsec};
 use super::go_auth::{self, GoAuth};
+use super::logins::{DynsecLogins, GoAuthLogins};
 use super::options::Options;
+use super::rules::Judge;
+use super::verifier::Verifier;
+use crate::broker::gate::Authenticator;
 
 /// A plugin that is built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +108,13 @@ fn twice(options: &Options) -> String {
 pub(crate) struct Plugins {
     dynsec: Option<(Plugin, Arc<Dynsec>)>,
     go_auth: Option<(Plugin, Arc<GoAuth>)>,
+    /// What was read anew for a go-auth that is at work.
+    fresh: Mutex<Option<go_auth::Loaded>>,
 }
 
 impl Plugins {
-    /// Puts to work what was read. What is at work already goes on: threads, and the state of dynamic
-    /// security, which is newer than its file.
+    /// Starts what is not at work yet. What is goes on: threads, and the state of dynamic security,
+    /// which is newer than its file. Answers what the operator should read about it.
     pub(crate) fn start(
         loaded: Loaded,
         before: &Self,
@@ -131,7 +137,7 @@ impl Plugins {
         if let Some((plugin, read)) = loaded.go_auth {
             let go_auth = match &before.go_auth {
                 Some((_, go_auth)) => {
-                    go_auth.swap(read);
+                    started.fresh = Mutex::new(Some(read));
                     Arc::clone(go_auth)
                 }
                 None => Arc::new(GoAuth::start(read, ledger, now)?),
@@ -141,14 +147,19 @@ impl Plugins {
         Ok((started, said))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.dynsec.is_none() && self.go_auth.is_none()
+    /// From here on what was read anew holds.
+    pub(crate) fn enforce(&self) {
+        // A panic ends the process, so nobody sees a poisoned lock.
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(fresh), Some((_, go_auth))) = (fresh, &self.go_auth) {
+            go_auth.swap(fresh);
+        }
     }
 
-    /// Dynamic security, for a listener.
-    pub(crate) fn dynsec_of(&self, listener: u16) -> Option<&Arc<Dynsec>> {
-        let found = self.dynsec.as_ref().filter(|(plugin, _)| plugin.is_for(listener.into()));
-        found.map(|(_, dynsec)| dynsec)
+    /// Whether one of them lets clients of a listener in.
+    pub(crate) fn are_for(&self, listener: usize) -> bool {
+        let dynsec = self.dynsec.as_ref().is_some_and(|(plugin, _)| plugin.is_for(listener));
+        dynsec || self.go_auth.as_ref().is_some_and(|(plugin, _)| plugin.is_for(listener))
     }
 
     /// Dynamic security, whatever it is for.
@@ -156,61 +167,85 @@ impl Plugins {
         self.dynsec.as_ref().map(|(_, dynsec)| dynsec)
     }
 
-    /// go-auth, for a listener.
-    pub(crate) fn go_auth_of(&self, listener: u16) -> Option<&Arc<GoAuth>> {
-        let found = self.go_auth.as_ref().filter(|(plugin, _)| plugin.is_for(listener.into()));
-        found.map(|(_, go_auth)| go_auth)
-    }
-
     /// go-auth, whatever it is for.
     pub(crate) fn go_auth(&self) -> Option<&Arc<GoAuth>> {
         self.go_auth.as_ref().map(|(_, go_auth)| go_auth)
     }
-}
 
-/// The rules of plugins; where they leave it open, those behind them.
-#[derive(Debug)]
-pub(crate) struct PluginRules {
-    pub(crate) plugins: Arc<Plugins>,
-    /// Asked where no plugin speaks; without any that is a no, if there are plugins.
-    pub(crate) behind: Option<Arc<dyn Access>>,
-}
-
-impl Access for PluginRules {
-    fn decide(&self, who: &Who<'_>, action: Action, topic: &str) -> Decision {
-        let dynsec = self.plugins.dynsec_of(who.listener);
-        match dynsec.map(|dynsec| dynsec.model().verdict(who, action, topic)) {
-            Some(Some(true)) => return Decision::Allow,
-            Some(Some(false)) => return Decision::Deny,
-            Some(None) | None => {}
-        }
-        if let Some((plugin, go_auth)) = &self.plugins.go_auth
-            && plugin.is_for(who.listener.into())
+    /// Who is asked about the clients of a listener, in turn.
+    pub(crate) fn authenticators(
+        &self,
+        listener: usize,
+        verifier: &Arc<Verifier>,
+    ) -> Vec<Arc<dyn Authenticator>> {
+        let mut list: Vec<Arc<dyn Authenticator>> = Vec::new();
+        if let Some((plugin, dynsec)) = &self.dynsec
+            && plugin.is_for(listener)
         {
-            let special = |name: &str| name.contains(['+', '#', '/']);
-            let denied = plugin.deny_special_chars
-                && (special(who.client_identifier) || who.username.is_some_and(special));
-            return if denied { Decision::Deny } else { go_auth.decide(who, action, topic) };
+            list.push(Arc::new(DynsecLogins::new(Arc::clone(dynsec), Arc::clone(verifier))));
         }
-        match (&self.behind, dynsec) {
-            (Some(behind), _) => behind.decide(who, action, topic),
-            (None, Some(_)) => Decision::Deny,
-            (None, None) => Decision::Allow,
+        if let Some((plugin, go_auth)) = &self.go_auth
+            && plugin.is_for(listener)
+        {
+            list.push(Arc::new(GoAuthLogins(Arc::clone(go_auth))));
         }
+        list
+    }
+
+    /// Whose rules hold for the clients of a listener, in turn.
+    pub(crate) fn judges(&self, listener: usize) -> Vec<Arc<dyn Judge>> {
+        let mut list: Vec<Arc<dyn Judge>> = Vec::new();
+        if let Some((plugin, dynsec)) = &self.dynsec
+            && plugin.is_for(listener)
+        {
+            list.push(Arc::clone(dynsec) as Arc<dyn Judge>);
+        }
+        if let Some((plugin, go_auth)) = &self.go_auth
+            && plugin.is_for(listener)
+        {
+            let deny_special_chars = plugin.deny_special_chars;
+            let go_auth = Arc::clone(go_auth);
+            list.push(Arc::new(GoAuthRules { go_auth, deny_special_chars }));
+        }
+        list
+    }
+}
+
+impl Judge for Dynsec {
+    fn judge(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<Decision> {
+        let allowed = self.model().verdict(who, action, topic)?;
+        Some(if allowed { Decision::Allow } else { Decision::Deny })
+    }
+
+    fn refuses_filters(&self) -> bool {
+        true
+    }
+}
+
+/// go-auth's answers.
+#[derive(Debug)]
+struct GoAuthRules {
+    go_auth: Arc<GoAuth>,
+    deny_special_chars: bool,
+}
+
+impl Judge for GoAuthRules {
+    fn judge(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<Decision> {
+        let special = |name: &str| name.contains(['+', '#', '/']);
+        let denied = self.deny_special_chars
+            && (special(who.client_identifier) || who.username.is_some_and(special));
+        Some(if denied { Decision::Deny } else { self.go_auth.decide(who, action, topic) })
+    }
+
+    fn refuses_filters(&self) -> bool {
+        true
     }
 
     fn may_wait(&self) -> bool {
-        let waits = |access: &Arc<dyn Access>| access.may_wait();
-        self.plugins.go_auth().is_some_and(|go_auth| go_auth.may_wait())
-            || self.behind.as_ref().is_some_and(waits)
+        self.go_auth.may_wait()
     }
 
     fn turn(&self, now: Time) {
-        if let Some(go_auth) = self.plugins.go_auth() {
-            go_auth.turn(now);
-        }
-        if let Some(behind) = &self.behind {
-            behind.turn(now);
-        }
+        self.go_auth.turn(now);
     }
 }

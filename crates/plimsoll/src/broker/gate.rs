@@ -232,7 +232,8 @@ impl Door {
         }
         let username = match self.certificate_is_identity {
             true => visitor.identity,
-            false => connect.username,
+            // An empty name is none, as in Mosquitto.
+            false => connect.username.filter(|username| !username.is_empty()),
         };
         let client_identifier = match (self.use_username_as_clientid, username) {
             (false, _) => None,
@@ -262,12 +263,9 @@ impl Door {
         if !self.allow_anonymous {
             return refused(ReasonCode::NOT_AUTHORIZED);
         }
-        Looked::Settled(match client_identifier {
-            None => Admission::AsAsked,
-            Some(identifier) => Admission::As {
-                username: username.map(Box::from),
-                client_identifier: Some(identifier),
-            },
-        })
+        if client_identifier.is_none() && username == connect.username {
+            return Looked::Settled(Admission::AsAsked);
+        }
+        Looked::Settled(Admission::As { username: username.map(Box::from), client_identifier })
     }
 }

@@ -5,11 +5,10 @@ mod connection;
 mod control;
 mod events;
 mod failures;
-mod gate;
+pub(crate) mod gate;
 mod listener;
-mod logins;
 mod memory;
-mod plugins;
+mod plan;
 mod reload;
 mod shard;
 mod shared;
@@ -18,7 +17,6 @@ mod slots;
 mod storage;
 mod sys;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,14 +27,15 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::access::verifier::Verifier;
 use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
 
 use clock::Clock;
 use events::EventLog;
-use gate::Door;
 use listener::{Acceptor, Bound, Endpoint};
+use plan::Plan;
 use reload::Reloader;
 use shard::{Shard, WAKE};
 use shared::{Handle, Limits, Shared};
@@ -48,27 +47,32 @@ static LEDGER: Ledger = Ledger::new();
 /// Most I/O threads; more would only fight for the engine.
 const THREADS_MAX: usize = 8;
 
-/// Exit code of a broker that could not start (as Mosquitto's).
-const EXIT_FAILED: u8 = 1;
+/// Why a broker does not run.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A mistake in the configuration or in a file that it names, a line each.
+    Configuration(String),
+    /// It could not start, or broke off.
+    Start(String),
+}
 
-/// Runs the broker until it is told to stop.
-pub(crate) fn run(
-    config: &Config,
-    reload: impl Fn() -> Result<Config, String> + Send + 'static,
-) -> ExitCode {
-    match start(config, reload) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            ExitCode::from(EXIT_FAILED)
-        }
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self::Start(error)
     }
 }
 
-fn start(
+impl From<&str> for Failure {
+    fn from(error: &str) -> Self {
+        Self::Start(error.to_owned())
+    }
+}
+
+/// Runs the broker until it is told to stop. `reload` reads the configuration anew.
+pub(crate) fn run(
     config: &Config,
     reload: impl Fn() -> Result<Config, String> + Send + 'static,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     process::leave_session(&config.process)?;
     let file_limit = raise_file_limit();
     let bound = bind_all(config)?;
@@ -79,6 +83,8 @@ fn start(
         false => None,
     };
     process::drop_privileges(&config.process)?;
+    let plan = Plan::load(config.clone()).map_err(Failure::Configuration)?;
+    let config = &plan.config;
     let log = Log::start(log_setup(config))?;
     let pid_file = process::PidFile::write(&config.process)?;
     let clock = Clock::new();
@@ -104,14 +110,15 @@ fn start(
     }
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
-    plugins::start(plugins::Loaded::load(&config.plugins)?, &shared)?;
+    let verifier = Verifier::start(&LEDGER)?;
+    plan.start_plugins(None, &shared)?;
     control::Control::serve(&shared)?;
-    shared.gate.set(doors(config, &shared));
-    shared.gate.failures.set_most(config.auth_failures_per_minute);
+    plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
-    signals.serve(Arc::clone(&shared), Reloader::new(config.clone(), reload))?;
+    let process_config = config.process.clone();
+    signals.serve(Arc::clone(&shared), Reloader::new(plan, verifier, reload))?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
@@ -120,13 +127,21 @@ fn start(
         shards.push(Shard::new(index as u8, shared, poll, acceptor.take(), sys.take()));
     }
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " running"));
-    process::ready(&config.process)?;
+    process::ready(&process_config)?;
     let outcome = run_all(shards, &shared);
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
     drop(pid_file);
-    outcome
+    Ok(outcome?)
+}
+
+/// Checks a configuration and the files that it names, as a reload does, and answers it with its
+/// warnings. Nothing is changed, and the broker's data are not touched.
+pub(crate) fn check(config: Config) -> Result<Config, String> {
+    // What the broker's user cannot read, the broker cannot read.
+    process::drop_privileges(&config.process)?;
+    Plan::load(config).map(|plan| plan.config)
 }
 
 /// Waits until everything is stored.
@@ -195,19 +210,6 @@ fn bind_listener(listener: &Listener, number: u16, nodelay: bool) -> Result<Vec<
 /// beside it that a second thread moves fewer messages, not more (`docs/performance.md`).
 fn threads(wanted: u8) -> usize {
     usize::from(wanted).clamp(1, THREADS_MAX)
-}
-
-/// What has to be met at each listener.
-fn doors(config: &Config, shared: &Shared) -> Vec<Door> {
-    let door = |(number, listener): (usize, &Listener)| Door {
-        allow_anonymous: listener.allow_anonymous,
-        authenticators: plugins::authenticators(shared, number),
-        clientid_prefixes: config.clientid_prefixes.clone(),
-        use_username_as_clientid: listener.access.use_username_as_clientid,
-        versions: listener.access.versions.clone(),
-        certificate_is_identity: false,
-    };
-    config.listeners.iter().enumerate().map(door).collect()
 }
 
 /// Limits that the shell keeps itself.

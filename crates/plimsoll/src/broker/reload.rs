@@ -9,8 +9,10 @@ use plimsoll_mqtt::ReasonCode;
 
 use super::connection::Connection;
 use super::listener::{self, Bound, Order};
+use super::plan::Plan;
 use super::shared::{Purge, Shared};
-use super::{bind_listener, doors, limits, log_setup, plugins};
+use super::{bind_listener, log_setup};
+use crate::access::verifier::Verifier;
 use crate::config::{Config, Listener};
 
 /// How long the first I/O thread may take to close a listening socket.
@@ -41,7 +43,8 @@ impl Reloads {
 /// Reads the configuration again when told to.
 pub(crate) struct Reloader<R> {
     read: R,
-    running: Config,
+    running: Plan,
+    verifier: Arc<Verifier>,
 }
 
 /// Listeners that are there now or no longer, by number.
@@ -53,8 +56,8 @@ struct Changes {
 
 impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     /// `running` is what holds now; `read` reads what shall hold.
-    pub(crate) fn new(running: Config, read: R) -> Self {
-        Self { read, running }
+    pub(crate) fn new(running: Plan, verifier: Arc<Verifier>, read: R) -> Self {
+        Self { read, running, verifier }
     }
 
     /// Reloads, and says in log and figures what came of it.
@@ -75,17 +78,16 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     /// All that can fail, then all that cannot.
     fn prepare(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         let mut config = (self.read)()?;
-        let plugins = plugins::Loaded::load(&config.plugins)?;
         let vacant = |number| shared.listener_connections(number) == 0;
-        let changes = arrange(&self.running.listeners, &mut config, vacant);
-        let opened = self.open(&changes, &config, shared)?;
-        for line in takes_a_restart(&self.running, &config) {
+        let running = &self.running.config;
+        let changes = arrange(&running.listeners, &mut config, vacant);
+        for line in takes_a_restart(running, &config) {
             config.warnings.push(line);
         }
-        if let Err(error) = plugins::start(plugins, shared) {
-            config.warnings.push(error);
-        }
-        self.swap(config, &changes, opened, shared);
+        let plan = Plan::load(config)?;
+        plan.start_plugins(Some(&self.running), shared)?;
+        let opened = self.open(&changes, &plan.config, shared)?;
+        self.swap(plan, &changes, opened, shared);
         Ok(())
     }
 
@@ -100,7 +102,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         let port = |listeners: &[Listener], number: usize| listeners.get(number).map(|l| l.port);
         let contended = |&number: &usize| {
             let new = changes.opened.iter().map(|&opened| port(&config.listeners, opened));
-            new.into_iter().any(|new| new == port(&self.running.listeners, number))
+            new.into_iter().any(|new| new == port(&self.running.config.listeners, number))
         };
         let first: Vec<usize> = changes.closed.iter().copied().filter(contended).collect();
         if !first.is_empty() {
@@ -117,18 +119,17 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     }
 
     fn reopen(&self, numbers: &[usize], shared: &Shared) -> Result<(), String> {
-        let nodelay = self.running.set_tcp_nodelay;
-        let open = bind_and_listen(&self.running.listeners, numbers, nodelay)?;
+        let running = &self.running.config;
+        let open = bind_and_listen(&running.listeners, numbers, running.set_tcp_nodelay)?;
         shared.order(Order { close: Vec::new(), open, done: None });
         Ok(())
     }
 
     /// From here on the new configuration holds. Nothing in here can fail.
-    fn swap(&mut self, config: Config, changes: &Changes, open: Vec<Bound>, shared: &Shared) {
-        shared.set_limits(limits(&config));
-        shared.gate.set(doors(&config, shared));
-        shared.gate.failures.set_most(config.auth_failures_per_minute);
-        shared.engine().configure(shared.clock.now(), config.settings());
+    fn swap(&mut self, plan: Plan, changes: &Changes, open: Vec<Bound>, shared: &Shared) {
+        plan.enforce(shared, &self.verifier);
+        plan.expel(&self.running, shared);
+        let config = &plan.config;
         shared.log.set_connection_messages(config.connection_messages);
         for warning in &config.warnings {
             shared.log.warning(warning);
@@ -153,8 +154,8 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
                 }) as Purge),
             );
         }
-        shared.log.log().set(log_setup(&config));
-        self.running = config;
+        shared.log.log().set(log_setup(config));
+        self.running = plan;
     }
 }
 

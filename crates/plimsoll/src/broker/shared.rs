@@ -17,11 +17,9 @@ use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
 use super::listener::Order;
-use super::logins::DynsecLogins;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
-use crate::access::plugins::Plugins;
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -91,8 +89,6 @@ pub(crate) struct Shared {
     pub(crate) traffic: Traffic,
     pub(crate) gate: Gate,
     pub(crate) control: Control,
-    pub(crate) plugins: RwLock<Arc<Plugins>>,
-    dynsec_logins: RwLock<Option<Arc<DynsecLogins>>>,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -130,8 +126,6 @@ impl Shared {
             traffic: Traffic::default(),
             gate: Gate::new(Vec::new(), ledger),
             control: Control::new(ledger),
-            plugins: RwLock::default(),
-            dynsec_logins: RwLock::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -351,15 +345,6 @@ impl Shared {
         let handle = self.shard(waiting.shard);
         unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, admission));
         let _ = handle.waker.wake();
-    }
-
-    /// Dynamic security at the gate, if it is at work.
-    pub(crate) fn dynsec_logins(&self) -> Option<Arc<DynsecLogins>> {
-        unpoisoned(self.dynsec_logins.read()).clone()
-    }
-
-    pub(crate) fn set_dynsec_logins(&self, logins: Option<Arc<DynsecLogins>>) {
-        *unpoisoned(self.dynsec_logins.write()) = logins;
     }
 
     /// A client that is let in has to go at a time, in seconds since 1970.

@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
     pub(crate) clientid_prefixes: Option<String>,
+    /// A filter of which nothing may be read is refused in SUBACK.
+    pub(crate) acl_subscribe_deny: bool,
     pub(crate) auth_failures_per_minute: u32,
     pub(crate) global_max_clients: u32,
     pub(crate) max_inflight_messages: u16,
@@ -71,6 +73,8 @@ pub(crate) struct AccessConfig {
     /// What all topics of its clients begin with, unseen by them.
     pub(crate) mount_point: String,
     pub(crate) use_username_as_clientid: bool,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) acl_file: Option<PathBuf>,
     /// Versions that are let in; empty is all.
     pub(crate) versions: Vec<Version>,
 }
@@ -140,6 +144,7 @@ impl Default for Config {
             connect_timeout: 30,
             global_max_connections: None,
             clientid_prefixes: None,
+            acl_subscribe_deny: true,
             auth_failures_per_minute: 600,
             global_max_clients: settings.global_max_clients,
             max_inflight_messages: settings.max_inflight_messages,

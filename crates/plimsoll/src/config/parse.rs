@@ -411,8 +411,8 @@ impl Reader {
     }
 
     fn finish(mut self, arguments: &Arguments) -> Result<Config, String> {
-        self.finish_plugins();
         self.finish_listeners(arguments);
+        self.finish_plugins();
         self.check_mount_points();
         self.finish_log(arguments);
         self.finish_persistence(arguments);

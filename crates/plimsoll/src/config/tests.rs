@@ -205,13 +205,8 @@ fn a_listener_option_without_listener_makes_the_default_one() {
 
 #[test]
 fn what_would_leave_the_broker_open_is_an_error() {
-    for text in [
-        "certfile a.pem",
-        "acl_file acl",
-        "protocol websockets",
-        "plugin x.so",
-        "require_certificate true",
-    ] {
+    for text in ["certfile a.pem", "protocol websockets", "plugin x.so", "require_certificate true"]
+    {
         refused(&format!("listener 2000\n{text}\n"), "FILE:2:");
     }
     assert_eq!(accepted("listener 2000\nrequire_certificate false\n").warnings.len(), 1);

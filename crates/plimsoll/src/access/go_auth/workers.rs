@@ -186,6 +186,7 @@ fn keeping(options: &Options) -> Result<[Keeping; 2], String> {
 }
 
 /// Everything that the options say, read and checked.
+#[derive(Debug)]
 pub(crate) struct Loaded {
     backends: Backends,
     keeping: [Keeping; 2],

@@ -221,19 +221,29 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "`auto_id_prefix` of this listener.",
         OnListener(|l, v| v.text().clone_into(&mut l.auto_id_prefix)),
     ),
-    known(
+    done(
         "password_file",
         Scope::Security,
         Text,
-        "User names and password hashes.",
-        Status::NotYet(DOORS),
+        "",
+        "User names and password hashes (`plimsoll passwd` makes it, `mosquitto_passwd` too).",
+        OnListener(|l, v| l.access.password_file = Some(v.text().into())),
     ),
-    known(
+    done(
         "acl_file",
         Scope::Security,
         Text,
-        "Who may read and write which topics.",
-        Status::Refused(DOORS),
+        "",
+        "Who may read and write which topics; without it, and without a plugin that says so, everybody may do everything.",
+        OnListener(|l, v| l.access.acl_file = Some(v.text().into())),
+    ),
+    done(
+        "acl_subscribe_deny",
+        Scope::Global,
+        Flag,
+        "true",
+        "A topic filter of which a client may read nothing is refused in SUBACK (0x87, or 0x80 for 3.x). `false` is Mosquitto's way: it is granted, and brings nothing. Not in Mosquitto.",
+        Global(|c, v| c.acl_subscribe_deny = v.flag()),
     ),
     known("psk_file", Scope::Security, Text, "Pre-shared keys.", Status::Refused(DOORS)),
     known(

@@ -3,6 +3,7 @@
 use super::Reader;
 use crate::access::options::Options;
 use crate::access::plugins::{Builtin, Plugin};
+use crate::config::Config;
 use crate::config::directives::PLUGIN_PREFIXES;
 
 impl Reader {
@@ -84,13 +85,37 @@ impl Reader {
 
     /// What plugins are where something else of ours does their work.
     pub(super) fn finish_plugins(&mut self) {
-        for plugin in &self.config.plugins {
-            let place = &plugin.options.place;
-            if plugin.builtin == Builtin::PersistSqlite {
-                self.config.persistence.enabled = Some(true);
-                self.config.warnings.push(format!(
-                    "{place}: mosquitto_persist_sqlite.so: state is kept by Plimsoll's own store in persistence_location, as with `persistence true`; a database of SQLite is not read"
-                ));
+        let Config { plugins, listeners, persistence, warnings, .. } = &mut self.config;
+        for plugin in plugins {
+            let option = match plugin.builtin {
+                Builtin::PasswordFile => "password_file",
+                Builtin::AclFile => "acl_file",
+                Builtin::PersistSqlite => {
+                    persistence.enabled = Some(true);
+                    warnings.push(format!(
+                        "{}: mosquitto_persist_sqlite.so: state is kept by Plimsoll's own store in persistence_location, as with `persistence true`; a database of SQLite is not read",
+                        plugin.options.place
+                    ));
+                    continue;
+                }
+                Builtin::DynamicSecurity | Builtin::GoAuth => continue,
+            };
+            let path = match plugin.options.required(option) {
+                Ok(path) => path,
+                Err(error) => {
+                    self.errors.push(error);
+                    continue;
+                }
+            };
+            for (number, listener) in listeners.iter_mut().enumerate() {
+                let access = &mut listener.access;
+                let file = match plugin.builtin {
+                    Builtin::PasswordFile => &mut access.password_file,
+                    _ => &mut access.acl_file,
+                };
+                if plugin.is_for(number) {
+                    file.get_or_insert_with(|| path.into());
+                }
             }
         }
     }

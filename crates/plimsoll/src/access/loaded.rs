@@ -1,0 +1,149 @@
+//! What the configuration names files for: read, checked, and ready to be put in force.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plimsoll_engine::Who;
+use plimsoll_ledger::Ledger;
+use plimsoll_mqtt::ReasonCode;
+
+use super::acl_file::AclFile;
+use super::password_file::{PasswordFile, Passwords};
+use super::plugins::Plugins;
+use super::rules::{Judge, ListenerRules, Rules};
+use super::verifier::Verifier;
+use crate::broker::gate::{Authenticator, Door};
+use crate::config::{Config, Listener};
+
+/// Password and rule files of all listeners, by number.
+#[derive(Debug, Default)]
+pub(crate) struct AccessFiles {
+    passwords: Vec<Option<Arc<PasswordFile>>>,
+    rules: Vec<Option<Arc<AclFile>>>,
+}
+
+impl AccessFiles {
+    /// Reads every file that the configuration names, once each. All mistakes are answered, a line
+    /// each; warnings are added to the configuration's.
+    pub(crate) fn load(config: &mut Config, ledger: &'static Ledger) -> Result<Self, String> {
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let passwords = each(
+            config,
+            |l| l.access.password_file.as_ref(),
+            &mut errors,
+            |path| PasswordFile::load(path, ledger, &mut warnings),
+        );
+        let rules = each(
+            config,
+            |l| l.access.acl_file.as_ref(),
+            &mut errors,
+            |path| AclFile::load(path, ledger, &mut warnings),
+        );
+        config.warnings.append(&mut warnings);
+        if errors.is_empty() { Ok(Self { passwords, rules }) } else { Err(errors.join("\n")) }
+    }
+
+    /// Who has to be asked at a listener's door.
+    fn authenticators(
+        &self,
+        number: usize,
+        verifier: &Arc<Verifier>,
+    ) -> Vec<Arc<dyn Authenticator>> {
+        let file = self.passwords.get(number).cloned().flatten();
+        let file = file.map(|file| Passwords::new(file, Arc::clone(verifier)));
+        file.into_iter().map(|passwords| Arc::new(passwords) as Arc<dyn Authenticator>).collect()
+    }
+
+    /// What has to be met at each listener: plugins are asked first, as in Mosquitto.
+    pub(crate) fn doors(
+        &self,
+        config: &Config,
+        plugins: &Plugins,
+        verifier: &Arc<Verifier>,
+    ) -> Vec<Door> {
+        let door = |(number, listener): (usize, &Listener)| Door {
+            allow_anonymous: listener.allow_anonymous,
+            authenticators: [
+                plugins.authenticators(number, verifier),
+                self.authenticators(number, verifier),
+            ]
+            .concat(),
+            clientid_prefixes: config.clientid_prefixes.clone(),
+            use_username_as_clientid: listener.access.use_username_as_clientid,
+            versions: listener.access.versions.clone(),
+            certificate_is_identity: false,
+        };
+        config.listeners.iter().enumerate().map(door).collect()
+    }
+
+    /// The rules for the engine; `None` if there are none.
+    pub(crate) fn rules(&self, config: &Config, plugins: &Plugins) -> Option<Rules> {
+        let listener = |number: usize| {
+            let file = self.rules.get(number).cloned().flatten();
+            let file = file.into_iter().map(|file| file as Arc<dyn Judge>);
+            ListenerRules(plugins.judges(number).into_iter().chain(file).collect())
+        };
+        let rules = Rules {
+            listeners: (0..config.listeners.len()).map(listener).collect(),
+            subscribe_deny: config.acl_subscribe_deny,
+        };
+        (!rules.is_empty()).then_some(rules)
+    }
+
+    /// Why a client that was let in before would not be let in now: its name is gone, or has another
+    /// password, or there may be no nameless ones any more.
+    pub(crate) fn expels(
+        &self,
+        config: &Config,
+        before: &Self,
+        plugins: &Plugins,
+        who: &Who<'_>,
+    ) -> Option<ReasonCode> {
+        let number = usize::from(who.listener);
+        let listener = config.listeners.get(number)?;
+        let file = |files: &Self| files.passwords.get(number).cloned().flatten();
+        let stays = match (who.username, file(self)) {
+            // It may have been a plugin that let it in: only what this file says is known here.
+            (Some(username), now) if plugins.are_for(number) => {
+                let before = file(before);
+                let before = before.as_ref().and_then(|file| file.hash(username));
+                before.is_none() || before == now.as_ref().and_then(|now| now.hash(username))
+            }
+            (None, _) | (_, None) => listener.allow_anonymous,
+            (Some(username), Some(now)) => {
+                let before = file(before);
+                let before = before.as_ref().and_then(|file| file.hash(username));
+                before.is_some() && before == now.hash(username)
+            }
+        };
+        (!stays).then_some(ReasonCode::NOT_AUTHORIZED)
+    }
+}
+
+/// Loads what each listener names, with one value for all that name the same file.
+fn each<T>(
+    config: &Config,
+    path_of: impl Fn(&Listener) -> Option<&PathBuf>,
+    errors: &mut Vec<String>,
+    mut load: impl FnMut(&PathBuf) -> Result<T, String>,
+) -> Vec<Option<Arc<T>>> {
+    let mut known: HashMap<&PathBuf, Arc<T>> = HashMap::new();
+    let mut found = Vec::new();
+    for listener in &config.listeners {
+        let Some(path) = path_of(listener).filter(|_| !listener.closed) else {
+            found.push(None);
+            continue;
+        };
+        if !known.contains_key(path) {
+            match load(path) {
+                Ok(value) => drop(known.insert(path, Arc::new(value))),
+                Err(error) if errors.contains(&error) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        found.push(known.get(path).cloned());
+    }
+    found
+}
