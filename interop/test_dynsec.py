@@ -158,7 +158,7 @@ def test_a_mistake_in_the_file_stops_the_start_and_names_the_line():
     broker = Secured()
     broker.file.write_text('{\n"clients": [\n7]}')
     broker.spawn()
-    assert broker.process.wait(10) == 1
+    assert broker.process.wait(10) == 3
     assert f"{broker.file}:3: this is not the JSON of dynamic security" in broker.log_text()
     broker.remove()
 

@@ -275,7 +275,7 @@ def test_a_mistake_stops_the_start_and_names_file_and_line():
     with Service(allow_all) as service:
         broker = HomeAssistant(service, "auth_opt_http_params_mode xml")
         broker.spawn()
-        assert broker.process.wait(10) == 1
+        assert broker.process.wait(10) == 3
         line = 1 + broker.config.read_text().splitlines().index("auth_opt_http_params_mode xml")
         assert f"{broker.config}:{line}: auth_opt_http_params_mode: `xml` is not one of json, form" in broker.log_text()
         broker.remove()

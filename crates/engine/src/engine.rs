@@ -194,7 +194,12 @@ impl Engine {
         if self.replaying.is_runnable() {
             return Some(self.dispatch.now);
         }
-        let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at).min(self.waiting.retry_at);
+        let first = self
+            .deadlines
+            .first()
+            .unwrap_or(Time::NEVER)
+            .min(self.retained_sweep_at)
+            .min(self.waiting.retry_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)

@@ -70,6 +70,7 @@ impl AccessFiles {
                 self.authenticators(number, verifier),
             ]
             .concat(),
+            takes_tokens: plugins.take_tokens(number),
             clientid_prefixes: config.clientid_prefixes.clone(),
             use_username_as_clientid: listener.access.use_username_as_clientid,
             versions: listener.access.versions.clone(),

@@ -54,19 +54,17 @@ impl Authenticator for GoAuthLogins {
     fn authenticate(&self, reply: Reply) {
         let credentials = Arc::clone(&reply.credentials);
         let password = credentials.password.as_deref().unwrap_or_default();
-        let (Some(username), Ok(password)) = (&credentials.username, str::from_utf8(password))
-        else {
-            return reply.defer();
-        };
+        let username = credentials.username.as_deref().unwrap_or_default();
+        let Ok(password) = str::from_utf8(password) else { return reply.defer() };
         let client_identifier = &credentials.client_identifier;
         let login = Login { client_identifier, username, password };
         let ends = self.0.ends_with_token();
-        let given = username.clone();
+        let given: Box<str> = username.into();
         self.0.login(
             &login,
             Box::new(move |answer| match answer {
                 LoginAnswer::Granted(account) => {
-                    let username = account.username.unwrap_or_else(|| given.into());
+                    let username = account.username.unwrap_or(given);
                     reply.accept_until(Some(username), account.expires_at.filter(|_| ends));
                 }
                 LoginAnswer::Refused => reply.defer(),

@@ -35,10 +35,6 @@ impl Options {
         text.filter(|text| !text.is_empty())
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
-    }
-
     /// An error about an option, with its place.
     pub(crate) fn error(&self, name: &str, problem: &str) -> String {
         let place = self.values.get(name).map_or(&self.place, |given| &given.place);
@@ -67,7 +63,8 @@ impl Options {
     pub(crate) fn number(&self, name: &str, default: u64, most: u64) -> Result<u64, String> {
         let Some(text) = self.text(name) else { return Ok(default) };
         let number = text.parse().ok().filter(|number| *number <= most);
-        number.ok_or_else(|| self.error(name, &format!("`{text}` is not a number from 0 to {most}")))
+        number
+            .ok_or_else(|| self.error(name, &format!("`{text}` is not a number from 0 to {most}")))
     }
 
     /// A list with commas.

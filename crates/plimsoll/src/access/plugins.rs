@@ -162,6 +162,13 @@ impl Plugins {
         dynsec || self.go_auth.as_ref().is_some_and(|(plugin, _)| plugin.is_for(listener))
     }
 
+    /// Whether one of them knows clients of a listener by a token alone.
+    pub(crate) fn take_tokens(&self, listener: usize) -> bool {
+        self.go_auth
+            .as_ref()
+            .is_some_and(|(plugin, go_auth)| plugin.is_for(listener) && go_auth.takes_tokens())
+    }
+
     /// Dynamic security, whatever it is for.
     pub(crate) fn dynsec(&self) -> Option<&Arc<Dynsec>> {
         self.dynsec.as_ref().map(|(_, dynsec)| dynsec)

@@ -42,6 +42,8 @@ pub(crate) struct Door {
     pub(crate) allow_anonymous: bool,
     /// Asked in turn until one of them knows the client.
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// They are asked about a client without user name too, if it has a password: that may be a token.
+    pub(crate) takes_tokens: bool,
     /// What client identifiers begin with.
     pub(crate) clientid_prefixes: Option<String>,
     pub(crate) use_username_as_clientid: bool,
@@ -255,7 +257,8 @@ impl Door {
                 None => refused(ReasonCode::NOT_AUTHORIZED),
             };
         }
-        let known = username.is_some() && !self.authenticators.is_empty();
+        let named = username.is_some() || self.takes_tokens && connect.password.is_some();
+        let known = named && !self.authenticators.is_empty();
         if known {
             return Looked::Unknown { client_identifier };
         }

@@ -127,8 +127,9 @@ pub(crate) fn load(path: &Path) -> Result<Model, String> {
 
 /// Reads the file's content. An error begins with where it is.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Model, String> {
-    let tree: Tree = serde_json::from_slice(bytes)
-        .map_err(|error| format!(":{}: this is not the JSON of dynamic security: {error}", error.line()))?;
+    let tree: Tree = serde_json::from_slice(bytes).map_err(|error| {
+        format!(":{}: this is not the JSON of dynamic security: {error}", error.line())
+    })?;
     tree.into_model().map_err(|error| format!(": {error}"))
 }
 
@@ -144,7 +145,10 @@ impl Tree {
             };
             for acl in entry.acls {
                 let kind = AclType::of(&acl.acltype).ok_or_else(|| {
-                    format!("role `{}` has an ACL of type `{}`, which there is not", entry.rolename, acl.acltype)
+                    format!(
+                        "role `{}` has an ACL of type `{}`, which there is not",
+                        entry.rolename, acl.acltype
+                    )
                 })?;
                 if !acl.topic.is_empty() {
                     let (topic, priority, allow) = (acl.topic, acl.priority, acl.allow);
@@ -171,8 +175,7 @@ impl Tree {
                 let _ = model.join_group(&client.username, &entry.groupname, priority);
             }
         }
-        model.anonymous_group =
-            self.anonymous_group.filter(|name| model.groups.contains_key(name));
+        model.anonymous_group = self.anonymous_group.filter(|name| model.groups.contains_key(name));
         Ok(model)
     }
 

@@ -172,8 +172,8 @@ fn begin(path: &Path, password_file: Option<&Path>) -> Result<(Model, String), S
         return Err(format!("{name}: the password of its first user must not be empty"));
     }
     let model = file::initial(FIRST_USER, &password).ok_or("the system gives no random numbers")?;
-    file::print(&model)
-        .and_then(|content| file::save(path, &content))
-        .map_err(|error| format!("{name}: {error}; the broker's user must be able to write there"))?;
+    file::print(&model).and_then(|content| file::save(path, &content)).map_err(|error| {
+        format!("{name}: {error}; the broker's user must be able to write there")
+    })?;
     Ok((model, format!("dynsec: made {name} with the user {FIRST_USER}; {told}.")))
 }

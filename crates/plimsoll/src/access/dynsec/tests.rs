@@ -32,16 +32,25 @@ const PUBLISH: Action = Action::Publish { qos: QoS::AtMostOnce, retain: false };
 
 fn fleet() -> RwLock<Model> {
     let model = RwLock::new(initial("admin", "secret").unwrap());
-    done(&model, json!({"command": "createRole", "rolename": "sensor", "acls": [
-        {"acltype": "publishClientSend", "topic": "plant/#", "priority": 0, "allow": true},
-        {"acltype": "publishClientSend", "topic": "plant/secret", "priority": 5, "allow": false},
-        {"acltype": "subscribeLiteral", "topic": "#", "priority": 9, "allow": false},
-        {"acltype": "subscribePattern", "topic": "plant/+/set", "priority": 0, "allow": true},
-    ]}));
-    done(&model, json!({"command": "createGroup", "groupname": "sensors",
-        "roles": [{"rolename": "sensor"}]}));
-    done(&model, json!({"command": "createClient", "username": "s1", "password": "p1",
-        "groups": [{"groupname": "sensors", "priority": 3}]}));
+    done(
+        &model,
+        json!({"command": "createRole", "rolename": "sensor", "acls": [
+            {"acltype": "publishClientSend", "topic": "plant/#", "priority": 0, "allow": true},
+            {"acltype": "publishClientSend", "topic": "plant/secret", "priority": 5, "allow": false},
+            {"acltype": "subscribeLiteral", "topic": "#", "priority": 9, "allow": false},
+            {"acltype": "subscribePattern", "topic": "plant/+/set", "priority": 0, "allow": true},
+        ]}),
+    );
+    done(
+        &model,
+        json!({"command": "createGroup", "groupname": "sensors",
+        "roles": [{"rolename": "sensor"}]}),
+    );
+    done(
+        &model,
+        json!({"command": "createClient", "username": "s1", "password": "p1",
+        "groups": [{"groupname": "sensors", "priority": 3}]}),
+    );
     model
 }
 
@@ -137,7 +146,10 @@ fn entries_are_bounded_and_deleting_makes_room() {
     };
     let errors: Vec<bool> = (0..12)
         .map(|n| {
-            Request::read(payload(n).as_bytes()).answer(&model, 10, ADMIN).response.contains("error")
+            Request::read(payload(n).as_bytes())
+                .answer(&model, 10, ADMIN)
+                .response
+                .contains("error")
         })
         .collect();
     assert_eq!(errors.iter().filter(|error| **error).count(), 2);

@@ -92,12 +92,6 @@ impl<T: Clone> Answers<T> {
         self.insert(key, Entry { answer: Some(answer), until: now + lives });
     }
 
-    /// It will not be answered.
-    pub(crate) fn forget(&mut self, key: &Key) {
-        // Its place in the order goes when it is its turn.
-        self.entries.remove(key);
-    }
-
     /// Everything may be different now.
     pub(crate) fn clear(&mut self, keeping: Keeping, most: usize) {
         (self.entries, self.order) = (HashMap::new(), VecDeque::new());

@@ -2,8 +2,8 @@
 
 use super::files::Files;
 use super::http::{Http, Trouble};
-use crate::access::options::Options;
 use crate::access::jwt::{Identity, Keys, Verifier, looks_like_token};
+use crate::access::options::Options;
 
 /// Kinds of access in go-auth's and Mosquitto's numbers.
 pub(crate) const READ: u8 = 1;
@@ -118,6 +118,11 @@ impl Backends {
         self.list.iter().any(|backend| backend.kind.is_remote())
     }
 
+    /// Whether tokens are checked here.
+    pub(crate) fn take_tokens(&self) -> bool {
+        self.list.iter().any(|backend| matches!(backend.kind, Kind::Token(..)))
+    }
+
     /// The backends that answer for a user, and his name for each of them.
     fn of<'a>(&'a self, username: &'a str) -> impl Iterator<Item = (&'a Backend, &'a str)> {
         let prefix = username.split_once('_').map(|(prefix, _)| prefix);
@@ -141,9 +146,7 @@ impl Backends {
         let username = self.username(login.username, login.client_identifier);
         self.of(username).filter(|(backend, _)| backend.users).find_map(|(backend, name)| {
             match &backend.kind {
-                Kind::Files(files) => {
-                    files.verify(name, login.password).then(Account::default)
-                }
+                Kind::Files(files) => files.verify(name, login.password).then(Account::default),
                 Kind::Token(verifier, _) => token(verifier, name, login.password, now),
                 Kind::Http(_) | Kind::RemoteToken(_) => None,
             }

@@ -59,9 +59,7 @@ impl Files {
             .map(|path| parse_passwords(&read(path)?, raw_salt).map_err(|e| format!("{path}{e}")))
             .transpose()?;
         let rules = acl
-            .map(|path| {
-                parse_rules(&read(path)?, users.as_ref()).map_err(|e| format!("{path}{e}"))
-            })
+            .map(|path| parse_rules(&read(path)?, users.as_ref()).map_err(|e| format!("{path}{e}")))
             .transpose()?;
         Ok(Self { users, rules, alone })
     }
@@ -89,9 +87,8 @@ impl Files {
             let own = own.iter().map(|rule| (false, rule));
             own.chain(rules.general.iter().map(|rule| (true, rule)))
         };
-        let denied = |(general, rule): (bool, &Rule)| {
-            rule.access == Access::Deny && matches(general, rule)
-        };
+        let denied =
+            |(general, rule): (bool, &Rule)| rule.access == Access::Deny && matches(general, rule);
         let allowed = |(general, rule): (bool, &Rule)| {
             rule.access.grants(asked.access, asked.topic) && matches(general, rule)
         };
@@ -105,7 +102,8 @@ impl Files {
         let rule = |rule: &Rule| rule.topic.len() + size_of::<Rule>();
         let rules = self.rules.iter().map(|rules| {
             let own = rules.of.iter().map(|(name, list)| {
-                name.len() + size_of::<(Box<str>, Vec<Rule>)>() * 8 / 7
+                name.len()
+                    + size_of::<(Box<str>, Vec<Rule>)>() * 8 / 7
                     + list.iter().map(rule).sum::<usize>()
             });
             own.sum::<usize>() + rules.general.iter().map(rule).sum::<usize>()
@@ -150,9 +148,8 @@ fn parse_passwords(text: &str, raw_salt: bool) -> Result<HashMap<Box<str>, Hash>
     let mut users = HashMap::new();
     for (number, line) in lines(text)? {
         let line = line.trim_end();
-        let (name, hash) = line
-            .split_once(':')
-            .ok_or_else(|| format!(":{number}: is not `USER:HASH`"))?;
+        let (name, hash) =
+            line.split_once(':').ok_or_else(|| format!(":{number}: is not `USER:HASH`"))?;
         let hash = Hash::read(hash, raw_salt)
             .map_err(|problem| format!(":{number}: the hash of `{name}` {problem}"))?;
         users.insert(name.into(), hash);
@@ -160,10 +157,7 @@ fn parse_passwords(text: &str, raw_salt: bool) -> Result<HashMap<Box<str>, Hash>
     Ok(users)
 }
 
-fn parse_rules(
-    text: &str,
-    users: Option<&HashMap<Box<str>, Hash>>,
-) -> Result<Rules, String> {
+fn parse_rules(text: &str, users: Option<&HashMap<Box<str>, Hash>>) -> Result<Rules, String> {
     let mut rules = Rules::default();
     // `None` above the first `user`; then the user, if there is one of that name.
     let mut current: Option<Option<Box<str>>> = None;
@@ -178,7 +172,9 @@ fn parse_rules(
             }
             "topic" | "pattern" if !rest.is_empty() => {
                 let rule = parse_rule(rest).ok_or_else(|| {
-                    format!(":{number}: `{rest}` is not `[read|write|readwrite|subscribe|deny] TOPIC`")
+                    format!(
+                        ":{number}: `{rest}` is not `[read|write|readwrite|subscribe|deny] TOPIC`"
+                    )
                 })?;
                 match (&current, word) {
                     (None, _) | (_, "pattern") => rules.general.push(rule),
@@ -186,7 +182,11 @@ fn parse_rules(
                     (Some(None), _) => {}
                 }
             }
-            _ => return Err(format!(":{number}: `{line}` is not `user …`, `topic …` or `pattern …`")),
+            _ => {
+                return Err(format!(
+                    ":{number}: `{line}` is not `user …`, `topic …` or `pattern …`"
+                ));
+            }
         }
     }
     Ok(rules)

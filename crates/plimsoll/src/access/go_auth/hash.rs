@@ -37,7 +37,8 @@ impl Hash {
     /// Reads one. `raw_salt`: the salt of PBKDF2 is text (`hasher_salt_encoding utf-8`).
     pub(crate) fn read(text: &str, raw_salt: bool) -> Result<Self, &'static str> {
         if text.starts_with("PBKDF2$") {
-            return read_pbkdf2(text, raw_salt).ok_or("is not `PBKDF2$sha512$ITERATIONS$SALT$HASH`");
+            return read_pbkdf2(text, raw_salt)
+                .ok_or("is not `PBKDF2$sha512$ITERATIONS$SALT$HASH`");
         }
         if text.starts_with("$argon2id$") {
             return read_argon2(text).ok_or("is not `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH`");
@@ -45,7 +46,9 @@ impl Hash {
         if text.starts_with("$2") {
             let cost = text.split('$').nth(2).and_then(|cost| cost.parse::<u32>().ok());
             let fits = text.len() == 60 && cost.is_some_and(|cost| cost <= COST_MAX);
-            return fits.then(|| Self::Bcrypt(text.to_owned())).ok_or("is not a bcrypt hash of at most cost 16");
+            return fits
+                .then(|| Self::Bcrypt(text.to_owned()))
+                .ok_or("is not a bcrypt hash of at most cost 16");
         }
         Err("is none of PBKDF2$…, $2a$… (bcrypt) and $argon2id$…; go-auth's `pw` makes them")
     }
@@ -106,7 +109,7 @@ fn read_argon2(text: &str) -> Option<Hash> {
             _ => return None,
         }
     }
-    let (memory, time) = (memory? , time?);
+    let (memory, time) = (memory?, time?);
     if memory > MEMORY_MAX || time > TIME_MAX {
         return None;
     }

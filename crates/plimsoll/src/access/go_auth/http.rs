@@ -15,11 +15,8 @@ use crate::access::options::Options;
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a distribution keeps the certificates of authorities.
-const SYSTEM_AUTHORITIES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
+const SYSTEM_AUTHORITIES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// A service with its three questions.
 #[derive(Debug)]
@@ -172,7 +169,8 @@ impl Http {
         }
         let trouble = |error: &dyn std::fmt::Display| Trouble(format!("{uri}: {error}"));
         let request = request.body(body).map_err(|error| trouble(&error))?;
-        let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
+        let request =
+            self.agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut response = self.agent.run(request).map_err(|error| trouble(&error))?;
         let status = response.status().as_u16();
         let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
@@ -232,7 +230,8 @@ fn tls_config(options: &Options, prefix: &str) -> Result<TlsConfig, String> {
                 .find(|path| fs::exists(path).unwrap_or(false))
                 .ok_or_else(|| options.error(&own, "is needed: this system has no certificates"))?,
         };
-        let pem = fs::read(path).map_err(|error| options.error(&own, &format!("{path}: {error}")))?;
+        let pem =
+            fs::read(path).map_err(|error| options.error(&own, &format!("{path}: {error}")))?;
         let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),

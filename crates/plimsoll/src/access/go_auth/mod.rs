@@ -13,5 +13,5 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backends::{Account, Login};
+pub(crate) use backends::Login;
 pub(crate) use workers::{GoAuth, Loaded, LoginAnswer};

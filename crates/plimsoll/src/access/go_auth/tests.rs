@@ -10,7 +10,7 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::QoS;
 
 use super::answers::{Answers, Keeping, Known, key};
-use super::backends::{Asked, Backends, READ, SUBSCRIBE, WRITE};
+use super::backends::{Account, Asked, Backends, READ, SUBSCRIBE, WRITE};
 use super::files::Files;
 use super::hash::Hash;
 use super::*;
@@ -227,10 +227,7 @@ fn started(options: &Options, ledger: &'static Ledger) -> (GoAuth, Receiver<Stri
     let now = move || Time::from_millis(start.elapsed().as_millis() as u64 + 1);
     let auth = GoAuth::start(Loaded::load(options).unwrap(), ledger, now).unwrap();
     let (send, told) = sync_channel(1000);
-    auth.connect(
-        move |client| send.send(client.to_owned()).unwrap(),
-        |_| {},
-    );
+    auth.connect(move |client| send.send(client.to_owned()).unwrap(), |_| {});
     (auth, told)
 }
 

@@ -44,7 +44,8 @@ pub(crate) struct GoAuth {
 }
 
 struct Inner {
-    backends: RwLock<Arc<Backends>>,
+    /// With the number of times that they were read.
+    backends: RwLock<(u64, Arc<Backends>)>,
     acls: Mutex<Answers<bool>>,
     logins: Mutex<Answers<LoginAnswer>>,
     local: Queue,
@@ -56,6 +57,8 @@ struct Inner {
     tell: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
     log: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
     quiet: AtomicBool,
+    /// For what the backends have read.
+    charge: Mutex<Charge>,
 }
 
 /// Jobs that wait for a thread.
@@ -198,10 +201,8 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn load(options: &Options) -> Result<Self, String> {
-        let level = options.word(
-            "log_level",
-            &["info", "debug", "warn", "error", "fatal", "panic"],
-        )?;
+        let level =
+            options.word("log_level", &["info", "debug", "warn", "error", "fatal", "panic"])?;
         Ok(Self {
             backends: Backends::load(options)?,
             keeping: keeping(options)?,
@@ -221,8 +222,10 @@ impl GoAuth {
         now: impl Fn() -> Time + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let [logins, acls] = loaded.keeping;
+        let charge = Mutex::new(ledger.charge(Book::Admin, loaded.backends.heap_bytes()));
         let inner = Arc::new(Inner {
-            backends: RwLock::new(Arc::new(loaded.backends)),
+            charge,
+            backends: RwLock::new((0, Arc::new(loaded.backends))),
             acls: Mutex::new(Answers::new(ledger, loaded.answers_max, acls)),
             logins: Mutex::new(Answers::new(ledger, loaded.answers_max, logins)),
             local: Queue::new(ledger, loaded.queue_max),
@@ -265,7 +268,8 @@ impl GoAuth {
     pub(crate) fn swap(&self, loaded: Loaded) {
         let [logins, acls] = loaded.keeping;
         let mut backends = self.inner.backends.write().unwrap_or_else(PoisonError::into_inner);
-        *backends = Arc::new(loaded.backends);
+        locked(&self.inner.charge).set(loaded.backends.heap_bytes());
+        *backends = (backends.0 + 1, Arc::new(loaded.backends));
         locked(&self.inner.acls).clear(acls, loaded.answers_max);
         locked(&self.inner.logins).clear(logins, loaded.answers_max);
         self.inner.quiet.store(loaded.quiet, Ordering::Relaxed);
@@ -274,6 +278,11 @@ impl GoAuth {
     /// Whether a client whose token ends is to be disconnected.
     pub(crate) fn ends_with_token(&self) -> bool {
         self.inner.backends().ends_with_token
+    }
+
+    /// Whether a token may say who a client is.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        self.inner.backends().take_tokens()
     }
 
     /// Asks about a login. `reply` is told, by another thread if it takes time.
@@ -289,7 +298,8 @@ impl GoAuth {
             username: login.username.into(),
             password: login.password.into(),
         };
-        if let Err(Job::Login { reply, .. }) = self.inner.local.push(Job::Login { key, login, reply })
+        if let Err(Job::Login { reply, .. }) =
+            self.inner.local.push(Job::Login { key, login, reply })
         {
             reply(LoginAnswer::Unavailable);
         }
@@ -310,20 +320,33 @@ fn login_key(login: &Login<'_>) -> Key {
 
 impl Inner {
     fn backends(&self) -> Arc<Backends> {
-        Arc::clone(&*self.backends.read().unwrap_or_else(PoisonError::into_inner))
+        self.numbered().1
+    }
+
+    fn numbered(&self) -> (u64, Arc<Backends>) {
+        self.backends.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps an answer, unless it is of backends that hold no more.
+    fn keep<T: Clone>(&self, of: u64, to: &Mutex<Answers<T>>, key: Key, answer: (T, bool)) {
+        let (answer, certain) = answer;
+        // Held while the answer goes in: a reload clears what is there after it has swapped.
+        let backends = self.backends.read().unwrap_or_else(PoisonError::into_inner);
+        let certain = certain && backends.0 == of;
+        locked(to).answer(key, answer, certain, (self.now)().as_millis());
     }
 
     /// One login, as far as it can be told here. Answers whether to go on.
     fn hash_next(&self) -> bool {
         let Some(job) = self.local.pop() else { return false };
         let Job::Login { key, login, reply } = job else { return true };
-        let backends = self.backends();
+        let (of, backends) = self.numbered();
         let seconds = (self.now)().as_secs().into();
         match backends.login_here(&login.view(), seconds) {
             Some(account) => {
                 // A token ends when it ends, whatever the cache says; checking it costs little.
                 let kept = account.expires_at.is_none();
-                self.settle_login(key, LoginAnswer::Granted(account), kept, reply);
+                self.settle_login(of, key, LoginAnswer::Granted(account), kept, reply);
             }
             None if backends.login_is_remote(&login.view()) => {
                 let job = Job::Login { key, login, reply };
@@ -331,7 +354,7 @@ impl Inner {
                     reply(LoginAnswer::Unavailable);
                 }
             }
-            None => self.settle_login(key, LoginAnswer::Refused, true, reply),
+            None => self.settle_login(of, key, LoginAnswer::Refused, true, reply),
         }
         true
     }
@@ -339,7 +362,7 @@ impl Inner {
     /// One question to a service. Answers whether to go on.
     fn ask_next(&self) -> bool {
         let Some(job) = self.remote.pop() else { return false };
-        let backends = self.backends();
+        let (of, backends) = self.numbered();
         match job {
             Job::Login { key, login, reply } => {
                 let (answer, certain) = match backends.login_there(&login.view()) {
@@ -350,7 +373,7 @@ impl Inner {
                         (LoginAnswer::Unavailable, false)
                     }
                 };
-                self.settle_login(key, answer, certain, reply);
+                self.settle_login(of, key, answer, certain, reply);
             }
             Job::Acl { key, client_identifier, username, topic, access } => {
                 let asked = Asked {
@@ -365,8 +388,7 @@ impl Inner {
                     self.complain(&trouble);
                     false
                 });
-                let now = (self.now)().as_millis();
-                locked(&self.acls).answer(key, allowed, certain, now);
+                self.keep(of, &self.acls, key, (allowed, certain));
                 if let Some(tell) = self.tell.get() {
                     tell(&client_identifier);
                 }
@@ -375,10 +397,9 @@ impl Inner {
         true
     }
 
-    fn settle_login(&self, key: Key, answer: LoginAnswer, kept: bool, reply: Reply) {
+    fn settle_login(&self, of: u64, key: Key, answer: LoginAnswer, kept: bool, reply: Reply) {
         if kept {
-            let now = (self.now)().as_millis();
-            locked(&self.logins).answer(key, answer.clone(), true, now);
+            self.keep(of, &self.logins, key, (answer.clone(), true));
         }
         reply(answer);
     }

@@ -91,7 +91,10 @@ impl Algorithm {
 enum Material {
     Secret(Box<[u8]>),
     /// Modulus and exponent.
-    Rsa { n: Box<[u8]>, e: Box<[u8]> },
+    Rsa {
+        n: Box<[u8]>,
+        e: Box<[u8]>,
+    },
     /// The same in one structure (RFC 8017, A.1.1).
     RsaDer(Box<[u8]>),
     P256(Box<[u8]>),
@@ -135,7 +138,8 @@ impl Keys {
         let before = self.0.len();
         for found in SubjectPublicKeyInfoDer::pem_slice_iter(&bytes).take(KEYS_MAX) {
             let der = found.map_err(|error| format!("{name}: {error}"))?;
-            let material = Material::of_spki(der.as_ref()).map_err(|error| format!("{name}: {error}"))?;
+            let material =
+                Material::of_spki(der.as_ref()).map_err(|error| format!("{name}: {error}"))?;
             self.0.push(Key { identifier: None, only: None, material });
         }
         if self.0.len() == before {
@@ -250,7 +254,9 @@ impl Material {
             EC if curve() == Some(P256) => Ok(Self::P256(bits.into())),
             EC if curve() == Some(P384) => Ok(Self::P384(bits.into())),
             ED25519 => Ok(Self::Ed25519(bits.into())),
-            _ => Err("this kind of key is not for tokens: RSA, P-256, P-384 and Ed25519 are".into()),
+            _ => {
+                Err("this kind of key is not for tokens: RSA, P-256, P-384 and Ed25519 are".into())
+            }
         }
     }
 
@@ -277,9 +283,7 @@ impl Material {
                 let key = RsaPublicKeyComponents { n, e };
                 key.verify(parameters, message, signature).is_ok()
             }),
-            Self::RsaDer(key) => {
-                algorithm.rsa().is_some_and(|parameters| public(parameters, key))
-            }
+            Self::RsaDer(key) => algorithm.rsa().is_some_and(|parameters| public(parameters, key)),
             Self::P256(point) => public(&signature::ECDSA_P256_SHA256_FIXED, point),
             Self::P384(point) => public(&signature::ECDSA_P384_SHA384_FIXED, point),
             Self::Ed25519(key) => public(&signature::ED25519, key),

@@ -39,7 +39,7 @@ pub(crate) struct Identity {
     pub(crate) expires_at: Option<u64>,
 }
 
-/// Why a token is no good. It is for the log: a client hears that it is not authorized.
+/// Why a token is no good. A client hears only that it is not authorized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is not a token.
@@ -66,24 +66,6 @@ pub(crate) enum Refusal {
     Critical,
 }
 
-impl Refusal {
-    pub(crate) const fn reason(self) -> &'static str {
-        match self {
-            Self::Malformed => "it is not a token",
-            Self::Algorithm => "no key is for its algorithm",
-            Self::Key => "its key (kid) is not known",
-            Self::Signature => "its signature is wrong",
-            Self::Expired => "it has expired",
-            Self::Early => "it is not valid yet",
-            Self::Endless => "it has no exp",
-            Self::Audience => "its aud is another",
-            Self::Issuer => "its iss is another",
-            Self::User => "it names no user",
-            Self::Critical => "it has a critical extension",
-        }
-    }
-}
-
 #[derive(Deserialize)]
 struct Header<'a> {
     alg: &'a str,
@@ -102,8 +84,7 @@ impl Verifier {
         let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Refusal::Malformed)?;
         let header = part(header)?;
-        let header: Header<'_> =
-            serde_json::from_slice(&header).map_err(|_| Refusal::Malformed)?;
+        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Refusal::Malformed)?;
         let algorithm = Algorithm::of(header.alg).ok_or(Refusal::Algorithm)?;
         if header.crit.is_some() {
             return Err(Refusal::Critical); // RFC 7515, 4.1.11

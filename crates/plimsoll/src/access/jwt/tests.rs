@@ -138,7 +138,9 @@ fn keys_that_cannot_be_are_refused_when_they_are_read() {
     let mut keys = Keys::default();
     assert!(keys.add_secret("short").is_err());
     assert!(keys.add_jwks_text(b"{\n\"keys\": 7}").unwrap_err().starts_with(":2:"));
-    assert!(keys.add_jwks_text(br#"{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}"#).is_err());
+    assert!(
+        keys.add_jwks_text(br#"{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}"#).is_err()
+    );
     assert!(keys.add_jwks_text(br#"{"keys":[]}"#).is_err());
     assert!(keys.is_empty());
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use plimsoll_engine::{Event, Loss, Outbox, Piece};
 
-use crate::access::dynsec::Command;
 use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
+use crate::access::dynsec::Command;
 use crate::broker::connection::{Pending, Written};
 
 impl Shard {
@@ -19,7 +19,9 @@ impl Shard {
                 Event::Control { client, username, topic, payload } => {
                     let command = Command { client_identifier: client, username, payload };
                     if !self.shared.control.submit(&topic, command) {
-                        self.shared.log.warning("A command to $CONTROL was dropped: too many wait.");
+                        self.shared
+                            .log
+                            .warning("A command to $CONTROL was dropped: too many wait.");
                     }
                 }
                 event => self.shared.log.event(peer, &event),

@@ -76,7 +76,8 @@ impl Change<'_> {
         if self.model.anonymous_group.as_deref() == Some(name) {
             self.kicks.push(Kick::Anonymous);
         }
-        let clients = self.model.groups.get(name).into_iter().flat_map(|group| group.clients.iter());
+        let clients =
+            self.model.groups.get(name).into_iter().flat_map(|group| group.clients.iter());
         self.kicks.extend(clients.map(|member| Kick::User(member.name.clone())));
     }
 
@@ -106,9 +107,9 @@ impl Request {
         let Ok(mut tree) = serde_json::from_slice::<Value>(payload) else {
             return Self { commands: Err("Payload not valid JSON") };
         };
-        let commands = tree.as_object_mut().and_then(|tree| {
-            tree.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("commands"))
-        });
+        let commands = tree
+            .as_object_mut()
+            .and_then(|tree| tree.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case("commands")));
         let Some((_, Value::Array(commands))) = commands else {
             return Self { commands: Err("Invalid/missing commands") };
         };
@@ -179,9 +180,7 @@ fn one(
         return (reply(name, Err("Unknown command"), correlation), true);
     };
     let answer = match does {
-        Does::Query(query) => {
-            query(&model.read().unwrap_or_else(PoisonError::into_inner), fields)
-        }
+        Does::Query(query) => query(&model.read().unwrap_or_else(PoisonError::into_inner), fields),
         Does::Change(change) => {
             let mut model = model.write().unwrap_or_else(PoisonError::into_inner);
             let mut under = Change { model: &mut model, entries_max, kicks: Vec::new() };
