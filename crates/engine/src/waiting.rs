@@ -213,3 +213,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -510,7 +510,6 @@ impl World {
                     Piece::Body(body) => wire.to_client.push_back((at, body.bytes().to_vec())),
                     Piece::Close => wire.closing = true,
                     Piece::PauseReading => wire.paused = true,
-                    // There are no rules in this world that have to ask somebody.
                     Piece::ResumeReading | Piece::Retry => wire.paused = false,
                 }
             });

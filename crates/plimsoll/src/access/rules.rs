@@ -63,7 +63,7 @@ impl Access for Rules {
     }
 
     fn may_wait(&self) -> bool {
-        self.judges().any(|judge| judge.may_wait())
+        self.judges().any(Judge::may_wait)
     }
 
     fn turn(&self, now: Time) {

@@ -334,9 +334,9 @@ pub(crate) fn save(path: &Path, content: &[u8]) -> io::Result<()> {
 /// What a file begins with that is not there yet: one administrator of dynamic security, as
 /// `mosquitto_ctrl dynsec init` makes it.
 pub(crate) fn initial(username: &str, password: &str) -> Option<Model> {
-    let mut model = Model::default();
-    model.default_access =
+    let default_access =
         DefaultAccess { publish_client_receive: true, unsubscribe: true, ..Default::default() };
+    let mut model = Model { default_access, ..Model::default() };
     let mut role = Role::default();
     let (receive, subscribe) = (AclType::PublishClientReceive, AclType::SubscribePattern);
     for (kind, topic) in [

@@ -162,7 +162,9 @@ fn begin(path: &Path, password_file: Option<&Path>) -> Result<(Model, String), S
             let mut random = [0; 18];
             aws_lc_rs::rand::fill(&mut random).map_err(|_| "the system gives no random numbers")?;
             let password = URL_SAFE_NO_PAD.encode(random);
-            let beside = path.with_added_extension("pw");
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(".pw");
+            let beside = PathBuf::from(beside);
             file::save(&beside, format!("{password}\n").as_bytes())
                 .map_err(|error| format!("{}: {error}", beside.display()))?;
             (password, format!("its password is in {}", beside.display()))

@@ -11,14 +11,14 @@ use super::*;
 
 const ADMIN: Requester<'static> = Requester { client_identifier: "ctrl", username: Some("admin") };
 
-fn run(model: &RwLock<Model>, command: Value) -> (Value, Outcome) {
+fn run(model: &RwLock<Model>, command: &Value) -> (Value, Outcome) {
     let payload = json!({ "commands": [command] }).to_string();
     let outcome = Request::read(payload.as_bytes()).answer(model, 1000, ADMIN);
     let response: Value = serde_json::from_str(&outcome.response).unwrap();
     (response["responses"][0].clone(), outcome)
 }
 
-fn done(model: &RwLock<Model>, command: Value) -> Outcome {
+fn done(model: &RwLock<Model>, command: &Value) -> Outcome {
     let (response, outcome) = run(model, command);
     assert_eq!(response.get("error"), None, "{response}");
     outcome
@@ -34,7 +34,7 @@ fn fleet() -> RwLock<Model> {
     let model = RwLock::new(initial("admin", "secret").unwrap());
     done(
         &model,
-        json!({"command": "createRole", "rolename": "sensor", "acls": [
+        &json!({"command": "createRole", "rolename": "sensor", "acls": [
             {"acltype": "publishClientSend", "topic": "plant/#", "priority": 0, "allow": true},
             {"acltype": "publishClientSend", "topic": "plant/secret", "priority": 5, "allow": false},
             {"acltype": "subscribeLiteral", "topic": "#", "priority": 9, "allow": false},
@@ -43,12 +43,12 @@ fn fleet() -> RwLock<Model> {
     );
     done(
         &model,
-        json!({"command": "createGroup", "groupname": "sensors",
+        &json!({"command": "createGroup", "groupname": "sensors",
         "roles": [{"rolename": "sensor"}]}),
     );
     done(
         &model,
-        json!({"command": "createClient", "username": "s1", "password": "p1",
+        &json!({"command": "createClient", "username": "s1", "password": "p1",
         "groups": [{"groupname": "sensors", "priority": 3}]}),
     );
     model
@@ -82,13 +82,13 @@ fn passwords_identifiers_and_disabling() {
     };
     assert!(verify(b"p1"));
     assert!(!verify(b"p2"));
-    done(&model, json!({"command": "setClientId", "username": "s1", "clientid": "only"}));
+    done(&model, &json!({"command": "setClientId", "username": "s1", "clientid": "only"}));
     assert!(matches!(model.read().unwrap().identify("s1", "x"), Identified::Refused));
     assert!(matches!(model.read().unwrap().identify("s1", "only"), Identified::Known(_)));
-    let outcome = done(&model, json!({"command": "disableClient", "username": "s1"}));
+    let outcome = done(&model, &json!({"command": "disableClient", "username": "s1"}));
     assert_eq!(outcome.kicks, [Kick::User("s1".into())]);
     assert!(matches!(model.read().unwrap().identify("s1", "only"), Identified::Refused));
-    done(&model, json!({"command": "enableClient", "username": "s1"}));
+    done(&model, &json!({"command": "enableClient", "username": "s1"}));
     assert!(matches!(model.read().unwrap().identify("nobody", "x"), Identified::Unknown));
 }
 
@@ -97,22 +97,22 @@ fn a_change_names_everybody_that_it_affects() {
     let model = fleet();
     let acl = json!({"command": "addRoleACL", "rolename": "sensor",
         "acltype": "publishClientReceive", "topic": "x", "allow": true});
-    assert_eq!(done(&model, acl).kicks, [Kick::User("s1".into())]);
+    assert_eq!(done(&model, &acl).kicks, [Kick::User("s1".into())]);
     let group = json!({"command": "setAnonymousGroup", "groupname": "sensors"});
-    assert_eq!(done(&model, group).kicks, [Kick::Anonymous]);
-    let (answer, outcome) = run(&model, json!({"command": "deleteGroup", "groupname": "sensors"}));
+    assert_eq!(done(&model, &group).kicks, [Kick::Anonymous]);
+    let (answer, outcome) = run(&model, &json!({"command": "deleteGroup", "groupname": "sensors"}));
     assert_eq!(answer["error"], "Deleting the anonymous group is forbidden");
     assert!(!outcome.changed && outcome.kicks.is_empty());
-    let role = done(&model, json!({"command": "deleteRole", "rolename": "sensor"}));
+    let role = done(&model, &json!({"command": "deleteRole", "rolename": "sensor"}));
     assert_eq!(role.kicks, [Kick::User("s1".into()), Kick::Anonymous]);
-    assert!(model.read().unwrap().verdict(&user("s1"), PUBLISH, "plant/7") == None);
+    assert!(model.read().unwrap().verdict(&user("s1"), PUBLISH, "plant/7").is_none());
 }
 
 #[test]
 fn a_model_survives_the_file() {
     let model = fleet();
-    done(&model, json!({"command": "setAnonymousGroup", "groupname": "sensors"}));
-    done(&model, json!({"command": "disableClient", "username": "s1"}));
+    done(&model, &json!({"command": "setAnonymousGroup", "groupname": "sensors"}));
+    done(&model, &json!({"command": "disableClient", "username": "s1"}));
     let model = model.into_inner().unwrap();
     assert_eq!(parse(&print(&model).unwrap()).unwrap(), model);
 }
@@ -155,7 +155,7 @@ fn entries_are_bounded_and_deleting_makes_room() {
     assert_eq!(errors.iter().filter(|error| **error).count(), 2);
     let full = model.read().unwrap().heap_bytes();
     for n in 0..10 {
-        done(&model, json!({"command": "deleteRole", "rolename": format!("r{n}")}));
+        done(&model, &json!({"command": "deleteRole", "rolename": format!("r{n}")}));
     }
     assert!(full > 0);
     assert_eq!(model.read().unwrap().heap_bytes(), 0);

@@ -115,7 +115,6 @@ impl Files {
 impl Access {
     fn grants(self, access: u8, topic: &str) -> bool {
         match (self, access) {
-            (Self::Deny, _) => false,
             (Self::ReadWrite, _) | (Self::Read, READ) | (Self::Write, WRITE) => true,
             (Self::Read | Self::Subscribe, SUBSCRIBE) => topic != "#",
             _ => false,

@@ -1,5 +1,6 @@
 //! The backend `http`: a web service that is asked. Also of `jwt` in mode `remote`.
 
+use std::fmt::Write;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,7 +207,7 @@ fn form(fields: &[(&str, Value)]) -> String {
                     text.push(char::from(byte));
                 }
                 b' ' => text.push('+'),
-                other => text.push_str(&format!("%{other:02X}")),
+                other => drop(write!(text, "%{other:02X}")),
             }
         }
     }

@@ -37,6 +37,9 @@ pub(crate) enum LoginAnswer {
 /// Who is told of it.
 type Reply = Box<dyn FnOnce(LoginAnswer) + Send>;
 
+/// Who is told something.
+type Say = Box<dyn Fn(&str) + Send + Sync>;
+
 /// The backends with their threads and answers. It lives as long as the broker; reload swaps what is
 /// in it.
 pub(crate) struct GoAuth {
@@ -54,8 +57,8 @@ struct Inner {
     turn: AtomicU64,
     now: Box<dyn Fn() -> Time + Send + Sync>,
     /// Told of the client whose question was answered.
-    tell: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
-    log: OnceLock<Box<dyn Fn(&str) + Send + Sync>>,
+    tell: OnceLock<Say>,
+    log: OnceLock<Say>,
     quiet: AtomicBool,
     /// For what the backends have read.
     charge: Mutex<Charge>,

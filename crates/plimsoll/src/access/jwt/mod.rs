@@ -150,9 +150,13 @@ fn part(text: &str) -> Result<Vec<u8>, Refusal> {
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Refusal> {
     match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(seconds) if seconds >= 0.0 => Ok(Some(seconds as u64)),
-            _ => Err(Refusal::Malformed),
+        Some(value) => match (value.as_u64(), value.as_f64()) {
+            (Some(seconds), _) => Ok(Some(seconds)),
+            // Its fraction does not count.
+            (None, Some(seconds)) => {
+                format!("{:.0}", seconds.floor()).parse().map(Some).map_err(|_| Refusal::Malformed)
+            }
+            (None, None) => Err(Refusal::Malformed),
         },
     }
 }
