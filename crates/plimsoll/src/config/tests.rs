@@ -317,3 +317,15 @@ fn a_plugin_is_for_its_listener_if_settings_are() {
     assert_eq!((of(0), of(1)), (vec![1], vec![2]));
     refused("plugin_use nothing\n", "no `plugin_load nothing");
 }
+
+#[test]
+fn mosquittos_own_plugins_are_the_files_that_they_read() {
+    let config = accepted(
+        "listener 1\nplugin mosquitto_password_file.so\nplugin_opt_password_file /pw\n\
+         plugin mosquitto_acl_file.so\nplugin_opt_acl_file /acl\n",
+    );
+    let access = &config.listeners[0].access;
+    assert_eq!(access.password_file, Some("/pw".into()));
+    assert_eq!(access.acl_file, Some("/acl".into()));
+    refused("listener 1\nplugin mosquitto_acl_file.so\n", "FILE:2: plugin_opt_acl_file: is needed");
+}
