@@ -163,6 +163,27 @@ def test_a_mistake_in_the_file_stops_the_start_and_names_the_line():
     broker.remove()
 
 
+def test_a_listener_without_the_plugin_takes_no_commands():
+    with Secured() as broker:
+        open_port = brokers.free_port()
+        text = broker.config.read_text()
+        plugin, rest = text.split("listener ", 1)
+        lines = plugin.splitlines()
+        own = "\n".join(line for line in lines if "plugin" in line)
+        other = "\n".join(line for line in lines if "plugin" not in line)
+        broker.stop()
+        broker.config.write_text(f"{other}\nper_listener_settings true\nlistener {rest}{own}\nlistener {open_port} 127.0.0.1\nallow_anonymous true\n")
+        broker.start()
+        create = {"command": "createClient", "username": "thief", "password": "p"}
+        with Session(open_port, "thief") as thief:
+            thief.publish(TOPIC, json.dumps({"commands": [create]}).encode())
+            assert thief.publish("anything") in (0, 0x10)
+        time.sleep(0.3)
+        assert broker.ctrl("listClients").split() == ["admin"]
+        broker.ctrl("createClient", "mine", "-p", "p")
+        assert broker.ctrl("listClients").split() == ["admin", "mine"]
+
+
 NAMES = ["a", "b", "c", "d", "ünï", "a b"]
 TOPICS = ["x", "x/y", "x/+", "x/#", "+/y", "#", "x/y/z", "$SYS/#", "+/+/z", "/x", "x/"]
 TYPES = ["publishClientSend", "publishClientReceive", "subscribeLiteral", "subscribePattern", "unsubscribeLiteral", "unsubscribePattern"]

@@ -26,6 +26,7 @@ impl Dispatch {
         let event = Event::Control {
             client: session.client_identifier.clone(),
             username: session.username.clone(),
+            listener: session.listener,
             topic: Box::from(topic),
             payload: Box::from(publish.payload),
         };

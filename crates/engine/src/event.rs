@@ -74,6 +74,8 @@ pub enum Event {
         client: Box<str>,
         /// Its user name.
         username: Option<Box<str>>,
+        /// The listener that it came through.
+        listener: u16,
         /// Topic name.
         topic: Box<str>,
         /// Payload.

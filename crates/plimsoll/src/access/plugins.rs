@@ -169,6 +169,11 @@ impl Plugins {
             .is_some_and(|(plugin, go_auth)| plugin.is_for(listener) && go_auth.takes_tokens())
     }
 
+    /// Whether dynamic security is for a listener: commands come through no other.
+    pub(crate) fn secure(&self, listener: usize) -> bool {
+        self.dynsec.as_ref().is_some_and(|(plugin, _)| plugin.is_for(listener))
+    }
+
     /// Dynamic security, whatever it is for.
     pub(crate) fn dynsec(&self) -> Option<&Arc<Dynsec>> {
         self.dynsec.as_ref().map(|(_, dynsec)| dynsec)

@@ -11,6 +11,7 @@ use plimsoll_ledger::{Account, Charge, Ledger};
 
 use super::shared::Shared;
 use crate::access::dynsec::{self, Command, Dynsec, Kick};
+use crate::access::plugins::Plugins;
 
 /// Commands that wait, at most: what is beyond is dropped, with a line in the log.
 const QUEUE_MAX: usize = 256;
@@ -33,13 +34,13 @@ struct Queue {
     list: VecDeque<Command>,
     bytes: usize,
     charge: Charge,
-    dynsec: Option<Arc<Dynsec>>,
+    plugins: Arc<Plugins>,
 }
 
 impl Control {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         let charge = ledger.charge(Account::Admin, 0);
-        let queue = Queue { list: VecDeque::new(), bytes: 0, charge, dynsec: None };
+        let queue = Queue { list: VecDeque::new(), bytes: 0, charge, plugins: Arc::default() };
         Self { queue: Mutex::new(queue), ready: Condvar::new() }
     }
 
@@ -49,16 +50,16 @@ impl Control {
     }
 
     /// Who carries out commands from now on.
-    pub(crate) fn set_dynsec(&self, dynsec: Option<Arc<Dynsec>>) {
-        self.queue().dynsec = dynsec;
+    pub(crate) fn set_plugins(&self, plugins: Arc<Plugins>) {
+        self.queue().plugins = plugins;
     }
 
     /// Lines a command up. Answers whether there was room.
-    pub(crate) fn submit(&self, topic: &str, command: Command) -> bool {
-        if topic != dynsec::TOPIC {
+    pub(crate) fn submit(&self, listener: u16, topic: &str, command: Command) -> bool {
+        let mut queue = self.queue();
+        if topic != dynsec::TOPIC || !queue.plugins.secure(listener.into()) {
             return true; // Nobody takes commands there.
         }
-        let mut queue = self.queue();
         let bytes = size_of::<Command>() + command.payload.len() + command.client_identifier.len();
         if queue.list.len() >= QUEUE_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
             return false;
@@ -92,7 +93,7 @@ impl Control {
         let commands = std::mem::take(&mut queue.list);
         queue.bytes = 0;
         queue.charge.set(0);
-        (commands.into(), queue.dynsec.clone())
+        (commands.into(), queue.plugins.dynsec().cloned())
     }
 
     /// Starts the thread. It ends with the process.

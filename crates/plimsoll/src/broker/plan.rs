@@ -78,7 +78,7 @@ impl Plan {
         let config = &self.config;
         let plugins = self.plugins();
         plugins.enforce();
-        shared.control.set_dynsec(plugins.dynsec().cloned());
+        shared.control.set_plugins(Arc::clone(&plugins));
         shared.set_limits(limits(config));
         shared.gate.set(self.access.doors(config, &plugins, verifier));
         shared.gate.failures.set_most(config.auth_failures_per_minute);

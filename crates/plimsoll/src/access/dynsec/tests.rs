@@ -177,3 +177,25 @@ fn odd_requests_are_answered_in_mosquittos_words() {
     let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     assert_eq!(ask(&nested), unknown("Payload not valid JSON"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_payload_is_answered_and_any_file_is_read_or_refused(
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        fields in proptest::collection::btree_map("[a-z]{1,10}", ".{0,20}", 0..6),
+        name in "(create|modify|delete|get|list|addRole|remove)(Client|Group|Role|ACL|s)",
+    ) {
+        let model = RwLock::new(Model::default());
+        let mut command = json!(fields);
+        command["command"] = name.into();
+        let one = json!({ "commands": [command] }).to_string();
+        for payload in [&bytes[..], one.as_bytes()] {
+            let outcome = Request::read(payload).answer(&model, 10, ADMIN);
+            let answered = outcome.response.starts_with("{\"responses\":[");
+            proptest::prop_assert!(answered);
+        }
+        let model = model.into_inner().unwrap();
+        proptest::prop_assert_eq!(parse(&print(&model).unwrap()).unwrap(), model);
+        let _ = parse(&bytes);
+    }
+}

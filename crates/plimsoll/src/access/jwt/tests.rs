@@ -144,3 +144,14 @@ fn keys_that_cannot_be_are_refused_when_they_are_read() {
     assert!(keys.add_jwks_text(br#"{"keys":[]}"#).is_err());
     assert!(keys.is_empty());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_a_token_by_chance(text in ".{0,200}", parts in proptest::collection::vec("[A-Za-z0-9_-]{0,40}", 3)) {
+        let verifier = verifier();
+        proptest::prop_assert!(verifier.verify(&text, NOW).is_err());
+        proptest::prop_assert!(verifier.verify(&parts.join("."), NOW).is_err());
+        let signed = hs256(&json!({ "sub": text.clone(), "exp": text }));
+        proptest::prop_assert!(verifier.verify(&signed, NOW).is_err());
+    }
+}

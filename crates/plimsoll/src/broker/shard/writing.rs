@@ -16,9 +16,9 @@ impl Shard {
         for (link, event) in outbox.take_events() {
             let peer = self.slots.get_mut(link.slot()).map(|connection| connection.peer);
             match event {
-                Event::Control { client, username, topic, payload } => {
+                Event::Control { client, username, listener, topic, payload } => {
                     let command = Command { client_identifier: client, username, payload };
-                    if !self.shared.control.submit(&topic, command) {
+                    if !self.shared.control.submit(listener, &topic, command) {
                         self.shared
                             .log
                             .warning("A command to $CONTROL was dropped: too many wait.");
