@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import signal
+import ssl
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -249,6 +251,33 @@ def test_a_service_that_fails_or_hangs_denies():
             assert user.publish("user1/x") in (0, 0x10)
         log = broker.log_text()
     assert "go-auth: http://127.0.0.1" in log
+
+
+def certificate(directory):
+    """An authority, and a server's certificate that it has signed."""
+    (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    for arguments in [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=service",
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile ext",
+    ]:
+        subprocess.run(["openssl", *arguments.split()], cwd=directory, check=True, capture_output=True)
+
+
+def test_a_service_over_tls_has_to_be_who_it_is(tmp_path):
+    certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with Service(allow_all) as service:
+        service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
+        tls = "auth_opt_http_with_tls true\n"
+        for more in (f"auth_opt_http_cafile {tmp_path}/ca.pem", "auth_opt_http_verify_peer false"):
+            with HomeAssistant(service, tls + more) as broker:
+                Session(broker.port, "u1", "user1", "secret").close()
+        with HomeAssistant(service, tls) as broker:
+            with pytest.raises(Refused, match="0x88"):
+                Session(broker.port, "u1", "user1", "secret")
+            assert "UnknownIssuer" in broker.log_text()
 
 
 def test_a_reload_reads_the_files_again_and_a_mistake_changes_nothing():
