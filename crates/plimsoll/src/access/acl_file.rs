@@ -65,7 +65,8 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, (usize, String)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (word, rest) = line.trim_start().split_once(' ').unwrap_or((line.trim_start(), ""));
+        let line = line.trim_start_matches(' ');
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim();
         match (word, rest) {
             ("user", "") => return Err((number + 1, "`user` needs a name behind it".into())),
