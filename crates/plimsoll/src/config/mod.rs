@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::{DecodeLimits, QoS, Version};
 
-pub(crate) use parse::{Arguments, load};
+pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
