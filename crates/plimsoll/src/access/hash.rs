@@ -158,6 +158,15 @@ impl Hash {
         }
     }
 
+    /// Whether a check takes no time or memory worth counting.
+    pub(crate) fn is_cheap(&self) -> bool {
+        match self {
+            Self::Sha512 { .. } => true,
+            Self::Pbkdf2 { iterations, .. } => iterations.get() <= 100,
+            Self::Argon2id { memory_kib, time, .. } => *memory_kib <= 64 && *time <= 2,
+        }
+    }
+
     /// Bytes of its parts.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
@@ -188,10 +197,12 @@ fn argon2id(
     Some(hash)
 }
 
+type SaltAndHash = (Box<[u8]>, Box<[u8]>);
+
 fn salt_and_hash<'a>(
     mut parts: impl Iterator<Item = &'a str>,
     decode: impl Fn(&str) -> Option<Vec<u8>>,
-) -> Option<(Box<[u8]>, Box<[u8]>)> {
+) -> Option<SaltAndHash> {
     let (salt, hash) = (decode(parts.next()?)?, decode(parts.next()?)?);
     let whole = parts.next().is_none() && SALTS_BYTES.contains(&salt.len());
     whole.then(|| (salt.into(), hash.into()))
