@@ -10,6 +10,7 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use aws_lc_rs::rand::fill;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use plimsoll_ledger::Measure;
 
 /// Length of SHA-512's output, and of the keys that are derived with it.
 const SHA512_BYTES: usize = 64;
@@ -172,7 +173,7 @@ impl Hash {
         match self {
             Self::Sha512 { salt, hash }
             | Self::Pbkdf2 { salt, hash, .. }
-            | Self::Argon2id { salt, hash, .. } => salt.len() + hash.len(),
+            | Self::Argon2id { salt, hash, .. } => salt.heap_bytes() + hash.heap_bytes(),
         }
     }
 }
