@@ -4,9 +4,11 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
-use plimsoll_engine::{Admission, Body, Piece};
+use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
+
+use super::shared::Answer;
 
 /// Slices given to one system call at most.
 const SLICES_MAX: usize = 64;
@@ -27,7 +29,7 @@ pub(crate) struct Connection {
     /// Output that the network has not taken.
     pub(crate) pending: Option<Box<Pending>>,
     /// What the gate has answered, until the engine hears of the client.
-    pub(crate) admission: Option<Box<Admission>>,
+    pub(crate) admission: Option<Box<Answer>>,
 }
 
 /// Yes-or-no facts of a connection.

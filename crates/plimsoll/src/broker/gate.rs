@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use plimsoll_engine::Admission;
@@ -65,6 +66,8 @@ pub(crate) struct Reply {
     shared: Weak<Shared>,
     waiting: Option<Waiting>,
     door: Arc<Door>,
+    /// Of the gate when it was asked.
+    generation: u64,
     /// How many authenticators have been asked.
     asked: usize,
     client_identifier: Option<Box<str>>,
@@ -109,9 +112,15 @@ impl Reply {
         }
     }
 
+    /// Whether nobody is listened to any more where the client comes from.
+    pub(crate) fn comes_too_late(&self) -> bool {
+        let gone = |shared: Arc<Shared>| shared.gate.failures.too_many(self.credentials.peer);
+        self.shared.upgrade().is_none_or(gone)
+    }
+
     fn answer(&mut self, admission: Admission) {
         if let (Some(waiting), Some(shared)) = (self.waiting.take(), self.shared.upgrade()) {
-            shared.admit_client(waiting, admission);
+            shared.admit_client(waiting, self.generation, admission);
         }
     }
 }
@@ -131,6 +140,8 @@ fn is_failure(reason: ReasonCode) -> bool {
 #[derive(Debug)]
 pub(crate) struct Gate {
     doors: RwLock<Vec<Arc<Door>>>,
+    /// Counts how often the doors have changed.
+    generation: AtomicU64,
     pub(crate) failures: Failures,
     ledger: &'static Ledger,
 }
@@ -148,13 +159,21 @@ pub(crate) struct Visitor<'a> {
 impl Gate {
     pub(crate) fn new(doors: Vec<Door>, ledger: &'static Ledger) -> Self {
         let doors = doors.into_iter().map(Arc::new).collect();
-        Self { doors: RwLock::new(doors), failures: Failures::new(ledger), ledger }
+        let generation = AtomicU64::new(0);
+        Self { doors: RwLock::new(doors), generation, failures: Failures::new(ledger), ledger }
     }
 
     /// Other doors from now on, by the numbers of the listeners.
     pub(crate) fn set(&self, doors: Vec<Door>) {
         *self.doors.write().unwrap_or_else(PoisonError::into_inner) =
             doors.into_iter().map(Arc::new).collect();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Another number for each set of doors: who was let in by others than those in force now may
+    /// have missed that it should not have been.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     fn door(&self, listener: u16) -> Option<Arc<Door>> {
@@ -164,6 +183,7 @@ impl Gate {
 
     /// Whether a client is let in; `None` if that is found out later.
     pub(crate) fn ask(&self, shared: &Arc<Shared>, visitor: &Visitor<'_>) -> Option<Admission> {
+        let generation = self.generation();
         let Some(door) = self.door(visitor.listener) else {
             return Some(Admission::Refused(ReasonCode::NOT_AUTHORIZED));
         };
@@ -178,6 +198,7 @@ impl Gate {
                     shared: Arc::downgrade(shared),
                     waiting: Some(visitor.waiting),
                     door,
+                    generation,
                     asked: 0,
                     client_identifier,
                 };

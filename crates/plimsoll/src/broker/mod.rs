@@ -109,7 +109,7 @@ pub(crate) fn run(
     }
     let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
     let shared = Arc::new(shared);
-    let verifier = Verifier::start(&LEDGER)?;
+    let verifier = Verifier::new(&LEDGER);
     plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;
