@@ -72,7 +72,7 @@ struct Flags {
     /// Check the configuration and exit
     #[arg(long)]
     test_config: bool,
-    /// Write TLS keys to this file (comes with TLS)
+    /// Write the secrets of TLS connections to this file, to look into recordings
     #[arg(long, value_name = "FILE")]
     tls_keylog: Option<PathBuf>,
     /// Print the version
@@ -168,16 +168,13 @@ impl Flags {
             println!("plimsoll version {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        if self.tls_keylog.is_some() {
-            eprintln!("Error: --tls-keylog: TLS comes with a later release.");
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
         let arguments = Arguments {
             file: self.config_file,
             ports: self.port,
             verbose: self.verbose,
             quiet: self.quiet,
             daemon: self.daemon,
+            tls_keylog: self.tls_keylog,
             as_mosquitto,
         };
         if self.test_config {

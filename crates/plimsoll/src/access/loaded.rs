@@ -63,7 +63,7 @@ impl AccessFiles {
             clientid_prefixes: config.clientid_prefixes.clone(),
             use_username_as_clientid: listener.access.use_username_as_clientid,
             versions: listener.access.versions.clone(),
-            certificate_is_identity: false,
+            certificate_is_identity: listener.tls.is_identity(),
         };
         config.listeners.iter().enumerate().map(door).collect()
     }
@@ -92,6 +92,9 @@ impl AccessFiles {
         let number = usize::from(who.listener);
         let listener = config.listeners.get(number)?;
         let file = |files: &Self| files.passwords.get(number).cloned().flatten();
+        if listener.tls.is_identity() {
+            return None; // Certificates are looked at by themselves.
+        }
         let stays = match (who.username, file(self)) {
             (None, _) | (_, None) => listener.allow_anonymous,
             (Some(username), Some(now)) => {

@@ -1,23 +1,26 @@
 //! One network connection: a socket, and buffers only while something is under way.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
 use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
 use super::shared::Answer;
+use super::transport::{Layers, Outcome, Scratch, Socket};
 
 /// Slices given to one system call at most.
 const SLICES_MAX: usize = 64;
 
-/// A connection. Idle, it owns nothing beside its socket.
+/// A connection. Idle, it owns nothing beside its socket and the state of its layers.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    socket: Socket,
+    /// What lies between the socket and MQTT; nothing for plain connections.
+    layers: Option<Box<Layers>>,
+    /// Where it comes from; `None` for a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// Known once CONNECT has been read.
     pub(crate) version: Option<Version>,
     pub(crate) listener: u16,
@@ -28,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) partial: Option<Box<Partial>>,
     /// Output that the network has not taken.
     pub(crate) pending: Option<Box<Pending>>,
+    /// Who its certificate says that it is, until the gate has seen it.
+    pub(crate) identity: Option<Box<str>>,
     /// What the gate has answered, until the engine hears of the client.
     pub(crate) admission: Option<Box<Answer>>,
 }
@@ -134,6 +139,18 @@ impl Pending {
         self.sent == self.len
     }
 
+    /// Moves up to `most` bytes behind what is in a buffer. Answers how many that were.
+    fn take(&mut self, into: &mut Vec<u8>, most: usize) -> usize {
+        let before = into.len();
+        for slice in self.slices() {
+            let room = most - (into.len() - before);
+            into.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
+        }
+        let count = into.len() - before;
+        self.sent += count;
+        count
+    }
+
     /// The slices that are still to be sent, in order.
     fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::new();
@@ -169,9 +186,17 @@ pub(crate) enum Written {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, listener: u16, serial: u32) -> Self {
+    pub(crate) fn new(
+        socket: Socket,
+        layers: Option<Box<Layers>>,
+        peer: Option<SocketAddr>,
+        listener: u16,
+        serial: u32,
+    ) -> Self {
         Self {
-            stream,
+            socket,
+            layers,
+            identity: None,
             peer,
             version: None,
             listener,
@@ -183,31 +208,55 @@ impl Connection {
         }
     }
 
-    pub(crate) fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    pub(crate) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
-    /// Reads once. `None` if there is nothing to read.
-    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.stream.read(into) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// What lies between the socket and MQTT.
+    pub(crate) fn layers(&self) -> Option<&Layers> {
+        self.layers.as_deref()
+    }
+
+    /// What lies between the socket and MQTT.
+    pub(crate) fn layers_mut(&mut self) -> Option<&mut Layers> {
+        self.layers.as_deref_mut()
+    }
+
+    /// Whether something waits for the network.
+    pub(crate) fn has_output(&self) -> bool {
+        self.pending.is_some() || self.layers.as_ref().is_some_and(|layers| layers.has_outgoing())
+    }
+
+    /// Reads once.
+    pub(crate) fn read(&mut self, into: &mut [u8], scratch: &mut Scratch) -> io::Result<Outcome> {
+        if let Some(layers) = &mut self.layers {
+            return layers.read(&mut self.socket, into, scratch);
         }
+        let read = self.socket.read_some(into)?;
+        let count = read.unwrap_or(0);
+        let more = count == into.len();
+        Ok(Outcome { count, more, ended: read == Some(0), answers: false })
     }
 
-    /// Writes what is pending, as far as the network takes it. Answers how many bytes that were.
-    pub(crate) fn write(&mut self) -> io::Result<(Written, usize)> {
+    /// Writes what is pending, as far as the network takes it. Answers how many bytes of MQTT that were.
+    pub(crate) fn write(&mut self, scratch: &mut Scratch) -> io::Result<(Written, usize)> {
+        if let Some(layers) = &mut self.layers {
+            let mut count = 0;
+            let pending = &mut self.pending;
+            let all = layers.write(&mut self.socket, scratch, |plain, most| {
+                if let Some(pending) = pending.as_mut() {
+                    count += pending.take(plain, most);
+                }
+            })?;
+            return Ok((if all { Written::All } else { Written::Some }, count));
+        }
         let Some(pending) = self.pending.as_mut() else { return Ok((Written::All, 0)) };
         let before = pending.sent;
         while !pending.is_done() {
             let result = if pending.bodies.is_empty() {
-                self.stream.write(pending.bytes.get(pending.sent..).unwrap_or_default())
+                self.socket.write(pending.bytes.get(pending.sent..).unwrap_or_default())
             } else {
-                self.stream.write_vectored(&pending.slices())
+                self.socket.write_vectored(&pending.slices())
             };
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -223,8 +272,10 @@ impl Connection {
     }
 
     /// Tells the peer that nothing more comes.
-    pub(crate) fn shut_down(&self) {
-        // It may be gone already; then there is nobody to tell.
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    pub(crate) fn shut_down(&mut self) {
+        if let Some(layers) = &mut self.layers {
+            layers.say_goodbye(&mut self.socket);
+        }
+        self.socket.shut_down();
     }
 }

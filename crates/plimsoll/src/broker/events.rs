@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use plimsoll_engine::{Cause, Event, Limit, Loss};
 use plimsoll_mqtt::{ReasonCode, Version};
 
+use super::certificates::Expiring;
+use super::transport::Handshake;
+use super::transport::certificate::Certificate;
 use crate::log::{Kind, Log};
 
 /// The log, as the broker writes it.
@@ -13,11 +16,16 @@ use crate::log::{Kind, Log};
 pub(crate) struct EventLog {
     log: Log,
     connection_messages: AtomicBool,
+    expiring: Expiring,
 }
 
 impl EventLog {
     pub(crate) fn new(log: Log, connection_messages: bool) -> Self {
-        Self { log, connection_messages: AtomicBool::new(connection_messages) }
+        Self {
+            log,
+            connection_messages: AtomicBool::new(connection_messages),
+            expiring: Expiring::default(),
+        }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -60,6 +68,35 @@ impl EventLog {
         }
     }
 
+    /// A layer below MQTT gave up.
+    pub(crate) fn transport_failed(&self, peer: Option<SocketAddr>, error: &std::io::Error) {
+        if self.connections_wanted() {
+            self.notice(&format!("Client connection from {} ended: {error}.", from(peer)));
+        }
+    }
+
+    /// A TLS handshake is over.
+    pub(crate) fn handshake(&self, peer: Option<SocketAddr>, handshake: &Handshake) {
+        if self.log.enabled(Kind::Debug) {
+            let subject = handshake.certificate.as_ref().map_or("no certificate", |c| &c.subject);
+            let (version, cipher) = (handshake.version, &handshake.cipher);
+            self.log.write(
+                Kind::Debug,
+                &format!("TLS with {}: {version}, {cipher}, {subject}.", from(peer)),
+            );
+        }
+    }
+
+    /// A client has shown a certificate: says so if it ends soon, once for each certificate and day.
+    pub(crate) fn client_certificate(&self, peer: Option<SocketAddr>, certificate: &Certificate) {
+        let Some(days) = self.expiring.days_left(certificate) else { return };
+        self.warning(&format!(
+            "The certificate of {} (from {}) expires in {days} day(s).",
+            certificate.subject,
+            from(peer)
+        ));
+    }
+
     fn connections_wanted(&self) -> bool {
         self.connection_messages.load(Ordering::Relaxed) && self.log.enabled(Kind::Notice)
     }
@@ -71,10 +108,7 @@ impl EventLog {
                 if !self.connections_wanted() {
                     return;
                 }
-                let from = peer.map_or_else(
-                    || "?".to_owned(),
-                    |peer| format!("{}:{}", unmapped(peer), peer.port()),
-                );
+                let from = from(peer);
                 let version = match version {
                     Version::V31 => 1,
                     Version::V311 => 2,
@@ -171,6 +205,14 @@ fn limit_text(limit: Limit) -> &'static str {
         Limit::OutputFull => "QoS 0 while its output is held up",
         Limit::PacketTooLarge => "larger than its maximum packet size",
     }
+}
+
+/// Where somebody comes from, with the port.
+pub(crate) fn from(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(
+        || "a unix socket".to_owned(),
+        |peer| format!("{}:{}", unmapped(peer), peer.port()),
+    )
 }
 
 /// An IPv4 address as such, also if it came to an IPv6 socket.

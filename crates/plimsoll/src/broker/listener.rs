@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::shard::LISTENING;
 use super::shared::{Incoming, Shared};
+use super::transport;
 
 /// Connections waiting to be accepted, as Mosquitto has it.
 const BACKLOG: i32 = 1024;
@@ -218,7 +219,8 @@ impl Acceptor {
                     };
                     let _ = stream.set_nodelay(bound.nodelay);
                     shared.log.connection(peer, bound.address.port());
-                    return Some((shard, Incoming { stream, peer, listener }));
+                    let socket = transport::Socket::Tcp(stream);
+                    return Some((shard, Incoming { socket, peer: Some(peer), listener }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if is_exhaustion(&error) => {

@@ -1,5 +1,6 @@
 //! The broker's I/O shell: sockets and threads around the engine.
 
+mod certificates;
 mod clock;
 mod connection;
 mod events;
@@ -15,6 +16,7 @@ mod signals;
 mod slots;
 mod storage;
 mod sys;
+pub(crate) mod transport;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -39,6 +41,7 @@ use reload::Reloader;
 use shard::{Shard, WAKE};
 use shared::{Handle, Limits, Shared};
 use sys::Sys;
+use transport::Transport;
 
 /// The book of the process.
 static LEDGER: Ledger = Ledger::new();
@@ -107,7 +110,8 @@ pub(crate) fn run(
         handles.push(Handle::new(waker));
         polls.push(poll);
     }
-    let shared = Shared::new(engine, handles, limits(config), clock, &LEDGER, log);
+    let limits = limits(config, Vec::new());
+    let shared = Shared::new(engine, handles, limits, clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let verifier = Verifier::new(&LEDGER);
     plan.enforce(&shared, &verifier);
@@ -210,8 +214,9 @@ fn threads(wanted: u8) -> usize {
 }
 
 /// Limits that the shell keeps itself.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
     Limits {
+        transports,
         decode: DecodeLimits {
             packet_size_max: match config.max_packet_size {
                 0 => u32::MAX,

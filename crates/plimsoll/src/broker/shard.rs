@@ -16,10 +16,12 @@ use plimsoll_ledger::{Account, Charge, Charged, Measure};
 use plimsoll_mqtt::ReasonCode;
 
 use super::connection::{Connection, Pending};
+use super::events;
 use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
+use super::transport::{Layers, Scratch};
 
 /// Bytes read in one turn before the engine is entered.
 const ARENA_BYTES: usize = 64 * 1024;
@@ -53,6 +55,7 @@ pub(crate) struct Shard {
     poll: Poll,
     slots: Slots,
     arena: Vec<u8>,
+    scratch: Scratch,
     /// Connections with something to read.
     readable: VecDeque<u32>,
     /// Connections with new output in this turn.
@@ -103,6 +106,7 @@ impl Shard {
             poll,
             slots: Slots::new(ledger),
             arena: vec![0; ARENA_BYTES],
+            scratch: Scratch::default(),
             readable: VecDeque::new(),
             touched: Vec::new(),
             finished: Vec::new(),
@@ -232,7 +236,7 @@ impl Shard {
 
     fn list_touched(&mut self, slot: u32) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
-        if connection.pending.is_some() && !connection.state.touched {
+        if connection.has_output() && !connection.state.touched {
             connection.state.touched = true;
             self.touched.push(slot);
         }
@@ -274,18 +278,30 @@ impl Shard {
 
     /// Takes a fresh connection in.
     fn adopt(&mut self, incoming: Incoming) {
-        let Incoming { stream, peer, listener } = incoming;
+        let Incoming { socket, peer, listener } = incoming;
         self.serial = self.serial.wrapping_add(1);
         let slot = self.slots.vacant();
-        let mut connection = Connection::new(stream, peer, listener, self.serial);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(slot as usize);
-        if let Err(error) = self.poll.registry().register(connection.stream_mut(), token, interest)
-        {
-            self.shared.log.error(&format!("Unable to watch a connection from {peer}: {error}"));
-            self.shared.closed(self.index, listener);
-            return;
-        }
+        let transport = self.limits.transports.get(usize::from(listener));
+        let layers =
+            transport.map_or(Ok(None), |transport| Layers::new(transport, self.shared.ledger));
+        let taken = layers.and_then(|layers| {
+            let mut connection = Connection::new(socket, layers, peer, listener, self.serial);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = Token(slot as usize);
+            let registered =
+                self.poll.registry().register(connection.socket_mut(), token, interest);
+            registered.map(|()| connection).map_err(|error| error.to_string())
+        });
+        let connection = match taken {
+            Ok(connection) => connection,
+            Err(error) => {
+                let from = events::from(peer);
+                self.shared
+                    .log
+                    .error(&format!("Unable to serve a connection from {from}: {error}"));
+                return self.shared.closed(self.index, listener);
+            }
+        };
         self.slots.insert(slot, connection);
         let deadline = Instant::now() + self.limits.connect_timeout;
         self.impatient.edit().push_back((deadline, slot, self.serial));
@@ -351,7 +367,7 @@ impl Shard {
             + self.lost.heap_bytes()
             + self.expelled.heap_bytes()
             + self.pool.heap_bytes();
-        self.charge.set(self.arena.heap_bytes() + lists);
+        self.charge.set(self.arena.heap_bytes() + self.scratch.heap_bytes() + lists);
     }
 
     fn count_received(&self, bytes: usize) {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use mio::Waker;
-use mio::net::TcpStream;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
 use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
+use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
 use super::events::EventLog;
@@ -19,12 +19,14 @@ use super::listener::Order;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
+use super::transport::{Socket, Transport};
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) socket: Socket,
+    /// Where it comes from; `None` for a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) listener: u16,
 }
 
@@ -74,6 +76,8 @@ impl Handle {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) decode: DecodeLimits,
+    /// What lies between sockets and MQTT, by listener.
+    pub(crate) transports: Vec<Transport>,
     pub(crate) connect_timeout: Duration,
     /// Seconds between the figures of `$SYS`; 0 is never.
     pub(crate) sys_interval: u32,
@@ -94,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) deadline: AtomicU64,
     pub(crate) traffic: Traffic,
     pub(crate) gate: Gate,
+    pub(crate) certificates: Certificates,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -130,6 +135,7 @@ impl Shared {
             deadline: AtomicU64::new(u64::MAX),
             traffic: Traffic::default(),
             gate: Gate::new(Vec::new(), ledger),
+            certificates: Certificates::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),

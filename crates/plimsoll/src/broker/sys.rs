@@ -186,6 +186,11 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
         let health = shared.store_health().unwrap_or_else(|| "ok".to_owned());
         figures.push(("store/health".into(), health));
     }
+    let (certificates, first) = shared.certificates.summary();
+    figures.push(("tls/client_certificates/count".into(), certificates.to_string()));
+    if let Some(days) = first {
+        figures.push(("tls/client_certificates/first_ends_in_days".into(), days.to_string()));
+    }
     let reloads = &shared.reloads;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
     figures.push(("reload/succeeded".into(), count(&reloads.succeeded)));

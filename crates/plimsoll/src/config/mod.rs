@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
     pub(crate) clientid_prefixes: Option<String>,
+    /// File that the secrets of TLS connections are written to, to look into recordings.
+    pub(crate) tls_keylog: Option<PathBuf>,
     /// A filter of which nothing may be read is refused in SUBACK.
     pub(crate) acl_subscribe_deny: bool,
     pub(crate) auth_failures_per_minute: u32,
@@ -77,6 +79,44 @@ pub(crate) struct AccessConfig {
     pub(crate) versions: Vec<Version>,
 }
 
+/// Certificates and what is asked of clients'.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsConfig {
+    pub(crate) cafile: Option<PathBuf>,
+    pub(crate) capath: Option<PathBuf>,
+    /// The broker's own certificates; the name that a client asks for decides.
+    pub(crate) certfiles: Vec<PathBuf>,
+    /// Their keys, in the same order.
+    pub(crate) keyfiles: Vec<PathBuf>,
+    pub(crate) crlfile: Option<PathBuf>,
+    pub(crate) require_certificate: bool,
+    pub(crate) use_identity_as_username: bool,
+    pub(crate) use_subject_as_username: bool,
+    pub(crate) disable_client_cert_date_checks: bool,
+    pub(crate) tls_version: Option<String>,
+    pub(crate) ciphers: Option<String>,
+    pub(crate) ciphers_tls13: Option<String>,
+}
+
+impl TlsConfig {
+    /// Whether a client's certificate says who it is.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.use_identity_as_username || self.use_subject_as_username
+    }
+
+    /// Whether nothing is said, so that the listener is not encrypted.
+    pub(crate) fn is_off(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A listener that speaks WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WebConfig {
+    /// Where pages that connect may come from; empty is anywhere.
+    pub(crate) origins: Vec<String>,
+}
+
 /// A listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -93,6 +133,9 @@ pub(crate) struct Listener {
     pub(crate) allow_zero_length_clientid: bool,
     pub(crate) auto_id_prefix: String,
     pub(crate) access: AccessConfig,
+    pub(crate) tls: TlsConfig,
+    /// `protocol websockets`.
+    pub(crate) web: Option<WebConfig>,
     /// A reload took it out: its number is kept for those who came through it.
     pub(crate) closed: bool,
 }
@@ -113,6 +156,8 @@ impl Listener {
             allow_zero_length_clientid: settings.allow_zero_length_clientid,
             auto_id_prefix: settings.auto_id_prefix,
             access: AccessConfig::default(),
+            tls: TlsConfig::default(),
+            web: None,
             closed: false,
         }
     }
@@ -141,6 +186,7 @@ impl Default for Config {
             connect_timeout: 30,
             global_max_connections: None,
             clientid_prefixes: None,
+            tls_keylog: None,
             acl_subscribe_deny: true,
             auth_failures_per_minute: 600,
             global_max_clients: settings.global_max_clients,

@@ -22,6 +22,8 @@ pub(crate) struct Arguments {
     pub(crate) verbose: bool,
     /// `-q`
     pub(crate) quiet: bool,
+    /// `--tls-keylog`
+    pub(crate) tls_keylog: Option<PathBuf>,
     /// `-d`
     pub(crate) daemon: bool,
     /// The program is called `mosquitto`: what is not said is as Mosquitto has it.
@@ -91,6 +93,7 @@ impl Reader {
     fn new(arguments: &Arguments) -> Self {
         let mut config = Config::default();
         config.process.daemon = arguments.daemon;
+        config.tls_keylog.clone_from(&arguments.tls_keylog);
         Self {
             config,
             errors: Vec::new(),
@@ -185,6 +188,7 @@ impl Reader {
             Status::Done => self.apply(directive, value),
             Status::NotNeeded(because) => self.warn(name, &format!("has no effect: {because}")),
             Status::NotYet(release) => self.not_yet(directive, &value, release),
+            Status::Unsupported(because) => self.error(name, because),
             Status::Refused(release) if matches!(value, Value::Flag(false)) => {
                 self.warn(name, &format!("has no effect yet; it comes with the release of {release}"));
             }

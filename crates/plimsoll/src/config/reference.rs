@@ -74,6 +74,7 @@ fn status(status: Status) -> String {
         Status::Done | Status::Structure => "done".into(),
         Status::NotYet(release) => format!("warning; comes with {release}"),
         Status::Refused(release) => format!("error; comes with {release}"),
+        Status::Unsupported(because) => format!("error: {because}"),
         Status::NotNeeded(because) => format!("not needed: {because}"),
     }
 }

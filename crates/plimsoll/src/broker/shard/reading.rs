@@ -1,5 +1,6 @@
 //! From sockets to the engine: reading, and decoding in place.
 
+use std::io;
 use std::sync::Arc;
 
 use plimsoll_engine::{Admission, Input, Link, Loss};
@@ -9,6 +10,7 @@ use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
 use crate::broker::shared::{Limits, Shared};
+use crate::broker::transport::{Layers, Outcome};
 
 impl Shard {
     /// Reads every ready connection once, as far as the arena goes.
@@ -31,7 +33,8 @@ impl Shard {
                 self.read_large(slot, &mut brought);
                 continue;
             }
-            if self.arena.len() - at < kept + READ_BYTES_MIN {
+            let below = connection.layers().map_or(0, Layers::kept);
+            if self.arena.len() - at < kept + below + READ_BYTES_MIN {
                 self.list_readable(slot);
                 break;
             }
@@ -42,16 +45,10 @@ impl Shard {
             }
             let ending = connection.state.ending;
             let room = &mut self.arena[at..];
-            let room_len = room.len();
-            let (count, ended) = match connection.read(room) {
-                Ok(None) => (0, None),
-                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
-                Ok(Some(count)) => (count, None),
-                Err(_) => (0, Some(Loss::Failed)),
-            };
+            let read = connection.read(room, &mut self.scratch);
+            let (count, more, ended) = self.came(slot, read);
             at += count;
-            self.count_received(count);
-            if count == room_len || ending && count > 0 {
+            if more || ending && count > 0 {
                 self.list_readable(slot);
             }
             if at > start || ended.is_some() {
@@ -59,6 +56,51 @@ impl Shard {
             }
         }
         brought
+    }
+
+    /// What came of a read: bytes of MQTT, whether there may be more at once, and whether that was all.
+    fn came(&mut self, slot: u32, read: io::Result<Outcome>) -> (usize, bool, Option<Loss>) {
+        let outcome = match read {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.transport_failed(slot, &error);
+                return (0, false, Some(Loss::Failed));
+            }
+        };
+        self.count_received(outcome.count);
+        if outcome.answers {
+            self.list_touched(slot);
+        }
+        self.take_handshake(slot);
+        let ended = outcome.ended.then_some(Loss::ClosedByPeer);
+        (outcome.count, outcome.more, ended)
+    }
+
+    /// Logs why a layer gave up, and sends what it still has to say.
+    fn transport_failed(&mut self, slot: u32, error: &io::Error) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let peer = connection.peer;
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.shared.log.transport_failed(peer, error);
+        }
+        if connection.layers().is_some() {
+            // Nobody waits for it to be taken.
+            let _ = connection.write(&mut self.scratch);
+        }
+    }
+
+    /// A handshake that is over: who the client is, and what is to be said about its certificate.
+    fn take_handshake(&mut self, slot: u32) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let Some(layers) = connection.layers_mut() else { return };
+        let Some(handshake) = layers.take_handshake() else { return };
+        let settings = layers.tls().map(|tls| Arc::clone(tls.settings()));
+        if let (Some(certificate), Some(settings)) = (&handshake.certificate, settings) {
+            connection.identity = settings.username(certificate).map(Box::from);
+            self.shared.certificates.hold(certificate.not_after);
+            self.shared.log.client_certificate(connection.peer, certificate);
+        }
+        self.shared.log.handshake(connection.peer, &handshake);
     }
 
     /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it
@@ -69,18 +111,12 @@ impl Shard {
         // Grows with what has come, not with what was announced.
         let before = partial.bytes.len();
         partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
-        let room = partial.bytes.len() - before;
-        let (count, ended) =
-            match connection.read(partial.bytes.get_mut(before..).unwrap_or_default()) {
-                Ok(None) => (0, None),
-                Ok(Some(0)) => (0, Some(Loss::ClosedByPeer)),
-                Ok(Some(count)) => (count, None),
-                Err(_) => (0, Some(Loss::Failed)),
-            };
+        let room = partial.bytes.get_mut(before..).unwrap_or_default();
+        let read = connection.read(room, &mut self.scratch);
+        let (count, more, ended) = self.came(slot, read);
         partial.bytes.truncate(before + count);
-        self.count_received(count);
         let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
-        if count == room || ending && count > 0 {
+        if more || ending && count > 0 {
             self.list_readable(slot);
         }
         if ended.is_some() {
@@ -167,6 +203,7 @@ impl Doorstep<'_> {
         {
             return Some(answer.admission);
         }
+        let identity = connection.identity.take();
         let visitor = Visitor {
             waiting: Waiting {
                 shard: self.link.shard() as u8,
@@ -174,8 +211,8 @@ impl Doorstep<'_> {
                 serial: connection.serial,
             },
             listener: connection.listener,
-            peer: Some(connection.peer),
-            identity: None,
+            peer: connection.peer,
+            identity: identity.as_deref(),
             connect,
         };
         let admission = self.shared.gate.ask(self.shared, &visitor);

@@ -7,13 +7,14 @@ use plimsoll_engine::{Loss, Outbox, Piece};
 
 use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
 use crate::broker::connection::{Pending, Written};
+use crate::broker::transport::Layers;
 
 impl Shard {
     /// Spreads the outbox over the connections.
     pub(super) fn take_outbox(&mut self) {
         let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
         for (link, event) in outbox.take_events() {
-            let peer = self.slots.get_mut(link.slot()).map(|connection| connection.peer);
+            let peer = self.slots.get_mut(link.slot()).and_then(|connection| connection.peer);
             self.shared.log.event(peer, &event);
         }
         outbox.drain(|slot, piece| self.take_piece(slot, piece));
@@ -58,8 +59,8 @@ impl Shard {
         for slot in std::mem::take(&mut self.touched) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             connection.state.touched = false;
-            let waited = connection.pending.is_some();
-            match connection.write() {
+            let waited = connection.has_output();
+            match connection.write(&mut self.scratch) {
                 Ok((written, bytes)) => self.written(slot, written, bytes),
                 Err(_) if connection.state.closing => self.finished.push(slot),
                 Err(_) if waited => self.lost.push((slot, Loss::Failed)),
@@ -67,8 +68,11 @@ impl Shard {
             }
         }
         for slot in std::mem::take(&mut self.finished) {
-            if let Some(connection) = self.slots.release(slot) {
+            if let Some(mut connection) = self.slots.release(slot) {
                 connection.shut_down();
+                if let Some(tls) = connection.layers().and_then(Layers::tls) {
+                    self.shared.certificates.let_go(tls.not_after());
+                }
                 self.shared.closed(self.index, connection.listener);
             }
         }

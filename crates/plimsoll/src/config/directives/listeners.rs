@@ -3,8 +3,8 @@
 use plimsoll_mqtt::Version;
 
 use super::{
-    ANY, AtLeast, DOORS, Directive, Flag, Global, List, Number, OnListener, QoS, Scope, Status,
-    Text, U16, U32, Value, Word, Words, done, known, limit, tls,
+    ANY, Apply, AtLeast, DOORS, Directive, Flag, Global, List, Number, OnListener, QoS, Scope,
+    Status, Text, U16, U32, Value, Word, Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -245,13 +245,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "A topic filter of which a client may read nothing is refused in SUBACK (0x87, or 0x80 for 3.x). `false` is Mosquitto's way: it is granted, and brings nothing. Not in Mosquitto.",
         Global(|c, v| c.acl_subscribe_deny = v.flag()),
     ),
-    known("psk_file", Scope::Security, Text, "Pre-shared keys.", Status::Refused(DOORS)),
+    known("psk_file", Scope::Security, Text, "Pre-shared keys.", Status::Unsupported(PSK)),
     known(
         "psk_hint",
         Scope::Listener,
         Text,
         "Hint sent to clients for pre-shared keys.",
-        Status::Refused(DOORS),
+        Status::Unsupported(PSK),
     ),
     done(
         "clientid_prefixes",
@@ -302,17 +302,66 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     ),
     known("enable_control_api", Scope::Global, Flag, "The $CONTROL topics.", Status::NotYet(DOORS)),
     // --- TLS ---
-    tls("cafile", Text, "Certificates of authorities."),
-    tls("capath", Text, "Directory of certificates of authorities."),
-    tls("certfile", Text, "The broker's certificate."),
-    tls("keyfile", Text, "The broker's private key."),
-    tls("crlfile", Text, "Revoked certificates."),
-    tls("require_certificate", Flag, "Clients must have a certificate."),
-    tls("use_identity_as_username", Flag, "The certificate's common name is the user name."),
-    tls("use_subject_as_username", Flag, "The certificate's subject is the user name."),
-    tls("tls_version", Text, "Lowest version of TLS."),
-    tls("ciphers", Text, "Ciphers of TLS 1.2."),
-    tls("ciphers_tls1.3", Text, "Ciphers of TLS 1.3."),
+    tls(
+        "cafile",
+        "Certificates of the authorities that clients' certificates come from (PEM).",
+        OnListener(|l, v| l.tls.cafile = Some(v.text().into())),
+    ),
+    tls(
+        "capath",
+        "Directory of such certificates; every file in it is read, hashed names are not needed.",
+        OnListener(|l, v| l.tls.capath = Some(v.text().into())),
+    ),
+    tls(
+        "certfile",
+        "The broker's certificate, its chain behind it (PEM). With it the listener is encrypted. May be given several times, each with its `keyfile`: the name that the client asks for (SNI) decides, and the first is for all others.",
+        OnListener(|l, v| l.tls.certfiles.push(v.text().into())),
+    ),
+    tls(
+        "keyfile",
+        "The private key of `certfile` (PEM, not encrypted).",
+        OnListener(|l, v| l.tls.keyfiles.push(v.text().into())),
+    ),
+    tls(
+        "crlfile",
+        "Revoked certificates (PEM). There has to be a list of each issuer that still holds.",
+        OnListener(|l, v| l.tls.crlfile = Some(v.text().into())),
+    ),
+    tls_flag(
+        "require_certificate",
+        "Clients must have a certificate of `cafile` or `capath`.",
+        OnListener(|l, v| l.tls.require_certificate = v.flag()),
+    ),
+    tls_flag(
+        "use_identity_as_username",
+        "The common name of the client's certificate is its user name, and no password is asked for.",
+        OnListener(|l, v| l.tls.use_identity_as_username = v.flag()),
+    ),
+    tls_flag(
+        "use_subject_as_username",
+        "The subject of the client's certificate (RFC 2253) is its user name, and no password is asked for.",
+        OnListener(|l, v| l.tls.use_subject_as_username = v.flag()),
+    ),
+    tls_flag(
+        "disable_client_cert_date_checks",
+        "Let clients in whose certificate has expired.",
+        OnListener(|l, v| l.tls.disable_client_cert_date_checks = v.flag()),
+    ),
+    tls(
+        "tls_version",
+        "Lowest version of TLS: tlsv1.2 or tlsv1.3. Older ones are not to be had.",
+        OnListener(|l, v| l.tls.tls_version = Some(v.text().to_owned())),
+    ),
+    tls(
+        "ciphers",
+        "Ciphers of TLS 1.2, by OpenSSL's names; those that are not there are passed over, and if none is left it is an error.",
+        OnListener(|l, v| l.tls.ciphers = Some(v.text().to_owned())),
+    ),
+    tls(
+        "ciphers_tls1.3",
+        "Ciphers of TLS 1.3.",
+        OnListener(|l, v| l.tls.ciphers_tls13 = Some(v.text().to_owned())),
+    ),
     known(
         "dhparamfile",
         Scope::Listener,
@@ -341,14 +390,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Form of the private key.",
         Status::NotNeeded("there is no OpenSSL in Plimsoll"),
     ),
-    known(
-        "disable_client_cert_date_checks",
-        Scope::Listener,
-        Flag,
-        "Let expired client certificates in.",
-        Status::Refused(DOORS),
-    ),
 ];
+
+const PSK: &str = "rustls has no pre-shared keys; give each device a certificate (`require_certificate`) or a password";
+
+const fn tls(name: &'static str, help: &'static str, apply: Apply) -> Directive {
+    done(name, Scope::Listener, Text, "", help, apply)
+}
+
+const fn tls_flag(name: &'static str, help: &'static str, apply: Apply) -> Directive {
+    done(name, Scope::Listener, Flag, "false", help, apply)
+}
 
 /// The versions of a list of protocol levels.
 fn versions(value: &Value) -> Vec<Version> {

@@ -35,6 +35,8 @@ pub(super) enum Status {
     /// It comes with a later release, and without it the broker would be open where the operator
     /// wants it closed: an error.
     Refused(&'static str),
+    /// It cannot be had, for a reason, and what the operator wants would not come to pass: an error.
+    Unsupported(&'static str),
     /// It is not needed.
     NotNeeded(&'static str),
     /// The parser itself deals with it.
@@ -94,10 +96,6 @@ const fn known(
 
 const fn bridge(name: &'static str, kind: Kind, help: &'static str) -> Directive {
     known(name, Scope::Bridge, kind, help, Status::NotYet(BRIDGES))
-}
-
-const fn tls(name: &'static str, kind: Kind, help: &'static str) -> Directive {
-    known(name, Scope::Listener, kind, help, Status::Refused(DOORS))
 }
 
 use Apply::{Global, Listener as OnListener};
