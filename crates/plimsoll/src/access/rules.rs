@@ -10,6 +10,16 @@ pub(crate) trait Judge: std::fmt::Debug + Send + Sync {
     fn judge(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<Decision>;
 }
 
+/// Rules by which nobody may do anything: those of a closed listener's file that nobody else has.
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+impl Judge for Nothing {
+    fn judge(&self, _: &Who<'_>, _: Action, _: &str) -> Option<Decision> {
+        Some(Decision::Deny)
+    }
+}
+
 /// All rules, by listener.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {

@@ -45,6 +45,8 @@ pub(crate) struct Door {
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
     /// What client identifiers begin with.
     pub(crate) clientid_prefixes: Option<String>,
+    /// What the identifiers of clients that have none begin with.
+    pub(crate) auto_id_prefix: String,
     pub(crate) use_username_as_clientid: bool,
     /// Versions that are let in; empty is all.
     pub(crate) versions: Vec<Version>,
@@ -251,7 +253,11 @@ impl Door {
             (true, Some(username)) => Some(Box::from(username)),
             (true, None) => return refused(ReasonCode::NOT_AUTHORIZED),
         };
-        let identifier = client_identifier.as_deref().unwrap_or(connect.client_identifier);
+        // As in Mosquitto this is about the identifier of CONNECT, whatever takes its place.
+        let identifier = match connect.client_identifier {
+            "" => self.auto_id_prefix.as_str(),
+            identifier => identifier,
+        };
         if let Some(prefix) = &self.clientid_prefixes
             && !identifier.starts_with(prefix.as_str())
         {
