@@ -274,7 +274,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Flag,
         "Check again who published a retained message before it is sent.",
-        Status::NotYet(DOORS),
+        Status::NotNeeded(
+            "retained messages do not remember who published them; delete those of a publisher that has lost its rights",
+        ),
     ),
     known("plugin", Scope::Plugin, Text, "A plugin to load.", Status::Refused(DOORS)),
     known(
