@@ -9,6 +9,8 @@ use plimsoll_mqtt::{QoS, ReasonCode, TopicFilter};
 use crate::dispatch::Dispatch;
 use crate::session::Session;
 
+use crate::time::Time;
+
 /// A client as rules see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who<'a> {
@@ -54,6 +56,15 @@ pub enum Decision {
 pub trait Access: Debug + Send + Sync {
     /// Whether `who` may do `action` with `topic`, a topic name or (to subscribe) a topic filter.
     fn decide(&self, who: &Who<'_>, action: Action, topic: &str) -> Decision;
+
+    /// Whether some answers are [`Decision::Pending`].
+    fn may_wait(&self) -> bool {
+        false
+    }
+
+    /// A turn of the engine begins, at this time. What is allowed at its beginning stays allowed to
+    /// its end.
+    fn turn(&self, _now: Time) {}
 }
 
 /// What whoever checks identities found out about a CONNECT.

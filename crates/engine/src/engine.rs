@@ -24,6 +24,7 @@ use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::subscriptions::Subscriptions;
 use crate::time::Time;
+use crate::waiting::Waiting;
 
 /// An MQTT broker as a value. See the [crate]'s page for how to drive it.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) replaying: Replaying,
     pub(crate) dispatch: Dispatch,
+    pub(crate) waiting: Waiting,
     /// Working space of one routing.
     pub(crate) targets: Vec<Target>,
     /// Connections made so far.
@@ -61,6 +63,7 @@ impl Engine {
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
+            waiting: Waiting::new(ledger),
             targets: Vec::new(),
             epoch: 0,
             random: seed,
@@ -88,8 +91,13 @@ impl Engine {
     /// before that of an earlier call counts as that.
     pub fn handle(&mut self, now: Time, inputs: &[Input<'_>]) {
         self.dispatch.now = self.dispatch.now.max(now);
+        let waits = self.begin_turn();
         let mut rest = inputs;
         while let Some((input, behind)) = rest.split_first() {
+            if waits && self.put_back(inputs.len() - rest.len(), input) {
+                rest = behind;
+                continue;
+            }
             let used = match input {
                 Input::Packet { link, packet } => self.handle_packets(*link, packet, rest),
                 Input::Connect { link, listener, packet, admission } => {
@@ -128,10 +136,23 @@ impl Engine {
                     self.handle_loaded(loaded);
                     1
                 }
+                Input::Answered { client } => {
+                    self.handle_answered(client);
+                    1
+                }
+                Input::ExpelUsers { users } => {
+                    self.expel_users(users);
+                    1
+                }
+                Input::Respond { client, topic, payload } => {
+                    self.respond(client, topic, payload);
+                    1
+                }
             };
             rest = rest.get(used..).unwrap_or(behind);
         }
         self.handle_deadlines();
+        self.retry_waiting();
         self.continue_replays();
         self.say_alive();
         self.dispatch.journal.settle();
@@ -173,7 +194,12 @@ impl Engine {
         if self.replaying.is_runnable() {
             return Some(self.dispatch.now);
         }
-        let first = self.deadlines.first().unwrap_or(Time::NEVER).min(self.retained_sweep_at);
+        let first = self
+            .deadlines
+            .first()
+            .unwrap_or(Time::NEVER)
+            .min(self.retained_sweep_at)
+            .min(self.waiting.retry_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)
@@ -230,7 +256,10 @@ impl Engine {
         let mut snapshot = Snapshot::default();
         snapshot.add(Account::Subscriptions, self.subscriptions.recount());
         snapshot.add(Account::Retained, self.retained.recount());
-        snapshot.add(Account::Sessions, self.deadlines.heap_bytes() + self.replaying.heap_bytes());
+        snapshot.add(
+            Account::Sessions,
+            self.deadlines.heap_bytes() + self.replaying.heap_bytes() + self.waiting.heap_bytes(),
+        );
         for outbox in &self.dispatch.outboxes {
             snapshot.add(Account::Connections, outbox.heap_bytes());
         }

@@ -67,6 +67,20 @@ pub enum Event {
         /// Topic filter.
         filter: Box<str>,
     },
+    /// A client has published to a topic of `$CONTROL`. It is a command to the broker, and went to
+    /// nobody else.
+    Control {
+        /// Client identifier.
+        client: Box<str>,
+        /// Its user name.
+        username: Option<Box<str>>,
+        /// The listener that it came through.
+        listener: u16,
+        /// Topic name.
+        topic: Box<str>,
+        /// Payload.
+        payload: Box<[u8]>,
+    },
     /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
     Packet {
         /// The whole line, in Mosquitto's wording.

@@ -114,6 +114,26 @@ pub enum Input<'a> {
     StoreFailing,
     /// A piece of a queue was read from the store.
     Loaded(Loaded),
+    /// Rules have an answer about a client for which something waits.
+    Answered {
+        /// Its client identifier.
+        client: &'a str,
+    },
+    /// Clients of these users (`None`: without user name) are disconnected, and their wills are not
+    /// published: somebody has changed what they may do.
+    ExpelUsers {
+        /// User names, sorted.
+        users: &'a [Option<&'a str>],
+    },
+    /// The broker answers one client, if it subscribes to the topic: what became of a command.
+    Respond {
+        /// Its client identifier.
+        client: &'a str,
+        /// Topic name.
+        topic: &'a str,
+        /// Payload.
+        payload: &'a [u8],
+    },
     /// The broker itself publishes, for instance a `$SYS` figure.
     Publish {
         /// Topic name.

@@ -19,6 +19,7 @@ extern crate alloc;
 mod access;
 mod acknowledge;
 mod connect;
+mod control;
 mod counters;
 mod deadlines;
 mod dispatch;
@@ -44,6 +45,7 @@ mod subscribe;
 pub mod subscriptions;
 mod time;
 mod trace;
+mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};
 pub use counters::Counters;

@@ -18,6 +18,9 @@ use crate::time::Time;
 /// Pages of the retained store looked through in one turn for expired messages.
 const SWEEP_PAGES: usize = 64;
 
+/// A will that rules have no answer for yet is looked at again after this.
+const WILL_RETRY_MILLIS: u64 = 200;
+
 impl Engine {
     /// DISCONNECT from the client (MQTT-3.14.4).
     pub(crate) fn handle_disconnect(&mut self, slot: u32, disconnect: &Disconnect<'_>) {
@@ -69,6 +72,7 @@ impl Engine {
         session.lost_at = now;
         session.unflushed = 0;
         session.flags.paused = false;
+        session.flags.waiting = false;
         session.flags.greeting = false;
         session.flags.awaits_durable = false;
         session.held = 0;
@@ -91,7 +95,14 @@ impl Engine {
     /// is to be stored anew.
     fn come_due(&mut self, slot: u32, mut changed: bool) {
         let now = self.dispatch.now;
+        let due = self.sessions.get(slot).is_some_and(|s| s.will_due_at() <= now);
+        let waits = due && self.will_waits(slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let (true, Some(will)) = (waits, session.will.as_mut()) {
+            // It is due again a little later, and the session lives as long.
+            will.delay = 0;
+            session.lost_at = now.plus_millis(WILL_RETRY_MILLIS);
+        }
         let ends = session.expires_at() <= now;
         if session.will_due_at() <= now
             && let Some(will) = session.will.take()
@@ -171,7 +182,7 @@ impl Engine {
         let now = self.dispatch.now;
         let stall = self.dispatch.settings.slow_consumer_timeout;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.flags.paused {
+        if session.flags.paused || session.flags.waiting {
             session.seen_at = now; // What it sends is not read: its silence says nothing.
         }
         let silent = session.silent_at() <= now;

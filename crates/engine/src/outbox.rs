@@ -36,6 +36,7 @@ enum What {
     Close,
     PauseReading,
     ResumeReading,
+    Retry,
 }
 
 /// One thing to do for a connection.
@@ -51,6 +52,8 @@ pub enum Piece<'a> {
     PauseReading,
     /// Read again.
     ResumeReading,
+    /// Give again what was put back ([`Engine::take_put_back`](crate::Engine::take_put_back)).
+    Retry,
 }
 
 /// The payload of a message that several connections are sent.
@@ -105,6 +108,7 @@ impl Outbox {
                 What::Close => Piece::Close,
                 What::PauseReading => Piece::PauseReading,
                 What::ResumeReading => Piece::ResumeReading,
+                What::Retry => Piece::Retry,
             };
             each(part.slot, piece);
         }
@@ -154,6 +158,10 @@ impl Outbox {
 
     pub(crate) fn resume_reading(&mut self, link: Link) {
         self.parts.push(Part { slot: link.slot(), what: What::ResumeReading });
+    }
+
+    pub(crate) fn retry(&mut self, link: Link) {
+        self.parts.push(Part { slot: link.slot(), what: What::Retry });
     }
 
     pub(crate) fn event(&mut self, link: Link, event: Event) {

@@ -70,6 +70,7 @@ impl Engine {
             }
         };
         let refusing = self.store_refuses(slot, topic);
+        let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
@@ -91,6 +92,10 @@ impl Engine {
                 other => other,
             };
             let answer = match admission {
+                Admission::Route if commands => {
+                    self.dispatch.command(session, topic, publish);
+                    Answer::Settled(ReasonCode::SUCCESS)
+                }
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => continue,

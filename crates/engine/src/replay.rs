@@ -7,11 +7,12 @@ use core::ops::ControlFlow;
 use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure};
 use plimsoll_mqtt::QoS;
 
+use crate::access::{Action, Decision};
 use crate::dispatch::{Outgoing, Way, rare};
 use crate::engine::Engine;
 use crate::flow::Origin;
 use crate::message::Parts;
-use crate::retained::{Scan, ScanCursor};
+use crate::retained::{Scan, ScanCursor, Stop};
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::subscriptions::SubscriptionOptions;
@@ -162,7 +163,7 @@ impl Engine {
         if !takes_more(session, &dispatch.settings) {
             return Progress::Blocked;
         }
-        let mut blocked = false;
+        let (mut blocked, mut pending) = (false, false);
         let options = replay.options;
         let scan = self.retained.scan(
             &replay.filter,
@@ -177,8 +178,16 @@ impl Engine {
                     retain: true,
                     expires_at: retained.expires_at,
                 };
-                if parts.expired(now) || !dispatch.may_receive(session, topic) {
+                if parts.expired(now) {
                     return ControlFlow::Continue(());
+                }
+                match dispatch.decide(session, Action::Receive, topic) {
+                    Decision::Allow => {}
+                    Decision::Deny => return ControlFlow::Continue(()),
+                    Decision::Pending => {
+                        (blocked, pending) = (true, true);
+                        return ControlFlow::Break(Stop::Before);
+                    }
                 }
                 let way = Way {
                     qos: dispatch.effective_qos(parts.qos, options.qos()),
@@ -192,9 +201,12 @@ impl Engine {
                     return ControlFlow::Continue(());
                 }
                 blocked = true;
-                ControlFlow::Break(())
+                ControlFlow::Break(Stop::Behind)
             },
         );
+        if pending {
+            self.wait(slot);
+        }
         match scan {
             Scan::Done => Progress::Done,
             Scan::More if blocked => Progress::Blocked,

@@ -89,6 +89,16 @@ impl Engine {
         self.route(&mut [Outgoing::new(parts)], publisher);
     }
 
+    /// Delivers a run to one session by those of its subscriptions that match.
+    pub(crate) fn deliver_entries(
+        &mut self,
+        slot: u32,
+        entries: &[Target],
+        run: &mut [Outgoing<'_>],
+    ) {
+        self.deliver_overlapping(slot, entries, run, None);
+    }
+
     /// Delivers a run to one session by one subscription.
     fn deliver_to(
         &mut self,

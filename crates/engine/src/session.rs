@@ -81,6 +81,8 @@ pub(crate) struct Flags {
     pub(crate) awaits_durable: bool,
     /// It stands in the list of sessions whose replay can go on.
     pub(crate) replaying: bool,
+    /// Its last packet was put back and waits for an answer of the rules.
+    pub(crate) waiting: bool,
 }
 
 /// What only some sessions need.

@@ -54,6 +54,9 @@ pub struct Settings {
     pub stored_queue_entries: usize,
     /// Whether and how lasting state is stored. Set once, at the start.
     pub persistence: Persistence,
+    /// What is published to `$CONTROL/…` is a command ([`Event::Control`](crate::Event::Control)), and
+    /// not routed.
+    pub control: bool,
     /// Report every packet as an [`Event`](crate::Event).
     pub trace: bool,
 }
@@ -124,6 +127,7 @@ impl Default for Settings {
             retained_scan_entries: 1000,
             stored_queue_entries: 512,
             persistence: Persistence::Off,
+            control: false,
             trace: false,
         }
     }

@@ -253,7 +253,7 @@ impl Engine {
 }
 
 /// A filter as it is behind a mount point.
-fn in_place<'a>(mount_point: &str, filter: &'a str) -> Cow<'a, str> {
+pub(crate) fn in_place<'a>(mount_point: &str, filter: &'a str) -> Cow<'a, str> {
     match mount_point {
         "" => Cow::Borrowed(filter),
         _ => Cow::Owned(mounted(mount_point, filter)),

@@ -510,7 +510,7 @@ impl World {
                     Piece::Body(body) => wire.to_client.push_back((at, body.bytes().to_vec())),
                     Piece::Close => wire.closing = true,
                     Piece::PauseReading => wire.paused = true,
-                    Piece::ResumeReading => wire.paused = false,
+                    Piece::ResumeReading | Piece::Retry => wire.paused = false,
                 }
             });
             let mut empty = Outbox::new(self.ledger);

@@ -26,7 +26,7 @@ use crate::time::Time;
 use directory::{Directory, Place};
 use key::Key;
 use record::Record;
-pub use scan::{Scan, ScanCursor};
+pub use scan::{Scan, ScanCursor, Stop};
 
 /// Properties and payload of at most so many bytes lie in the page itself.
 pub const INLINE_BYTES_MAX: usize = 512;

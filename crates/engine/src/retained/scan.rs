@@ -15,6 +15,17 @@ use super::{RetainedMessage, RetainedStore};
 pub struct ScanCursor {
     /// The key looked at last.
     after: Option<Vec<u8>>,
+    /// It is to be looked at again.
+    again: bool,
+}
+
+/// Where a scan that is broken off goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// With this message.
+    Before,
+    /// With the next one.
+    Behind,
 }
 
 impl Measure for ScanCursor {
@@ -51,13 +62,13 @@ impl RetainedStore {
         filter: &str,
         cursor: &mut ScanCursor,
         steps_max: usize,
-        mut visit: impl FnMut(&str, RetainedMessage<'_>) -> ControlFlow<()>,
+        mut visit: impl FnMut(&str, RetainedMessage<'_>) -> ControlFlow<Stop>,
     ) -> Scan {
         let pattern = Pattern::of(filter);
         let directory = &self.inner.directory;
         // The first key that may be looked at; `beyond` if the one that is equal may not.
         let (mut from, mut beyond) = match cursor.after.take() {
-            Some(after) => (after, true),
+            Some(after) => (after, !core::mem::take(&mut cursor.again)),
             None => (pattern.prefix.clone(), false),
         };
         let (mut topic_bytes, mut topic) = (Vec::new(), String::new());
@@ -86,7 +97,8 @@ impl RetainedStore {
                         write_topic(&key, &mut topic_bytes, &mut topic);
                         let message = self.inner.message(found.record);
                         let flow = message.map(|message| visit(&topic, message));
-                        if flow == Some(ControlFlow::Break(())) {
+                        if let Some(ControlFlow::Break(stop)) = flow {
+                            cursor.again = stop == Stop::Before;
                             cursor.after = Some(key);
                             return Scan::More;
                         }

@@ -10,7 +10,7 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::topic;
 use proptest::prelude::*;
 
-use super::{RetainedMessage, RetainedStore, Scan, ScanCursor, Set};
+use super::{RetainedMessage, RetainedStore, Scan, ScanCursor, Set, Stop};
 use crate::time::Time;
 
 type Model = BTreeMap<String, (Vec<u8>, Option<u32>)>;
@@ -76,7 +76,7 @@ fn scan_all(store: &RetainedStore, filter: &str, steps: usize) -> Vec<String> {
     for turn in 0.. {
         let scan = store.scan(filter, &mut cursor, steps, |topic, _| {
             found.push(topic.to_string());
-            if turn % 2 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if turn % 2 == 0 { ControlFlow::Break(Stop::Behind) } else { ControlFlow::Continue(()) }
         });
         if scan == Scan::Done {
             break;

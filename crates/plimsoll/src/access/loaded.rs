@@ -10,6 +10,7 @@ use plimsoll_mqtt::ReasonCode;
 
 use super::acl_file::AclFile;
 use super::password_file::{PasswordFile, Passwords};
+use super::plugins::Plugins;
 use super::rules::{Judge, ListenerRules, Nothing, Rules};
 use super::verifier::Verifier;
 use crate::broker::gate::{Authenticator, Door};
@@ -55,11 +56,21 @@ impl AccessFiles {
         file.into_iter().map(|passwords| Arc::new(passwords) as Arc<dyn Authenticator>).collect()
     }
 
-    /// What has to be met at each listener.
-    pub(crate) fn doors(&self, config: &Config, verifier: &Arc<Verifier>) -> Vec<Door> {
+    /// What has to be met at each listener: plugins are asked first, as in Mosquitto.
+    pub(crate) fn doors(
+        &self,
+        config: &Config,
+        plugins: &Plugins,
+        verifier: &Arc<Verifier>,
+    ) -> Vec<Door> {
         let door = |(number, listener): (usize, &Listener)| Door {
             allow_anonymous: listener.allow_anonymous,
-            authenticators: self.authenticators(number, verifier),
+            authenticators: [
+                plugins.authenticators(number, verifier),
+                self.authenticators(number, verifier),
+            ]
+            .concat(),
+            takes_tokens: plugins.take_tokens(number),
             clientid_prefixes: config.clientid_prefixes.clone(),
             auto_id_prefix: listener.auto_id_prefix.clone(),
             use_username_as_clientid: listener.access.use_username_as_clientid,
@@ -70,13 +81,13 @@ impl AccessFiles {
     }
 
     /// The rules for the engine; `None` if there are none.
-    pub(crate) fn rules(&self, config: &Config) -> Option<Rules> {
+    pub(crate) fn rules(&self, config: &Config, plugins: &Plugins) -> Option<Rules> {
         let listener = |(number, listener): (usize, &Listener)| {
             let file = self.rules.get(number).cloned().flatten();
             let lost = file.is_none() && listener.access.acl_file.is_some();
             let file = file.map(|file| file as Arc<dyn Judge>);
             let lost = lost.then(|| Arc::new(Nothing) as Arc<dyn Judge>);
-            ListenerRules(file.or(lost).into_iter().collect())
+            ListenerRules(plugins.judges(number).into_iter().chain(file.or(lost)).collect())
         };
         let rules = Rules {
             listeners: config.listeners.iter().enumerate().map(listener).collect(),
@@ -91,6 +102,7 @@ impl AccessFiles {
         &self,
         config: &Config,
         before: &Self,
+        plugins: &Plugins,
         who: &Who<'_>,
     ) -> Option<ReasonCode> {
         let number = usize::from(who.listener);
@@ -100,6 +112,12 @@ impl AccessFiles {
             return None; // Certificates are looked at by themselves.
         }
         let stays = match (who.username, file(self)) {
+            // It may have been a plugin that let it in: only what this file says is known here.
+            (Some(username), now) if plugins.are_for(number) => {
+                let before = file(before);
+                let before = before.as_ref().and_then(|file| file.hash(username));
+                before.is_none() || before == now.as_ref().and_then(|now| now.hash(username))
+            }
             (None, _) | (_, None) => listener.allow_anonymous,
             (Some(username), Some(now)) => {
                 let before = file(before);

@@ -85,9 +85,9 @@ mod tests {
         let certificates = Certificates::default();
         assert_eq!(certificates.summary(), (0, None));
         let ends = [now() + 10 * DAY, now() + 3 * DAY, now() + 3 * DAY];
-        ends.map(|not_after| certificates.hold(not_after));
+        let _ = ends.map(|not_after| certificates.hold(not_after));
         assert_eq!(certificates.summary(), (3, Some(3)));
-        ends.map(|not_after| certificates.let_go(not_after));
+        let _ = ends.map(|not_after| certificates.let_go(not_after));
         certificates.let_go(0);
         assert_eq!(certificates.summary(), (0, None));
     }

@@ -44,8 +44,11 @@ pub(crate) struct State {
     pub(crate) listed: bool,
     /// The engine asked not to read from it.
     pub(crate) paused: bool,
-    /// Its CONNECT lies in `partial` until the gate has answered.
+    /// Its CONNECT lies in `partial` until the gate has answered, or a later packet that the engine
+    /// has put back until rules have.
     pub(crate) waiting: bool,
+    /// What was put back is to be given again, by itself.
+    pub(crate) retry: bool,
     /// Nothing more is read: it closes when its output is out.
     pub(crate) closing: bool,
     /// The engine has been told that it is gone.
@@ -131,7 +134,7 @@ impl Pending {
                 self.len += body.bytes().len();
                 self.bodies.push((self.bytes.len(), body));
             }
-            Piece::Close | Piece::PauseReading | Piece::ResumeReading => {}
+            Piece::Close | Piece::PauseReading | Piece::ResumeReading | Piece::Retry => {}
         }
     }
 

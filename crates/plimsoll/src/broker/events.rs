@@ -138,6 +138,8 @@ impl EventLog {
             Event::Unsubscribed { client, filter } => {
                 self.log.write(Kind::Unsubscribe, &format!("{client} {filter}"));
             }
+            // The shard hands it on.
+            Event::Control { .. } => {}
             Event::Packet { line } => self.log.write(Kind::Debug, line),
         }
     }

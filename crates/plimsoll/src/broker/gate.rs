@@ -43,6 +43,8 @@ pub(crate) struct Door {
     pub(crate) allow_anonymous: bool,
     /// Asked in turn until one of them knows the client.
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// They are asked about a client without user name too, if it has a password: that may be a token.
+    pub(crate) takes_tokens: bool,
     /// What client identifiers begin with.
     pub(crate) clientid_prefixes: Option<String>,
     /// What the identifiers of clients that have none begin with.
@@ -92,6 +94,16 @@ impl Reply {
     pub(crate) fn accept_as(mut self, username: Option<Box<str>>) {
         let client_identifier = self.client_identifier.take();
         self.answer(Admission::As { username, client_identifier });
+    }
+
+    /// The same, until a time (seconds since 1970): then it is disconnected.
+    pub(crate) fn accept_until(self, username: Option<Box<str>>, expires_at: Option<u64>) {
+        if let (Some(at), Some(waiting), Some(shared)) =
+            (expires_at, self.waiting, self.shared.upgrade())
+        {
+            shared.expire_client(waiting, at);
+        }
+        self.accept_as(username);
     }
 
     /// The client is not let in.
@@ -272,7 +284,8 @@ impl Door {
                 None => refused(ReasonCode::NOT_AUTHORIZED),
             };
         }
-        let known = username.is_some() && !self.authenticators.is_empty();
+        let named = username.is_some() || self.takes_tokens && connect.password.is_some();
+        let known = named && !self.authenticators.is_empty();
         if known {
             return Looked::Unknown { client_identifier };
         }

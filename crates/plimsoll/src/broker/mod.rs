@@ -3,6 +3,7 @@
 mod certificates;
 mod clock;
 mod connection;
+mod control;
 mod events;
 mod failures;
 pub(crate) mod gate;
@@ -114,6 +115,8 @@ pub(crate) fn run(
     let shared = Shared::new(engine, handles, limits, clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let verifier = Verifier::new(&LEDGER);
+    plan.start_plugins(None, &shared)?;
+    control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
     let acceptor = Acceptor::new(bound, registry)?;

@@ -1,8 +1,8 @@
 //! A configuration with everything that it names: files are read and checked before any of it holds.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use plimsoll_engine::{Access, Who};
+use plimsoll_engine::{Access, Input, Who};
 use plimsoll_mqtt::ReasonCode;
 
 use super::connection::Connection;
@@ -12,6 +12,7 @@ use super::transport::key_log::KeyLogFile;
 use super::transport::tls_files::TlsSettings;
 use super::{LEDGER, limits};
 use crate::access::loaded::AccessFiles;
+use crate::access::plugins::{Loaded, Plugins};
 use crate::access::verifier::Verifier;
 use crate::config::Config;
 
@@ -20,6 +21,9 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     access: Arc<AccessFiles>,
     transports: Vec<Transport>,
+    /// What plugins have read, until they are started.
+    loaded: Mutex<Option<Loaded>>,
+    plugins: OnceLock<Arc<Plugins>>,
 }
 
 impl Plan {
@@ -27,24 +31,72 @@ impl Plan {
     pub(crate) fn load(mut config: Config) -> Result<Self, String> {
         let access = AccessFiles::load(&mut config, &LEDGER);
         let transports = transports(&mut config);
-        match (access, transports) {
-            (Ok(access), Ok(transports)) => {
-                Ok(Self { config, access: Arc::new(access), transports })
-            }
-            (access, transports) => {
-                let errors = access.err().into_iter().chain(transports.err());
-                Err(errors.collect::<Vec<_>>().join("\n"))
+        let loaded = Loaded::load(&config.plugins);
+        match (access, loaded, transports) {
+            (Ok(access), Ok(loaded), Ok(transports)) => Ok(Self {
+                config,
+                access: Arc::new(access),
+                loaded: Mutex::new(Some(loaded)),
+                plugins: OnceLock::new(),
+                transports,
+            }),
+            (access, loaded, transports) => {
+                let errors = [access.err(), loaded.err(), transports.err()];
+                Err(errors.into_iter().flatten().collect::<Vec<_>>().join("\n"))
             }
         }
+    }
+
+    /// Starts plugins that are not at work yet. They are asked nothing before the plan is in force.
+    pub(crate) fn start_plugins(
+        &self,
+        before: Option<&Self>,
+        shared: &Arc<Shared>,
+    ) -> Result<(), String> {
+        // A panic ends the process, so nobody sees a poisoned lock.
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let before = before.map(Self::plugins).unwrap_or_default();
+        let clock = shared.clock;
+        let loaded = loaded.unwrap_or_default();
+        let (plugins, said) = Plugins::start(loaded, &before, &LEDGER, move || clock.now())?;
+        for line in said {
+            shared.log.notice(&line);
+        }
+        if let (Some(go_auth), None) = (plugins.go_auth(), before.go_auth()) {
+            let (tell, log) = (Arc::downgrade(shared), Arc::downgrade(shared));
+            go_auth.connect(
+                move |client| {
+                    if let Some(shared) = tell.upgrade() {
+                        shared.tell(&[Input::Answered { client }]);
+                    }
+                },
+                move |line| {
+                    if let Some(shared) = log.upgrade() {
+                        shared.log.warning(line);
+                    }
+                },
+            );
+        }
+        // A plan is started once.
+        let _ = self.plugins.set(Arc::new(plugins));
+        Ok(())
+    }
+
+    fn plugins(&self) -> Arc<Plugins> {
+        self.plugins.get().cloned().unwrap_or_default()
     }
 
     /// Puts it in force.
     pub(crate) fn enforce(&self, shared: &Shared, verifier: &Arc<Verifier>) {
         let config = &self.config;
+        let plugins = self.plugins();
+        plugins.enforce();
+        shared.control.set_plugins(Arc::clone(&plugins));
         shared.set_limits(limits(config, self.transports.clone()));
-        shared.gate.set(self.access.doors(config, verifier));
+        shared.gate.set(self.access.doors(config, &plugins, verifier));
         shared.gate.failures.set_most(config.auth_failures_per_minute);
-        let rules = self.access.rules(config).map(|rules| Arc::new(rules) as Arc<dyn Access>);
+        let rules = self.access.rules(config, &plugins);
+        let rules = rules.map(|rules| Arc::new(rules) as Arc<dyn Access>);
         let mut engine = shared.engine();
         engine.configure(shared.clock.now(), config.settings());
         engine.set_access(rules);
@@ -52,8 +104,9 @@ impl Plan {
 
     /// Ends the connections of clients that would not be let in any more.
     pub(crate) fn expel(&self, before: &Self, shared: &Shared) {
+        let plugins = self.plugins();
         let why = |who: &Who<'_>| -> Option<ReasonCode> {
-            self.access.expels(&self.config, &before.access, who)
+            self.access.expels(&self.config, &before.access, &plugins, who)
         };
         shared.expel(why);
         self.expel_certificates(before, shared);

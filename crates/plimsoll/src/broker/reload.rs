@@ -61,7 +61,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     }
 
     /// Reloads, and says in log and figures what came of it.
-    pub(crate) fn reload(&mut self, shared: &Shared) {
+    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) {
         shared.log.notice("Reloading config.");
         match self.prepare(shared) {
             Ok(()) => shared.reloads.note(None),
@@ -76,7 +76,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     }
 
     /// All that can fail, then all that cannot.
-    fn prepare(&mut self, shared: &Shared) -> Result<(), String> {
+    fn prepare(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         let mut config = (self.read)()?;
         let vacant = |number| shared.listener_connections(number) == 0;
         let running = &self.running.config;
@@ -85,6 +85,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
             config.warnings.push(line);
         }
         let plan = Plan::load(config)?;
+        plan.start_plugins(Some(&self.running), shared)?;
         let opened = self.open(&changes, &plan.config, shared)?;
         self.swap(plan, &changes, opened, shared);
         Ok(())

@@ -70,6 +70,10 @@ pub(crate) struct Shard {
     lost: Vec<(u32, Loss)>,
     /// Connections that must have sent CONNECT, or taken their last output, by then.
     impatient: Charged<VecDeque<(Instant, u32, u32)>>,
+    /// Connections that end at a time, seconds since 1970, because their token does.
+    expiring: Charged<Vec<(u32, u32, u64)>>,
+    /// When that was looked through.
+    expired_at: Instant,
     /// For the arena and the lists of a turn.
     charge: Charge,
     outbox: Outbox,
@@ -114,6 +118,8 @@ impl Shard {
             expelled: Vec::new(),
             lost: Vec::new(),
             impatient: ledger.own(Account::Connections, VecDeque::new()),
+            expiring: ledger.own(Account::Connections, Vec::new()),
+            expired_at: Instant::now(),
             charge: ledger.charge(Account::Connections, ARENA_BYTES),
             outbox: Outbox::new(ledger),
             pool: Vec::new(),
@@ -135,6 +141,7 @@ impl Shard {
             self.take_events(&events);
             self.take_incoming();
             self.take_purges();
+            self.expire_admissions();
             self.expire_impatient();
             self.tick();
             loop {
@@ -182,6 +189,9 @@ impl Shard {
         };
         if let Some(&(at, ..)) = self.impatient.front() {
             at_most(at.saturating_duration_since(Instant::now()));
+        }
+        if !self.expiring.is_empty() {
+            at_most(Duration::from_secs(1));
         }
         if self.index == 0 {
             let deadline = Time::from_millis(self.shared.deadline.load(Ordering::SeqCst));
@@ -349,6 +359,30 @@ impl Shard {
         }
         if self.impatient.is_empty() {
             *self.impatient.edit() = VecDeque::new();
+        }
+    }
+
+    /// Disconnects those whose token has ended.
+    fn expire_admissions(&mut self) {
+        let new = self.shared.take_expiries(self.index);
+        if !new.is_empty() {
+            self.expiring.edit().extend(new);
+        }
+        if self.expiring.is_empty() || self.expired_at.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.expired_at = Instant::now();
+        let now = u64::from(self.shared.clock.now().as_secs());
+        let (slots, expelled) = (&mut self.slots, &mut self.expelled);
+        self.expiring.edit().retain(|&(slot, serial, at)| {
+            let there = slots.get_mut(slot).is_some_and(|connection| connection.serial == serial);
+            if there && at <= now {
+                expelled.push((slot, ReasonCode::NOT_AUTHORIZED));
+            }
+            there && at > now
+        });
+        if self.expiring.is_empty() {
+            *self.expiring.edit() = Vec::new();
         }
     }
 

@@ -13,6 +13,7 @@ use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
+use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
 use super::listener::Order;
@@ -52,6 +53,8 @@ pub(crate) struct Handle {
     answers: Mutex<Vec<(u32, u32, Answer)>>,
     /// Of the gate, when it was about to be asked the last time.
     generation: AtomicU64,
+    /// When clients have to go whose tokens end: slot, serial, seconds since 1970.
+    expiries: Mutex<Vec<(u32, u32, u64)>>,
     /// Says of a connection why it has to go, if it has to.
     purges: Mutex<Vec<Purge>>,
     connections: AtomicUsize,
@@ -66,6 +69,7 @@ impl Handle {
             incoming: Mutex::new(Vec::new()),
             answers: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
+            expiries: Mutex::new(Vec::new()),
             purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
         }
@@ -99,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) traffic: Traffic,
     pub(crate) gate: Gate,
     pub(crate) certificates: Certificates,
+    pub(crate) control: Control,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -136,6 +141,7 @@ impl Shared {
             traffic: Traffic::default(),
             gate: Gate::new(Vec::new(), ledger),
             certificates: Certificates::default(),
+            control: Control::new(ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -241,15 +247,19 @@ impl Shared {
     }
 
     /// Enters the engine with a batch, takes what is to be done by `shard`, and wakes the others
-    /// that have something to do.
-    pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) {
+    /// that have something to do. Answers which inputs are to be given again later
+    /// ([`Engine::take_put_back`]).
+    #[must_use]
+    pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) -> Vec<u32> {
         let now = self.clock.now();
         let mut wake = 0u64;
         let work;
+        let put_back;
         {
             let mut engine = self.engine();
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
+            put_back = engine.take_put_back();
             self.expel_latecomers(shard, &mut engine, now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();
@@ -272,6 +282,7 @@ impl Shared {
                 let _ = handle.waker.wake();
             }
         }
+        put_back
     }
 
     /// The shard with the fewest connections.
@@ -352,6 +363,16 @@ impl Shared {
         let answer = Answer { generation, admission };
         unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, answer));
         let _ = handle.waker.wake();
+    }
+
+    /// A client that is let in has to go at a time, in seconds since 1970.
+    pub(crate) fn expire_client(&self, waiting: Waiting, at: u64) {
+        let handle = self.shard(waiting.shard);
+        unpoisoned(handle.expiries.lock()).push((waiting.slot, waiting.serial, at));
+    }
+
+    pub(crate) fn take_expiries(&self, shard: u8) -> Vec<(u32, u32, u64)> {
+        std::mem::take(&mut *unpoisoned(self.shard(shard).expiries.lock()))
     }
 
     pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Answer)> {

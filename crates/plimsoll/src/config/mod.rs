@@ -20,6 +20,7 @@ pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
+use crate::access::plugins::{Builtin, Plugin};
 use crate::log::Setup;
 use crate::process::ProcessConfig;
 
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) log: Setup,
     pub(crate) process: ProcessConfig,
     pub(crate) persistence: Persistence,
+    pub(crate) plugins: Vec<Plugin>,
     pub(crate) connection_messages: bool,
     pub(crate) sys_interval: u32,
     pub(crate) io_threads: u8,
@@ -179,6 +181,7 @@ impl Default for Config {
             log: Setup::default(),
             process: ProcessConfig::default(),
             persistence: Persistence::default(),
+            plugins: Vec::new(),
             connection_messages: true,
             sys_interval: 10,
             io_threads: 0,
@@ -242,6 +245,7 @@ impl Config {
             subscriptions_max: self.max_subscriptions_per_client,
             global_max_clients: self.global_max_clients,
             persistence: self.persistence.engine(),
+            control: self.plugins.iter().any(|plugin| plugin.builtin == Builtin::DynamicSecurity),
             trace: self.log.kinds & crate::log::Kind::Debug as u16 != 0,
             ..Settings::default()
         }

@@ -1,10 +1,12 @@
 //! Reading `mosquitto.conf`.
 
+mod plugins;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::directives::{Apply, Directive, PLUGIN_PREFIXES, Scope, Status, find, nearest};
+use super::directives::{Apply, Directive, Scope, Status, find, nearest};
 use super::value::{Kind, Value};
 use super::{Config, Listener};
 use crate::log::{
@@ -153,11 +155,7 @@ impl Reader {
         }
         let (name, text) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let text = text.trim_start();
-        if PLUGIN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            // The plugin above it says what becomes of it.
-            if !self.in_plugin {
-                self.error(name, "belongs to a plugin, and none stands above it");
-            }
+        if self.plugin_option(name, text) {
             return;
         }
         let Some(directive) = find(name) else {
@@ -208,6 +206,7 @@ impl Reader {
         let has_listener = self.listener.or(self.default_listener).is_some();
         match directive.scope {
             Scope::Security => self.security_seen = true,
+            Scope::Plugin if name == "auth_plugin_deny_special_chars" => {}
             Scope::Plugin => (self.security_seen, self.in_plugin) = (true, true),
             Scope::Bridge if name == "connection" => self.in_bridge = true,
             Scope::Bridge if !self.in_bridge => {
@@ -282,6 +281,10 @@ impl Reader {
                 }
             }
             "protocol" => self.protocol(value.text()),
+            "auth_plugin_deny_special_chars" => self.deny_special_chars(value.flag()),
+            "plugin" | "auth_plugin" | "global_plugin" | "plugin_load" | "plugin_use" => {
+                self.plugin(name, value.text());
+            }
             "socket_domain" => {
                 let number = self.current_listener();
                 self.domains.push((number, value.text().to_owned()));
@@ -424,6 +427,7 @@ impl Reader {
 
     fn finish(mut self, arguments: &Arguments) -> Result<Config, String> {
         self.finish_listeners(arguments);
+        self.finish_plugins();
         self.check_mount_points();
         self.finish_log(arguments);
         self.finish_persistence(arguments);

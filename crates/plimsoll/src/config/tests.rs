@@ -279,3 +279,51 @@ fn the_reference_is_up_to_date() {
     let stored = fs::read_to_string(path).unwrap_or_default();
     assert!(stored == text, "docs/configuration.md is stale: run `UPDATE=1 cargo test`");
 }
+
+#[test]
+fn plugins_are_known_by_their_file_and_own_the_options_behind_them() {
+    use crate::access::plugins::Builtin;
+    let config = accepted(
+        "plugin /usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so\n\
+         plugin_opt_config_file /var/lib/ds.json\n\
+         listener 1883\nauth_plugin /go-auth.so\nauth_opt_backends files, http\n\
+         auth_plugin_deny_special_chars false\n",
+    );
+    let [dynsec, go_auth] = &config.plugins[..] else { panic!("{:?}", config.plugins) };
+    assert_eq!(dynsec.builtin, Builtin::DynamicSecurity);
+    assert_eq!(dynsec.options.text("config_file"), Some("/var/lib/ds.json"));
+    assert!(dynsec.deny_special_chars && dynsec.is_for(0));
+    assert_eq!(go_auth.options.list("backends"), Some(vec!["files", "http"]));
+    assert!(!go_auth.deny_special_chars);
+    refused("plugin /opt/my_plugin.so\n", "FILE:1: plugin: /opt/my_plugin.so cannot be loaded");
+    refused("plugin a/go-auth.so\nplugin b/go-auth.so\n", "FILE:2: plugin: is there already");
+    refused("auth_plugin_deny_special_chars true\n", "none stands above it");
+    let sqlite = accepted("persistence false\nplugin mosquitto_persist_sqlite.so\n");
+    assert!(sqlite.persistence.is_on() && sqlite.warnings.len() == 1);
+}
+
+#[test]
+fn a_plugin_is_for_its_listener_if_settings_are() {
+    let config = accepted(
+        "per_listener_settings true\nplugin_load ds /x/mosquitto_dynamic_security.so\n\
+         plugin_opt_config_file /ds.json\nlistener 1\nlistener 2\nplugin_use ds\n\
+         listener 3\nauth_plugin go-auth.so\nauth_opt_backends files\n",
+    );
+    let of = |plugin: usize| -> Vec<usize> {
+        (0..3).filter(|&listener| config.plugins[plugin].is_for(listener)).collect()
+    };
+    assert_eq!((of(0), of(1)), (vec![1], vec![2]));
+    refused("plugin_use nothing\n", "no `plugin_load nothing");
+}
+
+#[test]
+fn mosquittos_own_plugins_are_the_files_that_they_read() {
+    let config = accepted(
+        "listener 1\nplugin mosquitto_password_file.so\nplugin_opt_password_file /pw\n\
+         plugin mosquitto_acl_file.so\nplugin_opt_acl_file /acl\n",
+    );
+    let access = &config.listeners[0].access;
+    assert_eq!(access.password_file, Some("/pw".into()));
+    assert_eq!(access.acl_file, Some("/acl".into()));
+    refused("listener 1\nplugin mosquitto_acl_file.so\n", "FILE:2: plugin_opt_acl_file: is needed");
+}

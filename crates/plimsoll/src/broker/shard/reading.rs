@@ -44,8 +44,13 @@ impl Shard {
                 at += kept;
             }
             let ending = connection.state.ending;
+            // What was put back goes by itself: with more behind it, it would grow each time.
+            let retry = std::mem::take(&mut connection.state.retry);
             let room = &mut self.arena[at..];
-            let read = connection.read(room, &mut self.scratch);
+            let read = match retry {
+                true => Ok(Outcome { more: true, ..Outcome::default() }),
+                false => connection.read(room, &mut self.scratch),
+            };
             let (count, more, ended) = self.came(slot, read);
             at += count;
             if more || ending && count > 0 {
@@ -108,11 +113,16 @@ impl Shard {
     fn read_large(&mut self, slot: u32, brought: &mut Vec<Brought>) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let Some(mut partial) = connection.partial.take() else { return };
+        let retry = std::mem::take(&mut connection.state.retry);
         // Grows with what has come, not with what was announced.
         let before = partial.bytes.len();
-        partial.bytes.resize(before + before.clamp(ARENA_BYTES, 1 << 20), 0);
+        let room = if retry { 0 } else { before.clamp(ARENA_BYTES, 1 << 20) };
+        partial.bytes.resize(before + room, 0);
         let room = partial.bytes.get_mut(before..).unwrap_or_default();
-        let read = connection.read(room, &mut self.scratch);
+        let read = match retry {
+            true => Ok(Outcome { more: true, ..Outcome::default() }),
+            false => connection.read(room, &mut self.scratch),
+        };
         let (count, more, ended) = self.came(slot, read);
         partial.bytes.truncate(before + count);
         let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
@@ -124,12 +134,17 @@ impl Shard {
         }
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let link = Link::new(self.index, slot);
-        let mut inputs = Vec::new();
+        let mut inputs = Inputs::default();
         let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
         self.shared.begin_asking(self.index);
-        let used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
-        if !inputs.is_empty() {
-            self.shared.enter(self.index, &inputs, &mut self.outbox);
+        let mut used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
+        if !inputs.list.is_empty() {
+            let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+            if let (Some(&first), Some(connection)) = (put_back.first(), self.slots.get_mut(slot)) {
+                used = inputs.offset(first);
+                connection.state.waiting = true;
+                connection.state.closing = false;
+            }
         }
         drop(inputs);
         self.take_outbox();
@@ -146,18 +161,19 @@ impl Shard {
 
     /// Decodes what was read and gives it to the engine, together with what else it has to know.
     pub(super) fn enter_engine(&mut self, brought: &[Brought]) {
-        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(self.flushed.len() + brought.len() * 4);
+        let mut inputs = Inputs::default();
+        inputs.list.reserve(self.flushed.len() + brought.len() * 4);
         for (slot, bytes) in self.flushed.drain(..) {
-            inputs.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
+            inputs.list.push(Input::Flushed { link: Link::new(self.index, slot), bytes });
         }
         for (slot, reason) in self.expelled.drain(..) {
-            inputs.push(Input::Expel { link: Link::new(self.index, slot), reason });
+            inputs.list.push(Input::Expel { link: Link::new(self.index, slot), reason });
         }
         for (slot, loss) in self.lost.drain(..) {
             let Some(connection) = self.slots.get_mut(slot) else { continue };
             if !connection.state.lost {
                 connection.state.lost = true;
-                inputs.push(Input::Lost { link: Link::new(self.index, slot), loss });
+                inputs.list.push(Input::Lost { link: Link::new(self.index, slot), loss });
                 self.finished.push(slot);
             }
         }
@@ -172,19 +188,74 @@ impl Shard {
             let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
             let used = decode_all(connection, &doorstep, bytes, &mut inputs);
             let rest = bytes.get(used..).unwrap_or_default();
-            if let Some(loss) = *ended {
+            if connection.state.waiting && *ended == Some(Loss::ClosedByPeer) {
+                // First the answer to what it said.
+                connection.state.ending = true;
+                if !rest.is_empty() {
+                    let partial = Partial::new(self.shared.ledger, rest);
+                    connection.partial = Some(Box::new(partial));
+                }
+            } else if let Some(loss) = *ended {
                 connection.state.lost = true;
                 if !connection.state.closing || connection.version.is_some() {
-                    inputs.push(Input::Lost { link, loss });
+                    inputs.list.push(Input::Lost { link, loss });
                 }
                 self.finished.push(*slot);
             } else if !rest.is_empty() && !connection.state.closing {
                 connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
             }
         }
-        self.shared.enter(self.index, &inputs, &mut self.outbox);
+        let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+        for index in put_back {
+            let offset = inputs.offset(index);
+            let Some(input) = inputs.list.get(index as usize) else { continue };
+            let (Input::Packet { link, .. }
+            | Input::Malformed { link, .. }
+            | Input::Lost { link, .. }) = input
+            else {
+                continue;
+            };
+            let slot = link.slot();
+            let Some(connection) = self.slots.get_mut(slot) else { continue };
+            if !connection.state.waiting {
+                connection.state.waiting = true;
+                let whole = brought.iter().find(|brought| brought.slot == slot);
+                let bytes = whole.and_then(|whole| self.arena.get(whole.start + offset..whole.end));
+                let bytes = bytes.unwrap_or_default();
+                connection.partial = Some(Box::new(Partial::new(self.shared.ledger, bytes)));
+            }
+            // What stands behind it has not happened yet.
+            match input {
+                Input::Malformed { .. } => connection.state.closing = false,
+                Input::Lost { .. } => {
+                    connection.state.lost = false;
+                    connection.state.ending = true;
+                    self.finished.retain(|&finished| finished != slot);
+                }
+                _ => {}
+            }
+        }
         drop(inputs);
         self.take_outbox();
+    }
+}
+
+/// Inputs, and where each packet begins in the bytes that it was decoded from.
+#[derive(Default)]
+struct Inputs<'a> {
+    list: Vec<Input<'a>>,
+    offsets: Vec<usize>,
+}
+
+impl<'a> Inputs<'a> {
+    fn push(&mut self, input: Input<'a>, offset: usize) {
+        self.offsets.resize(self.list.len(), 0);
+        self.offsets.push(offset);
+        self.list.push(input);
+    }
+
+    fn offset(&self, index: u32) -> usize {
+        self.offsets.get(index as usize).copied().unwrap_or(0)
     }
 }
 
@@ -226,7 +297,7 @@ fn decode_all<'a>(
     connection: &mut Connection,
     doorstep: &Doorstep<'_>,
     bytes: &'a [u8],
-    inputs: &mut Vec<Input<'a>>,
+    inputs: &mut Inputs<'a>,
 ) -> usize {
     let (limits, link) = (&doorstep.limits.decode, doorstep.link);
     let mut used = 0;
@@ -241,7 +312,7 @@ fn decode_all<'a>(
         match decoded {
             Ok(Decoded::Incomplete { .. }) => break,
             Ok(Decoded::Packet { packet, length }) => {
-                inputs.push(match (packet, connection.version) {
+                let input = match (packet, connection.version) {
                     (Packet::Connect(packet), None) => {
                         let Some(admission) = doorstep.ask(connection, &packet) else { break };
                         connection.version = Some(packet.version);
@@ -249,11 +320,12 @@ fn decode_all<'a>(
                         Input::Connect { link, listener, packet, admission }
                     }
                     (packet, _) => Input::Packet { link, packet },
-                });
+                };
+                inputs.push(input, used);
                 used += length;
             }
             Err(error) => {
-                inputs.push(Input::Malformed { link, error });
+                inputs.push(Input::Malformed { link, error }, used);
                 connection.state.closing = true;
                 break;
             }

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use plimsoll_engine::{Loss, Outbox, Piece};
+use plimsoll_engine::{Event, Loss, Outbox, Piece};
 
 use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
+use crate::access::dynsec::Command;
 use crate::broker::connection::{Pending, Written};
 use crate::broker::transport::Layers;
 
@@ -15,7 +16,17 @@ impl Shard {
         let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
         for (link, event) in outbox.take_events() {
             let peer = self.slots.get_mut(link.slot()).and_then(|connection| connection.peer);
-            self.shared.log.event(peer, &event);
+            match event {
+                Event::Control { client, username, listener, topic, payload } => {
+                    let command = Command { client_identifier: client, username, payload };
+                    if !self.shared.control.submit(listener, &topic, command) {
+                        self.shared
+                            .log
+                            .warning("A command to $CONTROL was dropped: too many wait.");
+                    }
+                }
+                event => self.shared.log.event(peer, &event),
+            }
         }
         outbox.drain(|slot, piece| self.take_piece(slot, piece));
         self.outbox = outbox;
@@ -38,6 +49,11 @@ impl Shard {
             Piece::PauseReading => connection.state.paused = true,
             Piece::ResumeReading => {
                 connection.state.paused = false;
+                self.list_readable(slot);
+            }
+            Piece::Retry => {
+                connection.state.waiting = false;
+                connection.state.retry = true;
                 self.list_readable(slot);
             }
             output => {
@@ -112,7 +128,7 @@ impl Shard {
 
     /// The broker stops: what the engine still has to say is said.
     pub(super) fn say_goodbye(&mut self) {
-        self.shared.enter(self.index, &[], &mut self.outbox);
+        let _ = self.shared.enter(self.index, &[], &mut self.outbox);
         self.take_outbox();
         self.write();
         for (_, connection) in self.slots.iter_mut() {
