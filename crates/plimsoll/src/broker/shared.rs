@@ -50,6 +50,7 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
+    /// What the gate found out: slot, serial, answer.
     answers: Mutex<Vec<(u32, u32, Answer)>>,
     /// Of the gate, when it was about to be asked the last time.
     generation: AtomicU64,
