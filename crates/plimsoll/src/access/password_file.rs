@@ -110,6 +110,9 @@ impl Passwords {
 
 impl Authenticator for Passwords {
     fn authenticate(&self, reply: Reply) {
+        if reply.credentials.is_nameless() {
+            return reply.defer();
+        }
         let known = reply.credentials.username.as_deref().and_then(|name| self.file.hash(name));
         let (known, hash) = (known.is_some(), known.or(self.file.decoy.as_ref()).cloned());
         let (Some(hash), true) = (hash, reply.credentials.password.is_some()) else {

@@ -135,3 +135,45 @@ impl Waiting {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    static LEDGER: Ledger = Ledger::new();
+
+    #[test]
+    fn what_waits_has_a_bound_and_nothing_is_left_of_it() {
+        const BYTES: usize = 1 << 20;
+        let verifier = Verifier::new(&LEDGER);
+        let held = Arc::new(Barrier::new(THREADS + 1));
+        let done = Arc::new(AtomicUsize::new(0));
+        for _ in 0..THREADS {
+            let held = Arc::clone(&held);
+            verifier.run(BYTES, Reply::to_nobody(&LEDGER), move |_| {
+                held.wait();
+                held.wait();
+            });
+        }
+        held.wait();
+        assert!(LEDGER.bytes(Account::Connections) >= THREADS * BYTES, "for the checks that run");
+        for _ in 0..WAITING_MAX + 10 {
+            let done = Arc::clone(&done);
+            verifier.run(0, Reply::to_nobody(&LEDGER), move |_| {
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let full = LEDGER.bytes(Account::Connections);
+        assert!(full >= THREADS * BYTES + WAITING_MAX * size_of::<Job>());
+        held.wait();
+        while LEDGER.bytes(Account::Connections) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(done.load(Ordering::SeqCst), WAITING_MAX, "the others have been refused");
+        assert_eq!(verifier.shared.lock().jobs.capacity(), 0);
+    }
+}

@@ -30,6 +30,13 @@ pub(crate) struct Credentials {
     _charge: Charge,
 }
 
+impl Credentials {
+    /// Whether there is no user name; an empty one is none, as in Mosquitto.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.username.as_deref().unwrap_or_default().is_empty()
+    }
+}
+
 /// One way of checking who a client is.
 pub(crate) trait Authenticator: Debug + Send + Sync {
     /// Answers through `reply`: at once, or later and from another thread. Never waits itself.
@@ -114,7 +121,8 @@ impl Reply {
         self.answer(Admission::Refused(reason));
     }
 
-    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal.
+    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal,
+    /// unless the client gave no name and needs none.
     pub(crate) fn defer(mut self) {
         let door = Arc::clone(&self.door);
         match door.authenticators.get(self.asked) {
@@ -122,14 +130,37 @@ impl Reply {
                 self.asked += 1;
                 next.authenticate(self);
             }
+            None if self.credentials.is_nameless() && door.allow_anonymous => self.accept_as(None),
             None => self.refuse(ReasonCode::NOT_AUTHORIZED),
         }
     }
 
     /// Whether nobody is listened to any more where the client comes from.
     pub(crate) fn comes_too_late(&self) -> bool {
-        let gone = |shared: Arc<Shared>| shared.gate.failures.too_many(self.credentials.peer);
-        self.shared.upgrade().is_none_or(gone)
+        let many = |shared: Arc<Shared>| shared.gate.failures.too_many(self.credentials.peer);
+        self.shared.upgrade().is_some_and(many)
+    }
+
+    /// One that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn to_nobody(ledger: &'static Ledger) -> Self {
+        let credentials = Credentials {
+            listener: 0,
+            peer: None,
+            client_identifier: String::new(),
+            username: Some("joe".into()),
+            password: Some(b"secret".to_vec()),
+            _charge: ledger.charge(Account::Connections, size_of::<Credentials>()),
+        };
+        Self {
+            credentials: Arc::new(credentials),
+            shared: Weak::new(),
+            waiting: None,
+            door: Arc::new(Door::default()),
+            generation: 0,
+            asked: 0,
+            client_identifier: None,
+        }
     }
 
     fn answer(&mut self, admission: Admission) {
