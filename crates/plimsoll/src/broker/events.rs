@@ -75,6 +75,14 @@ impl EventLog {
         }
     }
 
+    /// A proxy has said who a connection comes from.
+    pub(crate) fn proxied(&self, proxy: Option<SocketAddr>, source: SocketAddr) {
+        if self.connections_wanted() {
+            let (source, proxy) = (from(Some(source)), from(proxy));
+            self.notice(&format!("New connection from {source} by the proxy {proxy}."));
+        }
+    }
+
     /// A TLS handshake is over.
     pub(crate) fn handshake(&self, peer: Option<SocketAddr>, handshake: &Handshake) {
         if self.log.enabled(Kind::Debug) {

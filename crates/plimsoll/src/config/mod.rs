@@ -21,6 +21,7 @@ pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
 use crate::access::plugins::{Builtin, Plugin};
+use crate::broker::transport::proxy::Proxy;
 use crate::log::Setup;
 use crate::process::ProcessConfig;
 
@@ -136,6 +137,9 @@ pub(crate) struct Listener {
     pub(crate) auto_id_prefix: String,
     pub(crate) access: AccessConfig,
     pub(crate) tls: TlsConfig,
+    /// Version of the PROXY protocol that connections begin with.
+    pub(crate) proxy_protocol: Option<u8>,
+    pub(crate) proxy_require_tls: bool,
     /// `protocol websockets`.
     pub(crate) web: Option<WebConfig>,
     /// A reload took it out: its number is kept for those who came through it.
@@ -159,8 +163,19 @@ impl Listener {
             auto_id_prefix: settings.auto_id_prefix,
             access: AccessConfig::default(),
             tls: TlsConfig::default(),
+            proxy_protocol: None,
+            proxy_require_tls: false,
             web: None,
             closed: false,
+        }
+    }
+
+    /// What its connections begin with.
+    pub(crate) fn proxy(&self) -> Option<Proxy> {
+        match self.proxy_protocol {
+            Some(1) => Some(Proxy::V1),
+            Some(_) => Some(Proxy::V2 { require_tls: self.proxy_require_tls }),
+            None => None,
         }
     }
 

@@ -343,12 +343,19 @@ impl Reader {
     }
 
     fn protocol(&mut self, protocol: &str) {
-        self.current_listener();
+        let number = self.current_listener();
         match protocol {
             "mqtt" => {}
-            "http_api" => self.error("protocol", "http_api comes with the release of the ledger's window; remove this listener"),
-            "mqttsn" => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
-            other => self.error("protocol", &format!("{other} comes with the release of doors; this listener would speak plain MQTT, so remove it")),
+            "websockets" => {
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    listener.web.get_or_insert_default();
+                }
+            }
+            "http_api" => self.error(
+                "protocol",
+                "http_api comes with the release of the ledger's window; remove this listener",
+            ),
+            _ => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
         }
     }
 

@@ -98,6 +98,11 @@ impl Shard {
     fn take_handshake(&mut self, slot: u32) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let Some(layers) = connection.layers_mut() else { return };
+        if let Some(source) = layers.take_source() {
+            self.shared.log.proxied(connection.peer, source);
+            connection.peer = Some(source);
+            return self.take_handshake(slot);
+        }
         let Some(handshake) = layers.take_handshake() else { return };
         let settings = layers.tls().map(|tls| Arc::clone(tls.settings()));
         if let (Some(certificate), Some(settings)) = (&handshake.certificate, settings) {

@@ -60,19 +60,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Prefix of all topics of the listener's clients, which they do not see.",
         OnListener(|l, v| v.text().clone_into(&mut l.access.mount_point)),
     ),
-    known(
+    done(
         "enable_proxy_protocol",
         Scope::Listener,
         Number(1, 2),
-        "The PROXY protocol's version that connections begin with.",
-        Status::Refused(DOORS),
+        "",
+        "The version of the PROXY protocol that every connection has to begin with; it says who the client is.",
+        OnListener(|l, v| l.proxy_protocol = Some(v.number())),
     ),
-    known(
+    done(
         "proxy_protocol_v2_require_tls",
         Scope::Listener,
         Flag,
-        "Only connections that were encrypted before the proxy.",
-        Status::Refused(DOORS),
+        "false",
+        "Only connections of which the proxy says that the client's side is encrypted.",
+        OnListener(|l, v| l.proxy_require_tls = v.flag()),
     ),
     done(
         "max_connections",
@@ -143,14 +145,19 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Listener,
         Text,
         "Directory that a websockets listener serves.",
-        Status::NotYet(DOORS),
+        Status::NotNeeded(
+            "a broker is no web server: let nginx or the like serve pages, and send what wants the upgrade on to this listener",
+        ),
     ),
-    known(
+    done(
         "websockets_origin",
         Scope::Listener,
         Text,
-        "Origins that WebSocket clients may come from.",
-        Status::Refused(DOORS),
+        "",
+        "An origin, such as `https://plant.example`, that pages with WebSocket clients may come from; may be given several times. Without it they may come from anywhere.",
+        OnListener(|l, v| {
+            l.web.get_or_insert_default().origins.push(v.text().to_owned());
+        }),
     ),
     known(
         "websockets_log_level",
