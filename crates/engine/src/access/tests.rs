@@ -144,11 +144,13 @@ impl Broker {
                     Packet::Puback(ack) => format!("{slot} puback {:02x}", ack.reason.byte()),
                     Packet::Pubrec(ack) => format!("{slot} pubrec {:02x}", ack.reason.byte()),
                     Packet::Suback(suback) => {
-                        let reasons: Vec<u8> = suback.reasons.iter().map(|r| r.byte()).collect();
+                        let reasons: Vec<u8> =
+                            suback.reasons.iter().map(ReasonCode::byte).collect();
                         format!("{slot} suback {reasons:02x?}")
                     }
                     Packet::Unsuback(unsuback) => {
-                        let reasons: Vec<u8> = unsuback.reasons.iter().map(|r| r.byte()).collect();
+                        let reasons: Vec<u8> =
+                            unsuback.reasons.iter().map(ReasonCode::byte).collect();
                         format!("{slot} unsuback {reasons:02x?}")
                     }
                     Packet::Disconnect(disconnect) => {
