@@ -389,7 +389,8 @@ mount_point plant/7/
         assert outside.code == 0, "no password file on this listener"
         outside.subscribe("#")
         assert Client(second, "dev-2").code == 5, "anonymous"
-        assert Client(second, "dev-2", "joe", "secret").code == 5, "the user name is the identifier: no prefix"
+        assert Client(second, "other", "joe", "secret").code == 5, "it is about the identifier that the client gives"
+        assert Client(second, "dev-2", "joe", "secret").code == 0, "whatever takes its place"
         broker.config.write_text(broker.config.read_text().replace("clientid_prefixes dev-", ""))
         broker.signal(signal.SIGHUP)
         time.sleep(0.3)

@@ -111,7 +111,7 @@ enum Command {
 }
 
 /// Does what the command line says.
-pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+pub fn run(arguments: &[OsString]) -> ExitCode {
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     let parsed = if program.is_some_and(|name| name == "mosquitto") {
         MosquittoCommandLine::try_parse_from(arguments).map(|line| CommandLine {

@@ -4,10 +4,11 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use plimsoll_engine::{Admission, Body, Piece};
+use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
+use super::shared::Answer;
 use super::transport::{Layers, Outcome, Scratch, Socket};
 
 /// Slices given to one system call at most.
@@ -38,7 +39,7 @@ pub(crate) struct Connection {
     /// Who its certificate says that it is, until the gate has seen it.
     pub(crate) identity: Option<Box<str>>,
     /// What the gate has answered, until the engine hears of the client.
-    pub(crate) admission: Option<Box<Admission>>,
+    pub(crate) admission: Option<Box<Answer>>,
 }
 
 /// Yes-or-no facts of a connection.

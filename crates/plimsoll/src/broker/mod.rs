@@ -117,7 +117,7 @@ pub(crate) fn run(
     let limits = limits(config, Vec::new());
     let shared = Shared::new(engine, handles, limits, clock, &LEDGER, log);
     let shared = Arc::new(shared);
-    let verifier = Verifier::start(&LEDGER)?;
+    let verifier = Verifier::new(&LEDGER);
     plan.start_plugins(None, &shared)?;
     control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);

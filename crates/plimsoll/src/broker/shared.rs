@@ -36,6 +36,14 @@ pub(crate) struct Incoming {
 /// Says of a connection why it has to go, if it has to.
 pub(crate) type Purge = Arc<dyn Fn(&Connection) -> Option<ReasonCode> + Send + Sync>;
 
+/// What the gate found out about a client that waits.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Of the gate when it was asked.
+    pub(crate) generation: u64,
+    pub(crate) admission: Admission,
+}
+
 /// A shard as the others see it.
 pub(crate) struct Handle {
     pub(crate) waker: Waker,
@@ -44,8 +52,10 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
-    /// Answers of the gate: slot, serial, admission.
-    answers: Mutex<Vec<(u32, u32, Admission)>>,
+    /// What the gate found out: slot, serial, answer.
+    answers: Mutex<Vec<(u32, u32, Answer)>>,
+    /// Of the gate, when it was about to be asked the last time.
+    generation: AtomicU64,
     /// When clients have to go whose tokens end: slot, serial, seconds since 1970.
     expiries: Mutex<Vec<(u32, u32, u64)>>,
     /// Says of a connection why it has to go, if it has to.
@@ -61,6 +71,7 @@ impl Handle {
             output: AtomicBool::new(false),
             incoming: Mutex::new(Vec::new()),
             answers: Mutex::new(Vec::new()),
+            generation: AtomicU64::new(0),
             expiries: Mutex::new(Vec::new()),
             purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
@@ -287,6 +298,7 @@ impl Shared {
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
             put_back = engine.take_put_back();
+            self.expel_latecomers(shard, &mut engine, now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();
             for (index, handle) in self.shards.iter().enumerate() {
@@ -409,9 +421,10 @@ impl Shared {
     }
 
     /// The gate has found out about a client that waits.
-    pub(crate) fn admit_client(&self, waiting: Waiting, admission: Admission) {
+    pub(crate) fn admit_client(&self, waiting: Waiting, generation: u64, admission: Admission) {
         let handle = self.shard(waiting.shard);
-        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, admission));
+        let answer = Answer { generation, admission };
+        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, answer));
         let _ = handle.waker.wake();
     }
 
@@ -425,8 +438,33 @@ impl Shared {
         std::mem::take(&mut *unpoisoned(self.shard(shard).expiries.lock()))
     }
 
-    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Admission)> {
+    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Answer)> {
         std::mem::take(&mut *unpoisoned(self.shard(shard).answers.lock()))
+    }
+
+    /// A shard is about to ask the gate about all that it gives to the engine next.
+    pub(crate) fn begin_asking(&self, shard: u8) {
+        self.shard(shard).generation.store(self.gate.generation(), Ordering::Relaxed);
+    }
+
+    /// Ends the connections that have just been let in by doors that are no longer in force: a reload
+    /// that looked for those that have to go may have looked before.
+    fn expel_latecomers(&self, shard: u8, engine: &mut Engine, now: Time, inputs: &[Input<'_>]) {
+        if self.gate.generation() == self.shard(shard).generation.load(Ordering::Relaxed) {
+            return;
+        }
+        let expelled: Vec<Input<'_>> = inputs
+            .iter()
+            .filter_map(|input| match *input {
+                Input::Connect { link, .. } => {
+                    Some(Input::Expel { link, reason: ReasonCode::ADMINISTRATIVE_ACTION })
+                }
+                _ => None,
+            })
+            .collect();
+        if !expelled.is_empty() {
+            engine.handle(now, &expelled);
+        }
     }
 
     /// Ends the connections of which `purge` says so, very soon.
@@ -443,12 +481,13 @@ impl Shared {
 
     /// Ends the connections of the clients of which `why` gives a reason.
     pub(crate) fn expel(&self, why: impl Fn(&Who<'_>) -> Option<ReasonCode>) {
-        let found: Vec<(Link, ReasonCode)> = {
-            let engine = self.engine();
-            engine.connected().filter_map(|(link, who)| Some((link, why(&who)?))).collect()
-        };
-        let expel = |&(link, reason): &(Link, ReasonCode)| Input::Expel { link, reason };
-        self.tell(&found.iter().map(expel).collect::<Vec<_>>());
+        let mut engine = self.engine();
+        let expel = |(link, who): (Link, Who<'_>)| Some(Input::Expel { link, reason: why(&who)? });
+        let found: Vec<Input<'_>> = engine.connected().filter_map(expel).collect();
+        self.turn(&mut engine, &found);
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::{DecodeLimits, QoS, Version};
 
-pub(crate) use parse::{Arguments, load};
+pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 

@@ -53,6 +53,14 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Config, String> {
     reader.finish(arguments)
 }
 
+/// Reads a text as a file that others include: for fuzzing, so it opens nothing.
+pub(crate) fn load_text(text: &str) -> Result<Config, String> {
+    let arguments = Arguments::default();
+    let mut reader = Reader::new(&arguments);
+    reader.text(Path::new("FILE"), text, false);
+    reader.finish(&arguments)
+}
+
 /// The state of reading.
 struct Reader {
     config: Config,
@@ -127,10 +135,13 @@ impl Reader {
                 return;
             }
         };
+        self.text(path, &String::from_utf8_lossy(&bytes), main);
+    }
+
+    fn text(&mut self, path: &Path, text: &str, main: bool) {
         // Each file starts with no listener and no bridge of its own.
         (self.listener, self.in_bridge, self.in_plugin) = (None, false, false);
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
             self.place = format!("{}:{}", path.display(), number + 1);
             self.line(line, main);

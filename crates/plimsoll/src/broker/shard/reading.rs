@@ -153,6 +153,7 @@ impl Shard {
         let link = Link::new(self.index, slot);
         let mut inputs = Inputs::default();
         let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+        self.shared.begin_asking(self.index);
         let mut used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
         if !inputs.list.is_empty() {
             let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
@@ -194,6 +195,7 @@ impl Shard {
                 self.finished.push(slot);
             }
         }
+        self.shared.begin_asking(self.index);
         for Brought { slot, start, end, ended } in brought {
             let Some(connection) = self.slots.get_mut(*slot) else { continue };
             if connection.state.lost {
@@ -297,8 +299,10 @@ struct Doorstep<'s> {
 impl Doorstep<'_> {
     /// Whether the client of a CONNECT is let in; `None` if it has to wait for the answer.
     fn ask(&self, connection: &mut Connection, connect: &Connect<'_>) -> Option<Admission> {
-        if let Some(admission) = connection.admission.take() {
-            return Some(*admission);
+        if let Some(answer) = connection.admission.take()
+            && answer.generation == self.shared.gate.generation()
+        {
+            return Some(answer.admission);
         }
         let identity = connection.identity.take();
         let visitor = Visitor {

@@ -282,7 +282,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         AtLeast(0, U32),
         "600",
-        "Wrong passwords that an address (IPv4, or a /64 of IPv6) may try in a minute before nobody there is listened to until it has been quiet (CONNACK 0x9F, or 5 for 3.x); 0 is no limit. Not in Mosquitto.",
+        "Wrong passwords that an address (IPv4, or a /64 of IPv6) may try in a minute before nobody there is listened to until it has been quiet (CONNACK 0x9F, or 3 for 3.x); 0 is no limit. Not in Mosquitto.",
         Global(|c, v| c.auth_failures_per_minute = v.number()),
     ),
     known(
@@ -290,7 +290,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Flag,
         "Check again who published a retained message before it is sent.",
-        Status::NotYet(DOORS),
+        Status::NotNeeded(
+            "retained messages do not remember who published them; delete those of a publisher that has lost its rights",
+        ),
     ),
     known(
         "plugin",
