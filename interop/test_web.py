@@ -217,3 +217,73 @@ def test_behind_haproxy(tmp_path, send):
         finally:
             process.kill()
             process.wait()
+
+
+def test_unix_socket(tmp_path):
+    path = tmp_path / "mqtt.sock"
+    with brokers.Broker(config=STAY, listener=f"listener 0 {path}\nallow_anonymous true\n") as broker:
+        assert path.stat().st_mode & 0o777 == 0o770
+        publish = ["mosquitto_pub", "--unix", str(path), "-t", "u", "-m", "x", "-q", "1", "-i", "local"]
+        assert subprocess.run(publish, timeout=10).returncode == 0
+        assert logged(broker, "New client connected from a unix socket as local")
+        # A second broker does not take it away.
+        second = subprocess.run([brokers.program(), "-c", str(broker.config)], capture_output=True, text=True, timeout=10)
+        assert second.returncode == 1
+        # One that was left behind is no hindrance.
+        broker.kill()
+        assert path.exists()
+        broker.start()
+        assert subprocess.run(publish, timeout=10).returncode == 0
+        broker.stop()
+        assert not path.exists()
+        path.write_text("mine")
+        with pytest.raises(RuntimeError, match="is there already and is no socket"):
+            broker.start()
+        assert path.read_text() == "mine"
+
+
+def test_systemd_hands_sockets_over_and_is_told(tmp_path):
+    """As systemd does it: descriptors from 3 on, and a datagram socket for what it is told."""
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(str(tmp_path / "notify"))
+    told.settimeout(10)
+    tcp = socket.create_server(("127.0.0.1", 0))
+    unix = socket.socket(socket.AF_UNIX)
+    unix.bind(str(tmp_path / "mqtt.sock"))
+    unix.listen()
+    port = tcp.getsockname()[1]
+    config = tmp_path / "broker.conf"
+    config.write_text(f"{STAY}listener {port} 127.0.0.1\nlistener 0 {tmp_path}/mqtt.sock\nallow_anonymous true\n")
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000", "LISTEN_FDS": "2"}
+    script = 'exec 3<&"$1" 4<&"$2"; export LISTEN_PID=$$ WATCHDOG_PID=$$; exec "$3" -c "$4"'
+    process = subprocess.Popen(
+        ["bash", "-c", script, "bash", str(tcp.fileno()), str(unix.fileno()), brokers.program(), str(config)],
+        env=environment,
+        pass_fds=(tcp.fileno(), unix.fileno()),
+    )
+    try:
+        heard = []
+        while "READY=1" not in heard:
+            heard += told.recv(1000).decode().split("\n")
+        assert subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "a", "-m", "x", "-q", "1"], timeout=10).returncode == 0
+        unix_pub = ["mosquitto_pub", "--unix", str(tmp_path / "mqtt.sock"), "-t", "a", "-m", "x", "-q", "1"]
+        assert subprocess.run(unix_pub, timeout=10).returncode == 0
+        beats = 0
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            beats += "WATCHDOG=1" in told.recv(1000).decode()
+        assert beats >= 5, "an idle broker shows that it lives"
+        process.send_signal(1)
+        heard = []
+        while "READY=1" not in heard:
+            heard += told.recv(1000).decode().split("\n")
+        assert "RELOADING=1" in heard and any(line.startswith("MONOTONIC_USEC=") for line in heard)
+        process.terminate()
+        assert process.wait(5) == 0
+        heard = []
+        while "STOPPING=1" not in heard:
+            heard += told.recv(1000).decode().split("\n")
+        assert (tmp_path / "mqtt.sock").exists(), "what systemd has made is systemd's"
+    finally:
+        process.kill()
+        process.wait()

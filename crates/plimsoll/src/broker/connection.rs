@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
@@ -25,6 +26,10 @@ pub(crate) struct Connection {
     pub(crate) version: Option<Version>,
     pub(crate) listener: u16,
     pub(crate) state: State,
+    /// The address that it counts for, where that has a limit.
+    pub(crate) counted: Option<SocketAddr>,
+    /// Since when a packet is not whole.
+    pub(crate) partial_since: Option<Instant>,
     /// Told apart from others that had the same slot.
     pub(crate) serial: u32,
     /// The beginning of a packet whose rest has not come.
@@ -203,6 +208,8 @@ impl Connection {
             peer,
             version: None,
             listener,
+            counted: None,
+            partial_since: None,
             state: State::default(),
             serial,
             partial: None,

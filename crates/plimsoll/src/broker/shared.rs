@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
-use plimsoll_ledger::Ledger;
+use plimsoll_ledger::{Account, Charged, Ledger};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
+use super::acceptor::Addresses;
 use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
@@ -84,12 +86,42 @@ pub(crate) struct Limits {
     /// What lies between sockets and MQTT, by listener.
     pub(crate) transports: Vec<Transport>,
     pub(crate) connect_timeout: Duration,
+    /// Time in which a packet has to be whole; `None` is no limit.
+    pub(crate) packet_timeout: Option<Duration>,
+    /// Most connections that have not sent CONNECT yet; `None` is no limit.
+    pub(crate) handshakes: Option<usize>,
+    /// Most connections of an address, and the networks for which that does not hold.
+    pub(crate) per_address: Option<usize>,
+    pub(crate) exempt: Vec<IpNet>,
+    /// Most connections per second of each listener; `None` is no limit.
+    pub(crate) connection_rates: Vec<Option<u32>>,
     /// Seconds between the figures of `$SYS`; 0 is never.
     pub(crate) sys_interval: u32,
     /// Most connections of each listener; `None` is no limit.
     pub(crate) listener_connections: Vec<Option<usize>>,
     /// Most connections in all; `None` is no limit.
     pub(crate) connections: Option<usize>,
+}
+
+impl Limits {
+    /// Most connections of an address; `None` is no limit.
+    pub(crate) fn address_limit(&self, peer: SocketAddr) -> Option<usize> {
+        let address = peer.ip().to_canonical();
+        self.per_address.filter(|_| !self.exempt.iter().any(|network| network.contains(&address)))
+    }
+
+    /// Most connections per second of a listener; `None` is no limit.
+    pub(crate) fn connection_rate(&self, listener: u16) -> Option<f64> {
+        self.connection_rates.get(usize::from(listener)).copied().flatten().map(f64::from)
+    }
+}
+
+/// Whether a connection is let in.
+pub(crate) enum Admitted {
+    /// To this shard.
+    To(u8),
+    /// For this reason not.
+    No(&'static str),
 }
 
 /// Everything that is shared.
@@ -109,6 +141,9 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
     listener_connections: RwLock<Vec<Arc<AtomicUsize>>>,
+    /// Connections by address, where that has a limit.
+    addresses: Mutex<Charged<Addresses>>,
+    handshakes: AtomicUsize,
     /// What the thread that accepts is to open and close.
     orders: Mutex<Vec<Order>>,
     pub(crate) reloads: Reloads,
@@ -146,6 +181,8 @@ impl Shared {
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
+            addresses: Mutex::new(ledger.own(Account::Connections, Addresses::default())),
+            handshakes: AtomicUsize::new(0),
             orders: Mutex::new(Vec::new()),
             reloads: Reloads::default(),
             storage: OnceLock::new(),
@@ -293,26 +330,47 @@ impl Shared {
         emptiest.map_or(0, |(index, _)| index as u8)
     }
 
-    /// Counts a connection to a listener and to the shard with the fewest. Answers which that is;
-    /// `None` if the limits forbid it.
-    pub(crate) fn admit(&self, listener: u16) -> Option<u8> {
-        let limits = self.limits();
+    /// Counts a connection to its listener, its address and the shard with the fewest, unless that is
+    /// more than there may be.
+    pub(crate) fn admit(
+        &self,
+        listener: u16,
+        peer: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Admitted {
         let total: usize = self.connections();
-        let listener = usize::from(listener);
-        let count = self.listener_count(listener);
+        let number = usize::from(listener);
+        let count = self.listener_count(number);
         let used = count.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
-        let most = limits.listener_connections.get(listener).copied().flatten();
+        let most = limits.listener_connections.get(number).copied().flatten();
         if limits.connections.is_some_and(|most| total >= most)
             || most.is_some_and(|most| used >= most)
         {
-            return None;
+            return Admitted::No("max_connections exceeded");
+        }
+        if let (Some(peer), Some(most)) = (peer, peer.and_then(|peer| limits.address_limit(peer))) {
+            let mut addresses = unpoisoned(self.addresses.lock());
+            if !addresses.edit().enter(peer, most) {
+                return Admitted::No("max_connections_per_address exceeded");
+            }
         }
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
         let shard = self.emptiest();
         self.shard(shard).connections.fetch_add(1, Ordering::Relaxed);
-        Some(shard)
+        Admitted::To(shard)
+    }
+
+    /// Connections that have not sent CONNECT yet.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// A connection has sent CONNECT, or is gone without.
+    pub(crate) fn handshake_over(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn listener_count(&self, listener: usize) -> Option<Arc<AtomicUsize>> {
@@ -340,8 +398,12 @@ impl Shared {
     }
 
     /// A connection of a shard is gone.
-    pub(crate) fn closed(&self, shard: u8, listener: u16) {
+    pub(crate) fn closed(&self, shard: u8, listener: u16, counted: Option<SocketAddr>) {
         self.shard(shard).connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(peer) = counted {
+            let mut addresses = unpoisoned(self.addresses.lock());
+            addresses.edit().leave(peer);
+        }
         if let Some(count) = self.listener_count(usize::from(listener)) {
             count.fetch_sub(1, Ordering::Relaxed);
         }

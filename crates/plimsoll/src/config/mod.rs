@@ -13,6 +13,8 @@ mod value;
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::{DecodeLimits, QoS, Version};
 
@@ -43,6 +45,14 @@ pub(crate) struct Config {
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
+    /// Connections that have not sent CONNECT yet; `None` is no limit.
+    pub(crate) max_handshakes: Option<usize>,
+    /// Connections of one address; `None` is no limit.
+    pub(crate) max_connections_per_address: Option<usize>,
+    /// Networks for which that does not hold.
+    pub(crate) addresses_exempt: Vec<IpNet>,
+    /// Seconds in which a packet has to be whole; 0 is no limit.
+    pub(crate) packet_timeout: u32,
     pub(crate) clientid_prefixes: Option<String>,
     /// File that the secrets of TLS connections are written to, to look into recordings.
     pub(crate) tls_keylog: Option<PathBuf>,
@@ -128,6 +138,12 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// Addresses or names; `None` is every address.
     pub(crate) hosts: Vec<Option<String>>,
+    /// A unix socket in their place.
+    pub(crate) path: Option<PathBuf>,
+    /// `bind_interface`
+    pub(crate) interface: Option<String>,
+    /// Connections per second that are accepted; `None` is no limit.
+    pub(crate) max_connection_rate: Option<u32>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) allow_anonymous: bool,
     pub(crate) max_qos: QoS,
@@ -154,6 +170,9 @@ impl Listener {
             place,
             port,
             hosts,
+            path: None,
+            interface: None,
+            max_connection_rate: None,
             max_connections: None,
             allow_anonymous: false,
             max_qos: settings.max_qos,
@@ -181,7 +200,15 @@ impl Listener {
 
     /// Whether both listen at the same place, whatever else differs.
     pub(crate) fn is_at_the_place_of(&self, other: &Self) -> bool {
-        (self.port, &self.hosts) == (other.port, &other.hosts)
+        let place = |listener: &Self| {
+            (
+                listener.port,
+                listener.hosts.clone(),
+                listener.path.clone(),
+                listener.interface.clone(),
+            )
+        };
+        place(self) == place(other)
     }
 }
 
@@ -203,6 +230,10 @@ impl Default for Config {
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,
+            max_handshakes: Some(4096),
+            max_connections_per_address: None,
+            addresses_exempt: Vec::new(),
+            packet_timeout: 120,
             clientid_prefixes: None,
             tls_keylog: None,
             acl_subscribe_deny: true,

@@ -329,13 +329,15 @@ impl Reader {
             );
         };
         if port == 0 {
-            return match host {
-                Some(path) => self.error(
-                    "listener",
-                    &format!("unix sockets such as {path} come with the release of doors"),
-                ),
-                None => self.error("listener", "0 is not a port"),
+            let Some(path) = host else {
+                return self
+                    .error("listener", "0 is not a port; a unix socket is `listener 0 PATH`");
             };
+            let mut listener = Listener::at(self.place.clone(), 0, Vec::new());
+            listener.path = Some(path.into());
+            self.config.listeners.push(listener);
+            self.listener = Some(self.config.listeners.len() - 1);
+            return;
         }
         let place = self.place.clone();
         self.config.listeners.push(Listener::at(place, port, vec![host.map(str::to_owned)]));

@@ -2,11 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use plimsoll_engine::{Admission, Input, Link, Loss};
 use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
-use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
+use super::{
+    ARENA_BYTES, Brought, HANDSHAKES_PER_TURN, LARGE_PACKET_BYTES, PARTIALS_EVERY, READ_BYTES_MIN,
+    Shard,
+};
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
 use crate::broker::shared::{Limits, Shared};
@@ -17,6 +21,7 @@ impl Shard {
     pub(super) fn read(&mut self) -> Vec<Brought> {
         let mut brought = Vec::new();
         let mut at = 0;
+        let mut handshakes = 0;
         for _ in 0..self.readable.len() {
             if self.arena.len() - at < READ_BYTES_MIN {
                 break;
@@ -27,6 +32,13 @@ impl Shard {
             let state = connection.state;
             if state.paused || state.waiting || state.closing || state.lost {
                 continue;
+            }
+            if connection.layers().is_some_and(Layers::is_shaking_hands) {
+                handshakes += 1;
+                if handshakes > HANDSHAKES_PER_TURN {
+                    self.list_readable(slot);
+                    continue;
+                }
             }
             let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
             if kept > LARGE_PACKET_BYTES {
@@ -161,6 +173,7 @@ impl Shard {
             }
             partial.settle();
             connection.partial = Some(partial);
+            wait_for_rest(connection, &mut self.partials_at, used > 0);
         }
     }
 
@@ -208,6 +221,9 @@ impl Shard {
                 self.finished.push(*slot);
             } else if !rest.is_empty() && !connection.state.closing {
                 connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
+                wait_for_rest(connection, &mut self.partials_at, used > 0);
+            } else {
+                connection.partial_since = None;
             }
         }
         let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
@@ -242,6 +258,15 @@ impl Shard {
         }
         drop(inputs);
         self.take_outbox();
+    }
+}
+
+/// A packet is not whole; `new`: it is another one than before.
+fn wait_for_rest(connection: &mut Connection, partials_at: &mut Option<Instant>, new: bool) {
+    if new || connection.partial_since.is_none() {
+        let now = Instant::now();
+        connection.partial_since = Some(now);
+        partials_at.get_or_insert(now + PARTIALS_EVERY);
     }
 }
 
@@ -321,6 +346,7 @@ fn decode_all<'a>(
                     (Packet::Connect(packet), None) => {
                         let Some(admission) = doorstep.ask(connection, &packet) else { break };
                         connection.version = Some(packet.version);
+                        doorstep.shared.handshake_over();
                         let listener = connection.listener;
                         Input::Connect { link, listener, packet, admission }
                     }

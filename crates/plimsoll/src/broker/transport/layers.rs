@@ -127,11 +127,6 @@ impl Layers {
         self.tls.as_ref()
     }
 
-    /// The TLS session.
-    pub(crate) fn tls_mut(&mut self) -> Option<&mut Tls> {
-        self.tls.as_mut()
-    }
-
     /// Reads once from the socket. What comes out of it above all layers lies at the front of `room`,
     /// which has to be larger than what is [kept](Self::kept).
     pub(crate) fn read(

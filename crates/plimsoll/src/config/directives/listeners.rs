@@ -14,7 +14,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "listener",
         Scope::Global,
         Words,
-        "Port, and optionally address, of a listener. What follows belongs to it.",
+        "Port, and optionally address, of a listener; `0 PATH` is a unix socket, which the broker's user and group may use. What follows belongs to it.",
         Status::Structure,
     ),
     known(
@@ -45,12 +45,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Restricts a listener without address to one kind of addresses.",
         Status::Structure,
     ),
-    known(
+    done(
         "bind_interface",
         Scope::Listener,
         Text,
+        "",
         "Network interface to listen on.",
-        Status::Refused(DOORS),
+        OnListener(|l, v| l.interface = Some(v.text().to_owned())),
     ),
     done(
         "mount_point",
@@ -83,6 +84,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "-1",
         "Connections of the listener at one time; -1 or 0 is no limit.",
         OnListener(|l, v| l.max_connections = limit(v)),
+    ),
+    done(
+        "max_connection_rate",
+        Scope::Listener,
+        AtLeast(0, U32),
+        "0",
+        "(Plimsoll) Connections per second that the listener takes in, with a second's worth saved up; others wait in the system's queue. 0 is no limit.",
+        OnListener(|l, v| l.max_connection_rate = Some(v.number()).filter(|rate| *rate > 0)),
     ),
     done(
         "max_qos",
