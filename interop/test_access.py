@@ -195,7 +195,7 @@ def test_every_decision_is_mosquittos(tmp_path, seed):
     more = "acl_subscribe_deny false\nauth_failures_per_minute 0\n"
     with ours(limits + files + more) as broker:
         found = decisions(broker.port, seed)
-    assert len(expected) >= 5000 and sum(expected.values()) > 300
+    assert len(expected) >= 5000 and sum(expected.values()) > 100
     differences = {asked: (expected[asked], found[asked]) for asked in expected if found[asked] != expected[asked]}
     assert not differences, f"{len(differences)} of {len(expected)}: {list(differences.items())[:10]}\n{acl.read_text()}"
     print(f"{len(expected)} decisions, all the same; {sum(1 for v in expected.values() if v is True)} granted")
