@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plimsoll_engine::{Admission, Input, Link, Loss};
 use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
-use super::{ARENA_BYTES, Brought, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
+use super::{ARENA_BYTES, Brought, HANDSHAKES_PER_TURN, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
 use crate::broker::shared::{Limits, Shared};
@@ -17,6 +17,10 @@ impl Shard {
     pub(super) fn read(&mut self) -> Vec<Brought> {
         let mut brought = Vec::new();
         let mut at = 0;
+        let shaking = self.handshakes.len().min(HANDSHAKES_PER_TURN);
+        for slot in self.handshakes.drain(..shaking).rev() {
+            self.readable.push_front(slot);
+        }
         for _ in 0..self.readable.len() {
             if self.arena.len() - at < READ_BYTES_MIN {
                 break;
@@ -88,6 +92,9 @@ impl Shard {
         if error.kind() == io::ErrorKind::InvalidData {
             self.shared.log.transport_failed(peer, error);
         }
+        // It may be over, and what came behind it be the mistake.
+        self.take_handshake(slot);
+        let Some(connection) = self.slots.get_mut(slot) else { return };
         if connection.layers().is_some() {
             // Nobody waits for it to be taken.
             let _ = connection.write(&mut self.scratch);
@@ -97,15 +104,30 @@ impl Shard {
     /// A handshake that is over: who the client is, and what is to be said about its certificate.
     fn take_handshake(&mut self, slot: u32) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
+        let listener = usize::from(connection.listener);
         let Some(layers) = connection.layers_mut() else { return };
         let Some(handshake) = layers.take_handshake() else { return };
-        let settings = layers.tls().map(|tls| Arc::clone(tls.settings()));
-        if let (Some(certificate), Some(settings)) = (&handshake.certificate, settings) {
+        let Some(tls) = layers.tls() else { return };
+        // A reload since it began holds for it too: nobody gets in by being slow.
+        let limits = self.shared.limits();
+        let current = limits.transports.get(listener).and_then(|now| now.tls.as_ref());
+        let settings = Arc::clone(current.unwrap_or(tls.settings()));
+        let verified =
+            Arc::ptr_eq(&settings, tls.settings()) || settings.verifies(tls.certificates());
+        if let Some(certificate) = &handshake.certificate {
             connection.identity = settings.username(certificate).map(Box::from);
             self.shared.certificates.hold(certificate.not_after);
-            self.shared.log.client_certificate(connection.peer, certificate);
+            if let Some(days) = self.shared.certificates.days_left(certificate) {
+                self.shared.log.expiring(connection.peer, certificate, days);
+            }
         }
         self.shared.log.handshake(connection.peer, &handshake);
+        if !verified {
+            let error = "its certificate is no longer accepted since the last reload";
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            self.shared.log.transport_failed(connection.peer, &error);
+            self.lost.push((slot, Loss::Failed));
+        }
     }
 
     /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it

@@ -2,13 +2,18 @@
 
 use std::io;
 
-use plimsoll_ledger::{Account, Charge, Ledger, Measure};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 
 use super::tls::{Handshake, Tls};
 use super::{Socket, Transport};
 
 /// Bytes that are encrypted and written at a time.
 const WRITE_BYTES: usize = 32 * 1024;
+
+/// The most that is kept of something whose rest has not come. A record of TLS has 16 KiB, a handshake's
+/// message may have several, and nobody's certificates need this much. It has to leave room in an I/O
+/// thread's arena for a read.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 /// Room of an I/O thread for bytes that are not MQTT's yet or any more; all its connections share it.
 #[derive(Debug, Default)]
@@ -57,7 +62,8 @@ impl Layers {
         if transport.is_plain() {
             return Ok(None);
         }
-        let tls = transport.tls.as_ref().map(|tls| Tls::new(tls, ledger)).transpose()?;
+        let tls = transport.tls.as_ref();
+        let tls = tls.map(|tls| Tls::new(tls, ledger)).transpose()?;
         let charge = ledger.charge(Account::Connections, 0);
         let mut layers = Self { tls, incoming: Vec::new(), outgoing: Vec::new(), charge };
         layers.settle();
@@ -66,7 +72,7 @@ impl Layers {
 
     fn settle(&mut self) {
         let buffers = self.incoming.heap_bytes() + self.outgoing.heap_bytes();
-        self.charge.set(size_of::<Self>() + buffers);
+        self.charge.set(usable_size(size_of::<Self>(), align_of::<Self>()) + buffers);
     }
 
     /// Bytes that have to find room beside what is read.
@@ -140,6 +146,10 @@ impl Layers {
             outcome.ended |= opened.closed;
         }
         let rest = raw.get(used..).unwrap_or_default();
+        if self.tls.is_some() && rest.len() > KEPT_BYTES_MAX {
+            let error = format!("a message of the handshake has more than {KEPT_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
         self.incoming = Vec::from(rest);
         outcome.answers = self.outgoing.len() > before;
         self.settle();
