@@ -18,8 +18,14 @@ pub struct Who<'a> {
     pub client_identifier: &'a str,
     /// User name in force: that of CONNECT, or the one that a certificate gave. `None` is anonymous.
     pub username: Option<&'a str>,
-    /// Index into [`Settings::listeners`](crate::Settings::listeners).
+    /// Index into [`Settings::listeners`](crate::Settings::listeners), or [`Self::NO_LISTENER`].
     pub listener: u16,
+}
+
+impl Who<'_> {
+    /// A client that has not been connected since the broker was started: nothing keeps which
+    /// listener it came through.
+    pub const NO_LISTENER: u16 = u16::MAX;
 }
 
 /// What a client wants to do with a topic.
@@ -106,12 +112,7 @@ impl Dispatch {
     /// Asks the rules, if there are any.
     pub(crate) fn decide(&self, session: &Session, action: Action, topic: &str) -> Decision {
         let Some(access) = &self.access else { return Decision::Allow };
-        let who = Who {
-            client_identifier: &session.client_identifier,
-            username: session.username.as_deref(),
-            listener: session.listener,
-        };
-        access.decide(&who, action, topic)
+        access.decide(&session.who(), action, topic)
     }
 
     /// Whether a session may be sent messages of a topic.

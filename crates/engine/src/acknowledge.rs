@@ -1,8 +1,11 @@
 //! PUBACK, PUBREC and PUBCOMP from a client, and what may be sent next because of them.
 
+use alloc::sync::Arc;
+
 use plimsoll_mqtt::encode::AckKind;
 use plimsoll_mqtt::{Packet, ReasonCode};
 
+use crate::access::{Access, Action, Decision, Who};
 use crate::dispatch::Dispatch;
 use crate::engine::Engine;
 use crate::flow::{Acknowledged, Next};
@@ -74,10 +77,22 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         while session.is_open() && session.unflushed < self.dispatch.settings.output_bytes_max {
             let window = session.window;
+            // Who has waited may have lost the right to read meanwhile.
+            let who = Who {
+                client_identifier: &session.client_identifier,
+                username: session.username.as_deref(),
+                listener: session.listener,
+            };
+            let may_read = |topic: &str| {
+                let forbids = |rules: &Arc<dyn Access>| {
+                    rules.decide(&who, Action::Receive, topic) == Decision::Deny
+                };
+                !self.dispatch.access.as_ref().is_some_and(forbids)
+            };
             let Some(flow) = session.flow.as_mut() else { return };
-            match flow.next(window, &self.dispatch.settings, now) {
+            match flow.next(window, &self.dispatch.settings, now, may_read) {
                 None => break,
-                Some(Next::Expired(delivery)) => {
+                Some(Next::Vain(delivery)) => {
                     self.dispatch.forget(session, delivery.sequence, Some(&delivery.message));
                 }
                 Some(Next::Release { packet_identifier }) => {

@@ -218,14 +218,7 @@ impl Engine {
 
     /// Every connected client: its link, and who rules take it for.
     pub fn connected(&self) -> impl Iterator<Item = (Link, Who<'_>)> {
-        self.sessions.iter().filter_map(|(_, session)| {
-            let who = Who {
-                client_identifier: &session.client_identifier,
-                username: session.username.as_deref(),
-                listener: session.listener,
-            };
-            Some((session.link?, who))
-        })
+        self.sessions.iter().filter_map(|(_, session)| Some((session.link?, session.who())))
     }
 
     /// Counts and gauges.

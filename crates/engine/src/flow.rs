@@ -37,8 +37,9 @@ pub(crate) enum Next {
     Release {
         packet_identifier: u16,
     },
-    /// It has expired, or is QoS 0 and may have been sent before a crash: it goes.
-    Expired(Delivery),
+    /// It has expired, may not be read any more, or is QoS 0 and may have been sent before a crash:
+    /// it goes.
+    Vain(Delivery),
 }
 
 /// Messages of one session, in flight and waiting, in order: first what is in flight, then what

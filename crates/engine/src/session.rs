@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure, Snapshot, usable_size};
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
+use crate::access::Who;
 use crate::flow::{Flow, Origin, OriginKind};
 use crate::input::Link;
 use crate::replay::Replay;
@@ -83,6 +84,8 @@ pub(crate) struct Flags {
     pub(crate) replaying: bool,
     /// Its last packet was put back and waits for an answer of the rules.
     pub(crate) waiting: bool,
+    /// It comes from the store, and its client has not been back yet.
+    pub(crate) restored: bool,
 }
 
 /// What only some sessions need.
@@ -370,6 +373,15 @@ impl Will {
 }
 
 impl Session {
+    /// Its client, as rules see it.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who {
+            client_identifier: &self.client_identifier,
+            username: self.username.as_deref(),
+            listener: if self.flags.restored { Who::NO_LISTENER } else { self.listener },
+        }
+    }
+
     /// A session that has not been connected yet.
     pub(crate) fn new(
         ledger: &'static Ledger,

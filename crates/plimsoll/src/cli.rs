@@ -111,7 +111,7 @@ enum Command {
 }
 
 /// Does what the command line says.
-pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+pub fn run(arguments: &[OsString]) -> ExitCode {
     let program = arguments.first().map(Path::new).and_then(Path::file_name);
     let parsed = if program.is_some_and(|name| name == "mosquitto") {
         MosquittoCommandLine::try_parse_from(arguments).map(|line| CommandLine {
@@ -218,10 +218,18 @@ fn check(arguments: &Arguments) -> ExitCode {
     for listener in &config.listeners {
         let hosts: Vec<&str> =
             listener.hosts.iter().map(|host| host.as_deref().unwrap_or("every address")).collect();
+        let place = match &listener.path {
+            Some(path) => path.display().to_string(),
+            None => format!("port {} of {}", listener.port, hosts.join(" and ")),
+        };
+        let kind = match (listener.tls.is_off(), listener.web.is_some()) {
+            (true, false) => "plain",
+            (true, true) => "WebSocket",
+            (false, false) => "TLS",
+            (false, true) => "WebSocket over TLS",
+        };
         println!(
-            "listener on port {} of {}: anonymous clients {}, {}",
-            listener.port,
-            hosts.join(" and "),
+            "listener on {place}: {kind}, anonymous clients {}, {}",
             if listener.allow_anonymous { "let in" } else { "refused" },
             listener.max_connections.map_or_else(
                 || "no limit of connections".into(),

@@ -114,6 +114,15 @@ pub(crate) fn open_directory(config: &ProcessConfig, path: &Path) -> Result<File
     File::open(path).map_err(explain)
 }
 
+/// Makes the user that the process becomes the owner of a path.
+pub(crate) fn give_to_user(config: &ProcessConfig, path: &Path) -> Result<(), String> {
+    if let Some(user) = user_to_become(config.user.as_deref())? {
+        std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// The pid file, for as long as the broker runs.
 #[derive(Debug)]
 pub(crate) struct PidFile(Option<PathBuf>);

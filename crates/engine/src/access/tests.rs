@@ -144,11 +144,13 @@ impl Broker {
                     Packet::Puback(ack) => format!("{slot} puback {:02x}", ack.reason.byte()),
                     Packet::Pubrec(ack) => format!("{slot} pubrec {:02x}", ack.reason.byte()),
                     Packet::Suback(suback) => {
-                        let reasons: Vec<u8> = suback.reasons.iter().map(|r| r.byte()).collect();
+                        let reasons: Vec<u8> =
+                            suback.reasons.iter().map(ReasonCode::byte).collect();
                         format!("{slot} suback {reasons:02x?}")
                     }
                     Packet::Unsuback(unsuback) => {
-                        let reasons: Vec<u8> = unsuback.reasons.iter().map(|r| r.byte()).collect();
+                        let reasons: Vec<u8> =
+                            unsuback.reasons.iter().map(ReasonCode::byte).collect();
                         format!("{slot} unsuback {reasons:02x?}")
                     }
                     Packet::Disconnect(disconnect) => {
@@ -309,4 +311,28 @@ fn a_session_belongs_to_whoever_resumed_it_last_and_the_ledger_agrees() {
         broker.tell(Input::Lost { link: Link::new(0, 1), loss: crate::input::Loss::Failed });
         broker.sent();
     }
+}
+
+#[test]
+fn what_has_waited_is_asked_about_again() {
+    let (mut broker, _) = Broker::new(Version::V311, Forbid::default());
+    let connect = |broker: &mut Broker| {
+        let packet = Box::new(Connect::new(Version::V311, "a", false));
+        let link = Link::new(0, 1);
+        broker.tell(Input::Connect { link, listener: 0, packet, admission: Admission::AsAsked });
+    };
+    connect(&mut broker);
+    broker.subscribe(1, "#");
+    broker.tell(Input::Lost { link: Link::new(0, 1), loss: crate::input::Loss::Failed });
+    broker.connect(2, 0, "b", None);
+    broker.sent();
+    for topic in ["open/1", "secret/1", "open/2"] {
+        broker.publish(2, topic, QoS::AtLeastOnce, false);
+    }
+    assert_eq!(broker.sent(), ["2 puback 00", "2 puback 00", "2 puback 00"]);
+    let forbid = Forbid { read: "secret", ..Forbid::default() };
+    broker.engine.set_access(Some(Arc::new(forbid)));
+    connect(&mut broker);
+    assert_eq!(broker.sent(), ["1 connack 00", "1 open/1", "1 open/2"]);
+    assert_eq!(broker.engine.ledger().snapshot(), broker.engine.recount());
 }

@@ -164,6 +164,7 @@ impl Restoring<'_> {
         let mut session =
             Session::new(ledger, &item.client_identifier, item.username.as_deref(), item.version);
         session.number = item.number;
+        session.flags.restored = true;
         session.expiry_interval = item.expiry_interval;
         session.window = item.window;
         // A connection that was lost with the broker was lost when that was last heard of, or up

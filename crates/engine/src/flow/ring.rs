@@ -86,16 +86,25 @@ impl Flow {
     /// What to send next on this connection: first what an earlier one left unfinished
     /// (MQTT-4.4.0-1, MQTT-4.6.0-5), in the order in which it was sent (MQTT-4.6.0-1) and with DUP
     /// (MQTT-3.3.1-1), whether it has expired or not (MQTT-4.3.3-7, MQTT-4.3.3-13); then what waits.
-    pub(crate) fn next(&mut self, window: u16, settings: &Settings, now: Time) -> Option<Next> {
+    /// What the client may not read any more (`may_read`, by its topic) is not begun to be sent.
+    pub(crate) fn next(
+        &mut self,
+        window: u16,
+        settings: &Settings,
+        now: Time,
+        may_read: impl FnOnce(&str) -> bool,
+    ) -> Option<Next> {
         let front = self.queue.front()?;
         let (sequence, bytes) = (front.sequence(), front.bytes());
         let again = sequence != 0 && sequence < self.maybe_sent_before();
         if let Waiting::Publish(delivery) = front {
             // At most once: it may have been sent, for all that is known.
             let spent = again && delivery.qos == QoS::AtMostOnce;
-            if spent || !self.begun(delivery) && delivery.message.expired(now) {
+            let message = &delivery.message;
+            let vain = || message.expired(now) || !may_read(message.parts().topic);
+            if spent || !self.begun(delivery) && vain() {
                 return match self.dequeue()? {
-                    Waiting::Publish(delivery) => Some(Next::Expired(delivery)),
+                    Waiting::Publish(delivery) => Some(Next::Vain(delivery)),
                     Waiting::Release(_) => None,
                 };
             }

@@ -1,11 +1,12 @@
 //! `acl_file`: who may read and write which topics, with Mosquitto's decisions.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use plimsoll_engine::{Action, Decision, Who};
-use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 
 use super::rules::Judge;
 
@@ -22,20 +23,32 @@ pub(crate) struct AclFile {
 /// What the lines of a file say.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
-    /// `topic` lines by user; those above the first `user` are of anonymous clients.
-    topics: HashMap<Option<Box<str>>, Vec<Rule>>,
+    /// `topic` lines by user.
+    users: HashMap<Box<str>, RuleSet>,
+    /// `topic` lines above the first `user`, which are of anonymous clients.
+    anonymous: RuleSet,
     /// `pattern` lines.
-    patterns: Vec<Rule>,
-    rules: usize,
+    patterns: RuleSet,
+    count: usize,
     /// Lines that cannot do what they seem to, by number.
     pub(crate) warnings: Vec<(usize, String)>,
 }
 
-/// A line: denials stand before all others, and are looked at first.
+/// Lines that hold for the same clients: first those that name one topic, in order, so that one is
+/// found by a binary search; then the others, denials before all else.
+#[derive(Debug, Default)]
+struct RuleSet {
+    rules: Vec<Rule>,
+    literals: usize,
+}
+
+/// A line.
 #[derive(Debug)]
 struct Rule {
     filter: Box<str>,
     right: Right,
+    /// It has places for the client's names.
+    named: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +78,8 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, (usize, String)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (word, rest) = line.trim_start().split_once(' ').unwrap_or((line.trim_start(), ""));
+        let line = line.trim_start_matches(' ');
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim();
         match (word, rest) {
             ("user", "") => return Err((number + 1, "`user` needs a name behind it".into())),
@@ -80,9 +94,9 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, (usize, String)> {
             }
         }
     }
-    let deny_first = |rules: &mut Vec<Rule>| rules.sort_by_key(|rule| rule.right != Right::Deny);
-    parsed.topics.values_mut().for_each(deny_first);
-    deny_first(&mut parsed.patterns);
+    parsed.users.values_mut().for_each(RuleSet::arrange);
+    parsed.anonymous.arrange();
+    parsed.patterns.arrange();
     Ok(parsed)
 }
 
@@ -101,15 +115,17 @@ impl Parsed {
         };
         check_filter(filter)?;
         self.warn(pattern, filter, user, number);
-        if self.rules == RULES_MAX {
+        if self.count == RULES_MAX {
             return Err(format!("more than {RULES_MAX} rules"));
         }
-        self.rules += 1;
-        let rule = Rule { filter: Box::from(filter), right };
-        match pattern {
-            true => self.patterns.push(rule),
-            false => self.topics.entry(user.map(Box::from)).or_default().push(rule),
-        }
+        self.count += 1;
+        let named = pattern && (filter.contains("%c") || filter.contains("%u"));
+        let set = match user {
+            _ if pattern => &mut self.patterns,
+            None => &mut self.anonymous,
+            Some(user) => self.users.entry(Box::from(user)).or_default(),
+        };
+        set.rules.push(Rule { filter: Box::from(filter), right, named });
         Ok(())
     }
 
@@ -136,14 +152,84 @@ impl Parsed {
     }
 
     fn heap_bytes(&self) -> usize {
-        let rules = |rules: &Vec<Rule>| {
-            rules.capacity() * size_of::<Rule>()
-                + rules.iter().map(|rule| rule.filter.len()).sum::<usize>()
-        };
-        let each = size_of::<(Option<Box<str>>, Vec<Rule>)>() + 1;
-        let table = usable_size(self.topics.capacity() * each * 8 / 7, 16);
-        let names = self.topics.keys().flatten().map(|name| name.len()).sum::<usize>();
-        table + names + self.topics.values().map(rules).sum::<usize>() + rules(&self.patterns)
+        let each = size_of::<(Box<str>, RuleSet)>() + 1;
+        let table = usable_size(self.users.capacity() * each * 8 / 7, 16);
+        let users = self.users.iter().map(|(name, set)| name.heap_bytes() + set.heap_bytes());
+        table + users.sum::<usize>() + self.anonymous.heap_bytes() + self.patterns.heap_bytes()
+    }
+}
+
+impl RuleSet {
+    /// Puts the rules into the order in which they are asked.
+    fn arrange(&mut self) {
+        let literal = |rule: &Rule| !rule.named && !rule.filter.contains(['+', '#']);
+        self.rules.sort_by(|one, other| {
+            let place = |rule: &Rule| (!literal(rule), !literal(rule) && rule.right != Right::Deny);
+            place(one).cmp(&place(other)).then_with(|| match literal(one) {
+                true => one.filter.cmp(&other.filter),
+                false => Ordering::Equal,
+            })
+        });
+        self.literals = self.rules.partition_point(literal);
+        self.rules.shrink_to_fit();
+    }
+
+    /// What the rules say; nothing if none is about it.
+    fn answer(&self, question: &Question<'_>) -> Option<bool> {
+        if question.filter {
+            return self.answer_filter(question);
+        }
+        let (literals, others) = self.rules.split_at_checked(self.literals)?;
+        let at = literals.partition_point(|rule| *rule.filter < *question.topic);
+        let mut granted = false;
+        for rule in literals.iter().skip(at).take_while(|rule| *rule.filter == *question.topic) {
+            match rule.right {
+                Right::Deny => return Some(false),
+                right => granted |= (question.of)(right),
+            }
+        }
+        for rule in others {
+            let denies = rule.right == Right::Deny;
+            if granted && !denies {
+                break;
+            }
+            if (denies || (question.of)(rule.right)) && rule.about(question, matches) {
+                return Some(!denies);
+            }
+        }
+        granted.then_some(true)
+    }
+
+    /// About a filter. A denial of a part of it is for each message to meet.
+    fn answer_filter(&self, question: &Question<'_>) -> Option<bool> {
+        let denies = |rule: &&Rule| rule.right == Right::Deny;
+        if self.rules.iter().filter(denies).any(|rule| rule.about(question, covers)) {
+            return Some(false);
+        }
+        let grants = |rule: &&Rule| (question.of)(rule.right);
+        let granted = self.rules.iter().filter(grants).any(|rule| rule.about(question, overlap));
+        granted.then_some(true)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.rules.heap_bytes() + self.rules.iter().map(|r| r.filter.heap_bytes()).sum::<usize>()
+    }
+}
+
+impl Rule {
+    /// Whether it is about what is asked, with the client's names in their places.
+    fn about(&self, question: &Question<'_>, compare: fn(&str, &str) -> bool) -> bool {
+        if !self.named {
+            return compare(&self.filter, question.topic);
+        }
+        // What stands before the first name has to be there, which most often settles it.
+        let fixed = self.filter.split(['%', '+']).next().unwrap_or_default();
+        if !question.filter && !question.topic.starts_with(fixed)
+            || self.filter.contains("%u") && question.who.username.is_none()
+        {
+            return false;
+        }
+        compare(&filled(&self.filter, question.who), question.topic)
     }
 }
 
@@ -206,14 +292,18 @@ impl Judge for AclFile {
 impl Parsed {
     /// The decision about a topic name; about a filter to subscribe to, whether it can bring anything.
     pub(crate) fn allows(&self, who: &Who<'_>, action: Action, topic: &str) -> bool {
+        let ask = |of, filter| Question { who, topic, of, filter };
         let question = match action {
-            Action::Publish { .. } => Question { topic, of: Right::writes, filter: false },
-            Action::Receive => Question { topic, of: Right::reads, filter: false },
-            Action::Subscribe => Question { topic, of: Right::reads, filter: true },
+            Action::Publish { .. } => ask(Right::writes as fn(Right) -> bool, false),
+            Action::Receive => ask(Right::reads, false),
+            Action::Subscribe => ask(Right::reads, true),
             Action::Unsubscribe => return true,
         };
-        let own = self.own(who.username);
-        if let Some(answer) = own.iter().find_map(|rule| question.answer(rule, &rule.filter)) {
+        let own = match who.username {
+            None => Some(&self.anonymous),
+            Some(username) => self.users.get(username),
+        };
+        if let Some(answer) = own.and_then(|own| own.answer(&question)) {
             return answer;
         }
         // With a wildcard in its name a client could match the rules of others.
@@ -221,48 +311,17 @@ impl Parsed {
         if wild(who.client_identifier) || who.username.is_some_and(wild) {
             return false;
         }
-        let answer = self.patterns.iter().find_map(|rule| {
-            if rule.filter.contains("%u") && who.username.is_none() {
-                return None;
-            }
-            match rule.filter.contains('%') {
-                true => question.answer(rule, &filled(&rule.filter, who)),
-                false => question.answer(rule, &rule.filter),
-            }
-        });
-        answer.unwrap_or(false)
-    }
-
-    fn own(&self, username: Option<&str>) -> &[Rule] {
-        // A borrowed key would want a type of its own; names are short.
-        let key = username.map(Box::from);
-        self.topics.get(&key).map_or(&[], Vec::as_slice)
+        self.patterns.answer(&question).unwrap_or(false)
     }
 }
 
 /// What rules are asked.
 struct Question<'a> {
+    who: &'a Who<'a>,
     topic: &'a str,
     of: fn(Right) -> bool,
+    /// The topic is a filter to subscribe to.
     filter: bool,
-}
-
-impl Question<'_> {
-    /// What a rule says, with the client's names filled in; nothing if it is about something else.
-    fn answer(&self, rule: &Rule, filter: &str) -> Option<bool> {
-        if rule.right == Right::Deny {
-            // A denial of a part of a filter is for each message to meet.
-            let denied =
-                if self.filter { covers(filter, self.topic) } else { matches(filter, self.topic) };
-            return denied.then_some(false);
-        }
-        if !(self.of)(rule.right) {
-            return None;
-        }
-        let granted =
-            if self.filter { overlap(filter, self.topic) } else { matches(filter, self.topic) };
-        granted.then_some(true)
-    }
 }
 
 /// A pattern with the client's names in their places.

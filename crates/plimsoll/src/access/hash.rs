@@ -10,6 +10,7 @@ use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use aws_lc_rs::rand::fill;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use plimsoll_ledger::Measure;
 
 /// Length of SHA-512's output, and of the keys that are derived with it.
 const SHA512_BYTES: usize = 64;
@@ -158,12 +159,21 @@ impl Hash {
         }
     }
 
+    /// Whether a check takes no time or memory worth counting.
+    pub(crate) fn is_cheap(&self) -> bool {
+        match self {
+            Self::Sha512 { .. } => true,
+            Self::Pbkdf2 { iterations, .. } => iterations.get() <= 100,
+            Self::Argon2id { memory_kib, time, .. } => *memory_kib <= 64 && *time <= 2,
+        }
+    }
+
     /// Bytes of its parts.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Sha512 { salt, hash }
             | Self::Pbkdf2 { salt, hash, .. }
-            | Self::Argon2id { salt, hash, .. } => salt.len() + hash.len(),
+            | Self::Argon2id { salt, hash, .. } => salt.heap_bytes() + hash.heap_bytes(),
         }
     }
 }
@@ -188,10 +198,12 @@ fn argon2id(
     Some(hash)
 }
 
+type SaltAndHash = (Box<[u8]>, Box<[u8]>);
+
 fn salt_and_hash<'a>(
     mut parts: impl Iterator<Item = &'a str>,
     decode: impl Fn(&str) -> Option<Vec<u8>>,
-) -> Option<(Box<[u8]>, Box<[u8]>)> {
+) -> Option<SaltAndHash> {
     let (salt, hash) = (decode(parts.next()?)?, decode(parts.next()?)?);
     let whole = parts.next().is_none() && SALTS_BYTES.contains(&salt.len());
     whole.then(|| (salt.into(), hash.into()))

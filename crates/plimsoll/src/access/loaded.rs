@@ -11,7 +11,7 @@ use plimsoll_mqtt::ReasonCode;
 use super::acl_file::AclFile;
 use super::password_file::{PasswordFile, Passwords};
 use super::plugins::Plugins;
-use super::rules::{Judge, ListenerRules, Rules};
+use super::rules::{Judge, ListenerRules, Nothing, Rules};
 use super::verifier::Verifier;
 use crate::broker::gate::{Authenticator, Door};
 use crate::config::{Config, Listener};
@@ -72,6 +72,7 @@ impl AccessFiles {
             .concat(),
             takes_tokens: plugins.take_tokens(number),
             clientid_prefixes: config.clientid_prefixes.clone(),
+            auto_id_prefix: listener.auto_id_prefix.clone(),
             use_username_as_clientid: listener.access.use_username_as_clientid,
             versions: listener.access.versions.clone(),
             certificate_is_identity: listener.tls.is_identity(),
@@ -81,13 +82,15 @@ impl AccessFiles {
 
     /// The rules for the engine; `None` if there are none.
     pub(crate) fn rules(&self, config: &Config, plugins: &Plugins) -> Option<Rules> {
-        let listener = |number: usize| {
+        let listener = |(number, listener): (usize, &Listener)| {
             let file = self.rules.get(number).cloned().flatten();
-            let file = file.into_iter().map(|file| file as Arc<dyn Judge>);
-            ListenerRules(plugins.judges(number).into_iter().chain(file).collect())
+            let lost = file.is_none() && listener.access.acl_file.is_some();
+            let file = file.map(|file| file as Arc<dyn Judge>);
+            let lost = lost.then(|| Arc::new(Nothing) as Arc<dyn Judge>);
+            ListenerRules(plugins.judges(number).into_iter().chain(file.or(lost)).collect())
         };
         let rules = Rules {
-            listeners: (0..config.listeners.len()).map(listener).collect(),
+            listeners: config.listeners.iter().enumerate().map(listener).collect(),
             subscribe_deny: config.acl_subscribe_deny,
         };
         (!rules.is_empty()).then_some(rules)
@@ -126,7 +129,8 @@ impl AccessFiles {
     }
 }
 
-/// Loads what each listener names, with one value for all that name the same file.
+/// Loads what each listener names, with one value for all that name the same file. One that a reload
+/// has closed has nothing of its own: absent clients of it have what others have of its file.
 fn each<T>(
     config: &Config,
     path_of: impl Fn(&Listener) -> Option<&PathBuf>,
@@ -134,12 +138,8 @@ fn each<T>(
     mut load: impl FnMut(&PathBuf) -> Result<T, String>,
 ) -> Vec<Option<Arc<T>>> {
     let mut known: HashMap<&PathBuf, Arc<T>> = HashMap::new();
-    let mut found = Vec::new();
     for listener in &config.listeners {
-        let Some(path) = path_of(listener).filter(|_| !listener.closed) else {
-            found.push(None);
-            continue;
-        };
+        let Some(path) = path_of(listener).filter(|_| !listener.closed) else { continue };
         if !known.contains_key(path) {
             match load(path) {
                 Ok(value) => drop(known.insert(path, Arc::new(value))),
@@ -147,7 +147,7 @@ fn each<T>(
                 Err(error) => errors.push(error),
             }
         }
-        found.push(known.get(path).cloned());
     }
-    found
+    let value = |listener| path_of(listener).and_then(|path| known.get(path).cloned());
+    config.listeners.iter().map(value).collect()
 }

@@ -7,9 +7,13 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::hash::{Hash, ITERATIONS, Method};
 
@@ -173,6 +177,9 @@ fn read(path: &Path) -> Result<String, String> {
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let shown = path.display();
     let explain = |error: io::Error| format!("cannot write {shown}: {error}");
+    // A link stays one: what it names is replaced.
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let before = fs::metadata(path).ok();
@@ -222,18 +229,30 @@ fn line(input: &io::Stdin) -> Result<String, String> {
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Reads a line that the terminal does not show.
+/// Reads a line that the terminal does not show. Whoever breaks off finds the terminal as it was.
 fn hidden(prompt: &str) -> Result<String, String> {
     let input = io::stdin();
     let explain = |error| format!("cannot hide the password: {error}");
     let shown = tcgetattr(&input).map_err(explain)?;
     let mut quiet = shown.clone();
     quiet.local_modes.remove(LocalModes::ECHO);
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| format!("cannot watch signals: {error}"))?;
+    let (handle, restored) = (signals.handle(), shown.clone());
+    let watch = thread::spawn(move || {
+        if let Some(number) = signals.forever().next() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &restored);
+            eprintln!();
+            let _ = emulate_default_handler(number);
+        }
+    });
     tcsetattr(&input, OptionalActions::Flush, &quiet).map_err(explain)?;
     eprint!("{prompt}");
     let read = line(&input);
     eprintln!();
     tcsetattr(&input, OptionalActions::Flush, &shown).map_err(explain)?;
+    handle.close();
+    let _ = watch.join();
     read
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 use plimsoll_mqtt::ReasonCode;
 
 use super::hash::Hash;
@@ -74,7 +74,8 @@ impl PasswordFile {
         let users = parse(&text).map_err(|(line, problem)| format!("{shown}:{line}: {problem}"))?;
         let decoy = users.values().max_by_key(|hash| cost(hash)).cloned();
         let each = size_of::<(Box<str>, Hash)>() + 1;
-        let parts: usize = users.iter().map(|(name, hash)| name.len() + hash.heap_bytes()).sum();
+        let parts: usize =
+            users.iter().map(|(name, hash)| name.heap_bytes() + hash.heap_bytes()).sum();
         let bytes = usable_size(users.capacity() * each * 8 / 7, 16) + parts;
         Ok(Self { users, decoy, _charge: ledger.charge(Account::Admin, bytes) })
     }
@@ -109,6 +110,9 @@ impl Passwords {
 
 impl Authenticator for Passwords {
     fn authenticate(&self, reply: Reply) {
+        if reply.credentials.is_nameless() {
+            return reply.defer();
+        }
         let known = reply.credentials.username.as_deref().and_then(|name| self.file.hash(name));
         let (known, hash) = (known.is_some(), known.or(self.file.decoy.as_ref()).cloned());
         let (Some(hash), true) = (hash, reply.credentials.password.is_some()) else {

@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
+use std::time::Instant;
 
-use plimsoll_engine::{Admission, Body, Piece};
+use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
+use super::shared::Answer;
 use super::transport::{Layers, Outcome, Scratch, Socket};
 
 /// Slices given to one system call at most.
@@ -24,6 +26,10 @@ pub(crate) struct Connection {
     pub(crate) version: Option<Version>,
     pub(crate) listener: u16,
     pub(crate) state: State,
+    /// The address that it counts for, where that has a limit.
+    pub(crate) counted: Option<SocketAddr>,
+    /// Since when a packet is not whole.
+    pub(crate) partial_since: Option<Instant>,
     /// Told apart from others that had the same slot.
     pub(crate) serial: u32,
     /// The beginning of a packet whose rest has not come.
@@ -33,7 +39,7 @@ pub(crate) struct Connection {
     /// Who its certificate says that it is, until the gate has seen it.
     pub(crate) identity: Option<Box<str>>,
     /// What the gate has answered, until the engine hears of the client.
-    pub(crate) admission: Option<Box<Admission>>,
+    pub(crate) admission: Option<Box<Answer>>,
 }
 
 /// Yes-or-no facts of a connection.
@@ -202,6 +208,8 @@ impl Connection {
             peer,
             version: None,
             listener,
+            counted: None,
+            partial_since: None,
             state: State::default(),
             serial,
             partial: None,

@@ -47,18 +47,17 @@ impl EventLog {
     }
 
     /// A connection was refused before it could say anything.
-    pub(crate) fn denied(&self, peer: SocketAddr) {
+    pub(crate) fn denied(&self, peer: Option<SocketAddr>, why: &str) {
         if self.connections_wanted() {
-            let ip = unmapped(peer);
-            self.notice(&format!("Client connection from {ip} denied: max_connections exceeded."));
+            let ip = peer.map_or_else(|| from(None), |peer| unmapped(peer).to_string());
+            self.notice(&format!("Client connection from {ip} denied: {why}."));
         }
     }
 
     /// A connection was accepted.
-    pub(crate) fn connection(&self, peer: SocketAddr, port: u16) {
+    pub(crate) fn connection(&self, peer: Option<SocketAddr>, place: &str) {
         if self.connections_wanted() {
-            let (ip, from) = (unmapped(peer), peer.port());
-            self.notice(&format!("New connection from {ip}:{from} on port {port}."));
+            self.notice(&format!("New connection from {} on {place}.", from(peer)));
         }
     }
 
@@ -66,6 +65,24 @@ impl EventLog {
     pub(crate) fn transport_failed(&self, peer: Option<SocketAddr>, error: &std::io::Error) {
         if self.connections_wanted() {
             self.notice(&format!("Client connection from {} ended: {error}.", from(peer)));
+        }
+    }
+
+    /// A proxy has said who a connection comes from.
+    pub(crate) fn proxied(&self, proxy: Option<SocketAddr>, source: SocketAddr) {
+        if self.connections_wanted() {
+            let (source, proxy) = (from(Some(source)), from(proxy));
+            self.notice(&format!("New connection from {source} by the proxy {proxy}."));
+        }
+    }
+
+    /// A connection has begun a packet and does not end it.
+    pub(crate) fn too_slow(&self, peer: Option<SocketAddr>) {
+        if self.connections_wanted() {
+            self.notice(&format!(
+                "Client connection from {} did not end its packet in time.",
+                from(peer)
+            ));
         }
     }
 

@@ -116,8 +116,8 @@ mod tests {
 
     static LEDGER: Ledger = Ledger::new();
 
-    fn peer(address: &str) -> Option<SocketAddr> {
-        Some(SocketAddr::new(address.parse().unwrap(), 1))
+    fn peer(address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().unwrap(), 1)
     }
 
     #[test]
@@ -125,18 +125,18 @@ mod tests {
         let failures = Failures::new(&LEDGER);
         failures.set_most(3);
         for _ in 0..3 {
-            assert!(!failures.too_many(peer("192.0.2.1")));
-            failures.note(peer("192.0.2.1"));
+            assert!(!failures.too_many(Some(peer("192.0.2.1"))));
+            failures.note(Some(peer("192.0.2.1")));
         }
-        assert!(failures.too_many(peer("192.0.2.1")));
-        assert!(failures.too_many(peer("::ffff:192.0.2.1")), "the same address");
-        assert!(!failures.too_many(peer("192.0.2.2")));
+        assert!(failures.too_many(Some(peer("192.0.2.1"))));
+        assert!(failures.too_many(Some(peer("::ffff:192.0.2.1"))), "the same address");
+        assert!(!failures.too_many(Some(peer("192.0.2.2"))));
         let mut table = failures.table.lock().unwrap();
         for bucket in table.buckets.values_mut() {
             bucket.at = bucket.at.checked_sub(MINUTE).unwrap();
         }
         drop(table);
-        assert!(!failures.too_many(peer("192.0.2.1")));
+        assert!(!failures.too_many(Some(peer("192.0.2.1"))));
         assert_eq!(failures.table.lock().unwrap().buckets.len(), 0);
         assert_eq!(failures.table.lock().unwrap().charge.bytes(), 0);
     }
@@ -145,8 +145,8 @@ mod tests {
     fn a_network_of_ipv6_counts_as_one_and_the_table_has_a_bound() {
         let failures = Failures::new(&LEDGER);
         failures.set_most(1);
-        failures.note(peer("2001:db8::1"));
-        assert!(failures.too_many(peer("2001:db8::2")));
+        failures.note(Some(peer("2001:db8::1")));
+        assert!(failures.too_many(Some(peer("2001:db8::2"))));
         for number in 0..ADDRESSES_MAX as u32 + 100 {
             failures.note(Some(SocketAddr::new(IpAddr::V4(number.into()), 1)));
         }

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use plimsoll_engine::Admission;
@@ -29,6 +30,13 @@ pub(crate) struct Credentials {
     _charge: Charge,
 }
 
+impl Credentials {
+    /// Whether there is no user name; an empty one is none, as in Mosquitto.
+    pub(crate) fn is_nameless(&self) -> bool {
+        self.username.as_deref().unwrap_or_default().is_empty()
+    }
+}
+
 /// One way of checking who a client is.
 pub(crate) trait Authenticator: Debug + Send + Sync {
     /// Answers through `reply`: at once, or later and from another thread. Never waits itself.
@@ -46,6 +54,8 @@ pub(crate) struct Door {
     pub(crate) takes_tokens: bool,
     /// What client identifiers begin with.
     pub(crate) clientid_prefixes: Option<String>,
+    /// What the identifiers of clients that have none begin with.
+    pub(crate) auto_id_prefix: String,
     pub(crate) use_username_as_clientid: bool,
     /// Versions that are let in; empty is all.
     pub(crate) versions: Vec<Version>,
@@ -67,6 +77,8 @@ pub(crate) struct Reply {
     shared: Weak<Shared>,
     waiting: Option<Waiting>,
     door: Arc<Door>,
+    /// Of the gate when it was asked.
+    generation: u64,
     /// How many authenticators have been asked.
     asked: usize,
     client_identifier: Option<Box<str>>,
@@ -109,7 +121,8 @@ impl Reply {
         self.answer(Admission::Refused(reason));
     }
 
-    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal.
+    /// Whoever was asked does not know this client: the next one is asked. In the end it is a refusal,
+    /// unless the client gave no name and needs none.
     pub(crate) fn defer(mut self) {
         let door = Arc::clone(&self.door);
         match door.authenticators.get(self.asked) {
@@ -117,13 +130,42 @@ impl Reply {
                 self.asked += 1;
                 next.authenticate(self);
             }
+            None if self.credentials.is_nameless() && door.allow_anonymous => self.accept_as(None),
             None => self.refuse(ReasonCode::NOT_AUTHORIZED),
+        }
+    }
+
+    /// Whether nobody is listened to any more where the client comes from.
+    pub(crate) fn comes_too_late(&self) -> bool {
+        let many = |shared: Arc<Shared>| shared.gate.failures.too_many(self.credentials.peer);
+        self.shared.upgrade().is_some_and(many)
+    }
+
+    /// One that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn to_nobody(ledger: &'static Ledger) -> Self {
+        let credentials = Credentials {
+            listener: 0,
+            peer: None,
+            client_identifier: String::new(),
+            username: Some("joe".into()),
+            password: Some(b"secret".to_vec()),
+            _charge: ledger.charge(Account::Connections, size_of::<Credentials>()),
+        };
+        Self {
+            credentials: Arc::new(credentials),
+            shared: Weak::new(),
+            waiting: None,
+            door: Arc::new(Door::default()),
+            generation: 0,
+            asked: 0,
+            client_identifier: None,
         }
     }
 
     fn answer(&mut self, admission: Admission) {
         if let (Some(waiting), Some(shared)) = (self.waiting.take(), self.shared.upgrade()) {
-            shared.admit_client(waiting, admission);
+            shared.admit_client(waiting, self.generation, admission);
         }
     }
 }
@@ -143,6 +185,8 @@ fn is_failure(reason: ReasonCode) -> bool {
 #[derive(Debug)]
 pub(crate) struct Gate {
     doors: RwLock<Vec<Arc<Door>>>,
+    /// Counts how often the doors have changed.
+    generation: AtomicU64,
     pub(crate) failures: Failures,
     ledger: &'static Ledger,
 }
@@ -160,13 +204,21 @@ pub(crate) struct Visitor<'a> {
 impl Gate {
     pub(crate) fn new(doors: Vec<Door>, ledger: &'static Ledger) -> Self {
         let doors = doors.into_iter().map(Arc::new).collect();
-        Self { doors: RwLock::new(doors), failures: Failures::new(ledger), ledger }
+        let generation = AtomicU64::new(0);
+        Self { doors: RwLock::new(doors), generation, failures: Failures::new(ledger), ledger }
     }
 
     /// Other doors from now on, by the numbers of the listeners.
     pub(crate) fn set(&self, doors: Vec<Door>) {
         *self.doors.write().unwrap_or_else(PoisonError::into_inner) =
             doors.into_iter().map(Arc::new).collect();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Another number for each set of doors: who was let in by others than those in force now may
+    /// have missed that it should not have been.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     fn door(&self, listener: u16) -> Option<Arc<Door>> {
@@ -176,6 +228,7 @@ impl Gate {
 
     /// Whether a client is let in; `None` if that is found out later.
     pub(crate) fn ask(&self, shared: &Arc<Shared>, visitor: &Visitor<'_>) -> Option<Admission> {
+        let generation = self.generation();
         let Some(door) = self.door(visitor.listener) else {
             return Some(Admission::Refused(ReasonCode::NOT_AUTHORIZED));
         };
@@ -190,6 +243,7 @@ impl Gate {
                     shared: Arc::downgrade(shared),
                     waiting: Some(visitor.waiting),
                     door,
+                    generation,
                     asked: 0,
                     client_identifier,
                 };
@@ -242,7 +296,11 @@ impl Door {
             (true, Some(username)) => Some(Box::from(username)),
             (true, None) => return refused(ReasonCode::NOT_AUTHORIZED),
         };
-        let identifier = client_identifier.as_deref().unwrap_or(connect.client_identifier);
+        // As in Mosquitto this is about the identifier of CONNECT, whatever takes its place.
+        let identifier = match connect.client_identifier {
+            "" => self.auto_id_prefix.as_str(),
+            identifier => identifier,
+        };
         if let Some(prefix) = &self.clientid_prefixes
             && !identifier.starts_with(prefix.as_str())
         {

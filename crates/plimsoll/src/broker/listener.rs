@@ -1,27 +1,26 @@
-//! Listening sockets.
+//! Listening sockets: TCP and unix, bound by us or handed over by systemd.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::Ordering;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
-use super::shard::LISTENING;
-use super::shared::{Incoming, Shared};
-use super::transport;
+use super::transport::Socket;
+use crate::process::{self, ProcessConfig};
 
-/// Connections waiting to be accepted, as Mosquitto has it.
-const BACKLOG: i32 = 1024;
+/// Connections waiting to be accepted. A storm waits here, in its order.
+const BACKLOG: i32 = 16 * 1024;
 
-/// Connections accepted in one turn, so that the connected ones are not kept waiting.
-const ACCEPT_MAX: usize = 64;
-
-/// How long to leave off when the process has no file descriptor left.
-const RECOVER: Duration = Duration::from_millis(100);
+/// Rights of a unix socket: the user's and the group's, as Mosquitto has them.
+const UNIX_MODE: u32 = 0o770;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,26 +31,36 @@ pub(crate) struct Endpoint {
     pub(crate) host: Option<String>,
     /// Port; 0 lets the system choose.
     pub(crate) port: u16,
+    /// `bind_interface`
+    pub(crate) interface: Option<String>,
     /// Whether the protocol's delay of small packets is off.
     pub(crate) nodelay: bool,
+}
+
+/// A socket that connections are accepted from.
+#[derive(Debug)]
+pub(crate) enum Listening {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, PathBuf),
 }
 
 /// A bound socket and the listener that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub(crate) socket: TcpListener,
-    pub(crate) address: SocketAddr,
+    pub(crate) socket: Listening,
     pub(crate) listener: u16,
-    place: String,
-    nodelay: bool,
+    /// Where that was said, for messages.
+    said: String,
+    pub(crate) nodelay: bool,
+    /// Somebody else made it, and listens already.
+    handed_over: bool,
 }
 
-impl Bound {
-    /// What the log says of it.
-    pub(crate) fn announcement(&self) -> String {
-        let kind = if self.address.is_ipv6() { "ipv6" } else { "ipv4" };
-        format!("Opening {kind} listen socket on port {}.", self.address.port())
-    }
+/// A connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) socket: Socket,
+    /// `None` for a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// A change of what listens, for the thread that accepts.
@@ -65,17 +74,134 @@ pub(crate) struct Order {
     pub(crate) done: Option<SyncSender<()>>,
 }
 
+impl Bound {
+    /// What the log says of it.
+    pub(crate) fn announcement(&self) -> String {
+        let how = if self.handed_over { "Taking over" } else { "Opening" };
+        match &self.socket {
+            Listening::Tcp(_, address) => {
+                let kind = if address.is_ipv6() { "ipv6" } else { "ipv4" };
+                format!("{how} {kind} listen socket on port {}.", address.port())
+            }
+            Listening::Unix(_, path) => {
+                format!("{how} unix listen socket on path {}.", path.display())
+            }
+        }
+    }
+
+    /// Its address, for people.
+    pub(crate) fn place(&self) -> String {
+        match &self.socket {
+            Listening::Tcp(_, address) => format!("port {}", address.port()),
+            Listening::Unix(_, path) => format!("path {}", path.display()),
+        }
+    }
+
+    /// Its address in full.
+    pub(crate) fn address(&self) -> String {
+        match &self.socket {
+            Listening::Tcp(_, address) => address.to_string(),
+            Listening::Unix(_, path) => path.display().to_string(),
+        }
+    }
+
+    /// Says what went wrong with it.
+    pub(crate) fn explain(&self, error: &io::Error) -> String {
+        match &self.socket {
+            Listening::Tcp(_, address) => explain(&self.said, *address, error),
+            Listening::Unix(_, path) => {
+                format!("{}: cannot listen on {}: {error}", self.said, path.display())
+            }
+        }
+    }
+
+    /// A socket that systemd has made.
+    pub(crate) fn handed_over(
+        socket: Listening,
+        listener: u16,
+        said: String,
+        nodelay: bool,
+    ) -> Self {
+        Self { socket, listener, said, nodelay, handed_over: true }
+    }
+}
+
+impl Drop for Bound {
+    /// A path that was made is removed, so that nobody finds a socket where nobody listens.
+    fn drop(&mut self) {
+        if let (Listening::Unix(_, path), false) = (&self.socket, self.handed_over) {
+            // Somebody may have removed it, or we may not any more.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Listening {
+    /// The next connection; `None` if nobody waits.
+    pub(crate) fn accept(&self, nodelay: bool) -> io::Result<Option<Accepted>> {
+        let accepted = match self {
+            Self::Tcp(socket, _) => socket.accept().map(|(stream, peer)| {
+                // It goes without, only slower.
+                let _ = stream.set_nodelay(nodelay);
+                Accepted { socket: Socket::Tcp(stream), peer: Some(peer) }
+            }),
+            Self::Unix(socket, _) => socket
+                .accept()
+                .map(|(stream, _)| Accepted { socket: Socket::Unix(stream), peer: None }),
+        };
+        match accepted {
+            Ok(accepted) => Ok(Some(accepted)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Source for Listening {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket, _) => socket.register(registry, token, interest),
+            Self::Unix(socket, _) => socket.register(registry, token, interest),
+        }
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket, _) => socket.reregister(registry, token, interest),
+            Self::Unix(socket, _) => socket.reregister(registry, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket, _) => socket.deregister(registry),
+            Self::Unix(socket, _) => socket.deregister(registry),
+        }
+    }
+}
+
 /// Binds every address of an endpoint.
 pub(crate) fn bind(endpoint: &Endpoint, listener: u16) -> Result<Vec<Bound>, String> {
     let addresses = resolve(endpoint)?;
     let mut bound = Vec::new();
     let mut failure = None;
     for address in addresses {
-        match bind_one(address) {
+        match bind_one(address, endpoint.interface.as_deref()) {
             Ok(socket) => {
                 let address = socket.local_addr().unwrap_or(address);
-                let (place, nodelay) = (endpoint.place.clone(), endpoint.nodelay);
-                bound.push(Bound { socket, address, listener, place, nodelay });
+                let (said, nodelay) = (endpoint.place.clone(), endpoint.nodelay);
+                let socket = Listening::Tcp(socket, address);
+                bound.push(Bound { socket, listener, said, nodelay, handed_over: false });
             }
             // A machine without IPv6 still has `localhost` and every address.
             Err(error) if address.is_ipv6() && error.kind() != io::ErrorKind::AddrInUse => {
@@ -88,6 +214,39 @@ pub(crate) fn bind(endpoint: &Endpoint, listener: u16) -> Result<Vec<Bound>, Str
         (true, Some((address, error))) => Err(explain(&endpoint.place, address, &error)),
         _ => Ok(bound),
     }
+}
+
+/// Binds a unix socket. What lies at its path is removed only if it is a socket and nobody answers.
+pub(crate) fn bind_unix(
+    path: &Path,
+    listener: u16,
+    place: &str,
+    process: &ProcessConfig,
+) -> Result<Bound, String> {
+    let shown = path.display();
+    let explain = |error: io::Error| format!("{place}: cannot listen on {shown}: {error}");
+    if let Ok(metadata) = fs::symlink_metadata(path) {
+        if !metadata.file_type().is_socket() {
+            return Err(format!(
+                "{place}: {shown} is there already and is no socket: remove it, or choose another path"
+            ));
+        }
+        if StdUnixStream::connect(path).is_ok() {
+            return Err(format!(
+                "{place}: somebody listens on {shown} already: is another broker running?"
+            ));
+        }
+        fs::remove_file(path).map_err(explain)?;
+    }
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
+    let address = SockAddr::unix(path).map_err(explain)?;
+    socket.bind(&address).map_err(explain)?;
+    socket.set_nonblocking(true).map_err(explain)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE)).map_err(explain)?;
+    process::give_to_user(process, path)?;
+    let socket = Listening::Unix(UnixListener::from_std(socket.into()), path.to_owned());
+    let said = place.to_owned();
+    Ok(Bound { socket, listener, said, nodelay: false, handed_over: false })
 }
 
 fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
@@ -107,11 +266,17 @@ fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn bind_one(address: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
+    let family = Domain::for_address(address);
+    let socket = socket2::Socket::new(family, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes())).map_err(|error| {
+            io::Error::new(error.kind(), format!("bind_interface {interface}: {error}"))
+        })?;
     }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
@@ -121,6 +286,7 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 fn explain(place: &str, address: SocketAddr, error: &io::Error) -> String {
     let (host, port) = (address.ip(), address.port());
     let problem = match error.kind() {
+        _ if error.raw_os_error().is_none() => error.to_string(),
         io::ErrorKind::AddrInUse => {
             format!("port {port} on {host} is already in use: is another broker running?")
         }
@@ -137,118 +303,12 @@ fn explain(place: &str, address: SocketAddr, error: &io::Error) -> String {
 
 /// From here on the system takes connections; they wait until somebody accepts them.
 pub(crate) fn listen(bound: &Bound) -> Result<(), String> {
-    let socket = SockRef::from(&bound.socket);
-    socket.listen(BACKLOG).map_err(|error| explain(&bound.place, bound.address, &error))
-}
-
-/// All listening sockets, with the first shard.
-#[derive(Debug)]
-pub(crate) struct Acceptor {
-    sockets: Vec<Bound>,
-    accepted: usize,
-    /// Somebody may be waiting.
-    ready: bool,
-    recover_at: Option<Instant>,
-}
-
-impl Acceptor {
-    /// Listens. From here on clients can connect.
-    pub(crate) fn new(sockets: Vec<Bound>, registry: &Registry) -> Result<Self, String> {
-        let mut acceptor = Self { sockets: Vec::new(), accepted: 0, ready: true, recover_at: None };
-        for bound in sockets {
-            listen(&bound)?;
-            acceptor.open(bound, registry)?;
-        }
-        Ok(acceptor)
+    if bound.handed_over {
+        return Ok(());
     }
-
-    /// Every listening socket has the same token: any of them wakes all.
-    fn open(&mut self, mut bound: Bound, registry: &Registry) -> Result<(), String> {
-        registry
-            .register(&mut bound.socket, LISTENING, Interest::READABLE)
-            .map_err(|error| explain(&bound.place, bound.address, &error))?;
-        self.sockets.push(bound);
-        Ok(())
-    }
-
-    /// Opens and closes sockets as a reload says. A connection that was not accepted goes with its
-    /// socket. Answers what could not be done.
-    pub(crate) fn obey(&mut self, order: Order, registry: &Registry) -> Vec<String> {
-        self.sockets.retain(|bound| !order.close.contains(&bound.listener));
-        let opened = order.open.into_iter().map(|bound| self.open(bound, registry));
-        let errors = opened.filter_map(Result::err).collect();
-        self.ready = true;
-        if let Some(done) = order.done {
-            // Whoever asked may have given up.
-            let _ = done.send(());
-        }
-        errors
-    }
-
-    /// Somebody is waiting to be accepted.
-    pub(crate) fn wake(&mut self) {
-        self.ready = true;
-    }
-
-    /// How long accepting is left off, if it is; or no time, if more are waiting.
-    pub(crate) fn resume_in(&self) -> Option<Duration> {
-        self.recover_at.map(|at| at.saturating_duration_since(Instant::now()))
-    }
-
-    /// The next connection that the limits allow, with its shard.
-    pub(crate) fn accept(&mut self, shared: &Shared) -> Option<(u8, Incoming)> {
-        if !self.ready || self.recover_at.is_some_and(|at| at > Instant::now()) {
-            return None;
-        }
-        self.recover_at = None;
-        if self.accepted == ACCEPT_MAX {
-            // More may be waiting: come back as soon as the others have had their turn.
-            self.accepted = 0;
-            self.recover_at = Some(Instant::now());
-            return None;
-        }
-        for bound in &self.sockets {
-            match bound.socket.accept() {
-                Ok((stream, peer)) => {
-                    self.accepted += 1;
-                    shared.traffic.sockets.fetch_add(1, Ordering::Relaxed);
-                    let listener = bound.listener;
-                    let Some(shard) = shared.admit(listener) else {
-                        shared.log.denied(peer);
-                        continue;
-                    };
-                    let _ = stream.set_nodelay(bound.nodelay);
-                    shared.log.connection(peer, bound.address.port());
-                    let socket = transport::Socket::Tcp(stream);
-                    return Some((shard, Incoming { socket, peer: Some(peer), listener }));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if is_exhaustion(&error) => {
-                    shared.log.error(&format!(
-                        "Unable to accept new connection: {error}. Try increasing \"ulimit -n\"."
-                    ));
-                    self.recover_at = Some(Instant::now() + RECOVER);
-                    return None;
-                }
-                // The peer was gone before it was accepted.
-                Err(_) => {}
-            }
-        }
-        self.accepted = 0;
-        self.ready = false;
-        None
-    }
-}
-
-/// Too many open files in the process or the system.
-fn is_exhaustion(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [
-        rustix::io::Errno::MFILE,
-        rustix::io::Errno::NFILE,
-        rustix::io::Errno::NOBUFS,
-        rustix::io::Errno::NOMEM,
-    ]
-    .iter()
-    .any(|errno| code == Some(errno.raw_os_error()))
+    let listening = match &bound.socket {
+        Listening::Tcp(socket, _) => SockRef::from(socket).listen(BACKLOG),
+        Listening::Unix(socket, _) => SockRef::from(socket).listen(BACKLOG),
+    };
+    listening.map_err(|error| bound.explain(&error))
 }

@@ -1,5 +1,6 @@
 //! The broker's I/O shell: sockets and threads around the engine.
 
+mod acceptor;
 mod certificates;
 mod clock;
 mod connection;
@@ -17,6 +18,7 @@ mod signals;
 mod slots;
 mod storage;
 mod sys;
+mod systemd;
 pub(crate) mod transport;
 
 use std::sync::Arc;
@@ -34,9 +36,10 @@ use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
 
+use acceptor::Acceptor;
 use clock::Clock;
 use events::EventLog;
-use listener::{Acceptor, Bound, Endpoint};
+use listener::{Bound, Endpoint};
 use plan::Plan;
 use reload::Reloader;
 use shard::{Shard, WAKE};
@@ -114,7 +117,7 @@ pub(crate) fn run(
     let limits = limits(config, Vec::new());
     let shared = Shared::new(engine, handles, limits, clock, &LEDGER, log);
     let shared = Arc::new(shared);
-    let verifier = Verifier::start(&LEDGER)?;
+    let verifier = Verifier::new(&LEDGER);
     plan.start_plugins(None, &shared)?;
     control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);
@@ -132,7 +135,9 @@ pub(crate) fn run(
     }
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " running"));
     process::ready(&process_config)?;
+    systemd::ready();
     let outcome = run_all(shards, &shared);
+    systemd::stopping();
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
@@ -188,21 +193,30 @@ fn run_all(shards: Vec<Shard>, shared: &Shared) -> Result<(), String> {
 /// Binds every listener before anything else is done, so that nothing is left half-started. They
 /// listen once the rest stands.
 fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
-    let mut bound = Vec::new();
+    let mut bound = systemd::handed_over(config)?;
+    let taken: Vec<u16> = bound.iter().map(|bound| bound.listener).collect();
     for (number, listener) in config.listeners.iter().enumerate() {
-        bound.extend(bind_listener(listener, number as u16, config.set_tcp_nodelay)?);
+        let number = number as u16;
+        if !taken.contains(&number) {
+            bound.extend(bind_listener(listener, number, config)?);
+        }
     }
     Ok(bound)
 }
 
 /// Binds every address of a listener.
-fn bind_listener(listener: &Listener, number: u16, nodelay: bool) -> Result<Vec<Bound>, String> {
+fn bind_listener(listener: &Listener, number: u16, config: &Config) -> Result<Vec<Bound>, String> {
+    let nodelay = config.set_tcp_nodelay;
     let mut bound = Vec::new();
+    if let Some(path) = &listener.path {
+        bound.push(listener::bind_unix(path, number, &listener.place, &config.process)?);
+    }
     for host in &listener.hosts {
         let endpoint = Endpoint {
             place: listener.place.clone(),
             host: host.clone(),
             port: listener.port,
+            interface: listener.interface.clone(),
             nodelay,
         };
         bound.extend(listener::bind(&endpoint, number)?);
@@ -231,6 +245,16 @@ fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
             from_client: true,
         },
         connect_timeout: Duration::from_secs(u64::from(config.connect_timeout)),
+        packet_timeout: (config.packet_timeout > 0)
+            .then(|| Duration::from_secs(u64::from(config.packet_timeout))),
+        handshakes: config.max_handshakes,
+        per_address: config.max_connections_per_address,
+        exempt: config.addresses_exempt.clone(),
+        connection_rates: config
+            .listeners
+            .iter()
+            .map(|listener| listener.max_connection_rate)
+            .collect(),
         sys_interval: config.sys_interval,
         listener_connections: config
             .listeners
@@ -273,7 +297,7 @@ fn announce(log: &EventLog, config: &Config, bound: &[Bound], threads: usize, fi
     for bound in bound {
         log.notice(&bound.announcement());
     }
-    let addresses: Vec<String> = bound.iter().map(|bound| bound.address.to_string()).collect();
+    let addresses: Vec<String> = bound.iter().map(Bound::address).collect();
     log.information(&format!("Listening on {}.", addresses.join(", ")));
     let count = |number: u64| if number == 0 { "no limit".to_owned() } else { number.to_string() };
     log.information(&format!(

@@ -163,7 +163,8 @@ fn transports(config: &mut Config) -> Result<Vec<Transport>, String> {
                 None
             }
         };
-        transports.push(Transport { tls });
+        let web = listener.web.as_ref().map(|web| Arc::from(web.origins.as_slice()));
+        transports.push(Transport { proxy: listener.proxy(), tls, web });
     }
     if errors.is_empty() { Ok(transports) } else { Err(errors.join("\n")) }
 }

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::listener::{self, Bound, Order};
 use super::plan::Plan;
 use super::shared::{Purge, Shared};
-use super::{bind_listener, log_setup};
+use super::{bind_listener, log_setup, systemd};
 use crate::access::verifier::Verifier;
 use crate::config::{Config, Listener};
 
@@ -63,6 +63,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
     /// Reloads, and says in log and figures what came of it.
     pub(crate) fn reload(&mut self, shared: &Arc<Shared>) {
         shared.log.notice("Reloading config.");
+        systemd::reloading();
         match self.prepare(shared) {
             Ok(()) => shared.reloads.note(None),
             Err(errors) => {
@@ -73,6 +74,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
                 shared.reloads.note(Some(&errors));
             }
         }
+        systemd::ready();
     }
 
     /// All that can fail, then all that cannot.
@@ -99,7 +101,9 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         config: &Config,
         shared: &Shared,
     ) -> Result<Vec<Bound>, String> {
-        let port = |listeners: &[Listener], number: usize| listeners.get(number).map(|l| l.port);
+        let port = |listeners: &[Listener], number: usize| {
+            listeners.get(number).map(|listener| (listener.port, listener.path.clone()))
+        };
         let contended = |&number: &usize| {
             let new = changes.opened.iter().map(|&opened| port(&config.listeners, opened));
             new.into_iter().any(|new| new == port(&self.running.config.listeners, number))
@@ -111,7 +115,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
             shared.order(Order { close, open: Vec::new(), done: Some(done) });
             closed.recv_timeout(CLOSED_WITHIN).map_err(|_| "the I/O thread does not answer")?;
         }
-        let opened = bind_and_listen(&config.listeners, &changes.opened, config.set_tcp_nodelay);
+        let opened = bind_and_listen(config, &changes.opened);
         opened.map_err(|error| match self.reopen(&first, shared) {
             Ok(()) => error,
             Err(second) => format!("{error}\n{second}"),
@@ -120,7 +124,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
 
     fn reopen(&self, numbers: &[usize], shared: &Shared) -> Result<(), String> {
         let running = &self.running.config;
-        let open = bind_and_listen(&running.listeners, numbers, running.set_tcp_nodelay)?;
+        let open = bind_and_listen(running, numbers)?;
         shared.order(Order { close: Vec::new(), open, done: None });
         Ok(())
     }
@@ -140,7 +144,11 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         let close: Vec<u16> = changes.closed.iter().map(|&number| number as u16).collect();
         for &number in &changes.closed {
             if let Some(listener) = config.listeners.get(number) {
-                shared.log.notice(&format!("Closing the listener on port {}.", listener.port));
+                let place = match &listener.path {
+                    Some(path) => format!("path {}", path.display()),
+                    None => format!("port {}", listener.port),
+                };
+                shared.log.notice(&format!("Closing the listener on {place}."));
             }
         }
         shared.order(Order { close: close.clone(), open, done: None });
@@ -160,15 +168,11 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
 }
 
 /// Binds the listeners of these numbers. From here on their connections wait in the system.
-fn bind_and_listen(
-    listeners: &[Listener],
-    numbers: &[usize],
-    nodelay: bool,
-) -> Result<Vec<Bound>, String> {
+fn bind_and_listen(config: &Config, numbers: &[usize]) -> Result<Vec<Bound>, String> {
     let mut opened = Vec::new();
     for &number in numbers {
-        let Some(listener) = listeners.get(number) else { continue };
-        for bound in bind_listener(listener, number as u16, nodelay)? {
+        let Some(listener) = config.listeners.get(number) else { continue };
+        for bound in bind_listener(listener, number as u16, config)? {
             listener::listen(&bound)?;
             opened.push(bound);
         }

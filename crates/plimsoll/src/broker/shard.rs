@@ -15,12 +15,13 @@ use plimsoll_ledger::{Account, Charge, Charged, Measure};
 
 use plimsoll_mqtt::ReasonCode;
 
+use super::acceptor::Acceptor;
 use super::connection::{Connection, Pending};
 use super::events;
-use super::listener::Acceptor;
 use super::shared::{Incoming, Limits, Purge, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
+use super::systemd::Watchdog;
 use super::transport::{Layers, Scratch, tls_files};
 
 /// Bytes read in one turn before the engine is entered.
@@ -40,6 +41,12 @@ const POOL_MAX: usize = 64;
 
 /// How long a closing connection may take to accept its last output.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a handshake may take where others wait for their turn.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(5);
+
+/// How often connections are looked through for packets that do not end.
+pub(super) const PARTIALS_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes written to one connection that the engine is told of without waiting for a reason.
 const FLUSHED_AT_ONCE: u32 = 64 * 1024;
@@ -99,9 +106,12 @@ pub(crate) struct Shard {
     limits: Arc<Limits>,
     serial: u32,
     at_once: bool,
+    /// When connections are next looked through for packets that do not end.
+    partials_at: Option<Instant>,
     /// Only the first shard accepts connections and keeps `$SYS`.
     acceptor: Option<Acceptor>,
     sys: Option<Sys>,
+    watchdog: Option<Watchdog>,
 }
 
 /// What one connection brought in a turn.
@@ -144,6 +154,8 @@ impl Shard {
             limits: shared.limits(),
             serial: 0,
             at_once: false,
+            partials_at: None,
+            watchdog: if index == 0 { Watchdog::from_environment() } else { None },
             acceptor,
             sys,
             shared,
@@ -161,6 +173,7 @@ impl Shard {
             self.take_purges();
             self.expire_admissions();
             self.expire_impatient();
+            self.expire_partials();
             self.tick();
             loop {
                 let brought = self.read();
@@ -211,6 +224,12 @@ impl Shard {
         }
         if !self.expiring.is_empty() {
             at_most(Duration::from_secs(1));
+        }
+        if let Some(at) = self.partials_at {
+            at_most(at.saturating_duration_since(Instant::now()));
+        }
+        if let Some(watchdog) = &self.watchdog {
+            at_most(watchdog.due_in());
         }
         if self.index == 0 {
             let deadline = Time::from_millis(self.shared.deadline.load(Ordering::SeqCst));
@@ -279,7 +298,7 @@ impl Shard {
 
     fn accept(&mut self) {
         let Some(mut acceptor) = self.acceptor.take() else { return };
-        while let Some((shard, incoming)) = acceptor.accept(&self.shared) {
+        while let Some((shard, incoming)) = acceptor.accept(&self.shared, &self.limits) {
             if shard == self.index {
                 self.adopt(incoming);
             } else {
@@ -317,11 +336,11 @@ impl Shard {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.slots.vacant();
         let transport = self.limits.transports.get(usize::from(listener));
-        let (handshakes, ledger) = (&self.shared.handshakes, self.shared.ledger);
         let layers =
-            transport.map_or(Ok(None), |transport| Layers::new(transport, handshakes, ledger));
+            transport.map_or(Ok(None), |transport| Layers::new(transport, self.shared.ledger));
         let taken = layers.and_then(|layers| {
             let mut connection = Connection::new(socket, layers, peer, listener, self.serial);
+            connection.counted = peer.filter(|&peer| self.limits.address_limit(peer).is_some());
             let interest = Interest::READABLE | Interest::WRITABLE;
             let token = Token(slot as usize);
             let registered =
@@ -335,7 +354,9 @@ impl Shard {
                 self.shared
                     .log
                     .error(&format!("Unable to serve a connection from {from}: {error}"));
-                return self.shared.closed(self.index, listener);
+                self.shared.handshake_over();
+                let counted = peer.filter(|&peer| self.limits.address_limit(peer).is_some());
+                return self.shared.closed(self.index, listener, counted);
             }
         };
         self.slots.insert(slot, connection);
@@ -380,7 +401,11 @@ impl Shard {
             return;
         }
         let now = Instant::now();
+        // Where too many are at it, those who have taken long make room for those who wait.
+        let crowded = self.limits.handshakes.is_some_and(|most| self.shared.handshakes() >= most);
+        let early = self.limits.connect_timeout.saturating_sub(HANDSHAKE_GRACE);
         while let Some(&(at, slot, serial)) = self.impatient.front() {
+            let at = if crowded { at.checked_sub(early).unwrap_or(at) } else { at };
             let waiting = self.slots.get_mut(slot).filter(|connection| {
                 connection.serial == serial
                     && (connection.version.is_none() || connection.state.closing)
@@ -426,7 +451,33 @@ impl Shard {
         }
     }
 
+    /// Closes those that have begun a packet and do not end it. Looks once a second, if there may be any.
+    fn expire_partials(&mut self) {
+        let now = Instant::now();
+        let Some(timeout) = self.limits.packet_timeout else { return };
+        if self.partials_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.partials_at = None;
+        for (slot, connection) in self.slots.iter_mut() {
+            let state = connection.state;
+            let Some(since) = connection.partial_since else { continue };
+            if state.waiting || state.paused {
+                // It is not read from, so that is not its doing.
+                connection.partial_since = Some(now);
+            } else if since + timeout <= now && !state.lost && !state.closing {
+                self.shared.log.too_slow(connection.peer);
+                self.lost.push((slot, Loss::Failed));
+                continue;
+            }
+            self.partials_at = Some(now + PARTIALS_EVERY);
+        }
+    }
+
     fn tick(&mut self) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.turn();
+        }
         if self.index == 0 && self.shared.certificates.is_new_day() {
             for (path, not_after) in self.limits.own_certificates() {
                 if let Some(warning) = tls_files::warning(path, *not_after) {

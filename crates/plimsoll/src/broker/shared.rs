@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
-use plimsoll_ledger::Ledger;
+use plimsoll_ledger::{Account, Charged, Ledger};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
+use super::acceptor::Addresses;
 use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
@@ -35,6 +37,14 @@ pub(crate) struct Incoming {
 /// Says of a connection why it has to go, if it has to.
 pub(crate) type Purge = Arc<dyn Fn(&Connection) -> Option<ReasonCode> + Send + Sync>;
 
+/// What the gate found out about a client that waits.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Of the gate when it was asked.
+    pub(crate) generation: u64,
+    pub(crate) admission: Admission,
+}
+
 /// A shard as the others see it.
 pub(crate) struct Handle {
     pub(crate) waker: Waker,
@@ -43,8 +53,10 @@ pub(crate) struct Handle {
     /// The engine has output for it.
     pub(crate) output: AtomicBool,
     incoming: Mutex<Vec<Incoming>>,
-    /// Answers of the gate: slot, serial, admission.
-    answers: Mutex<Vec<(u32, u32, Admission)>>,
+    /// What the gate found out: slot, serial, answer.
+    answers: Mutex<Vec<(u32, u32, Answer)>>,
+    /// Of the gate, when it was about to be asked the last time.
+    generation: AtomicU64,
     /// When clients have to go whose tokens end: slot, serial, seconds since 1970.
     expiries: Mutex<Vec<(u32, u32, u64)>>,
     /// Says of a connection why it has to go, if it has to.
@@ -60,6 +72,7 @@ impl Handle {
             output: AtomicBool::new(false),
             incoming: Mutex::new(Vec::new()),
             answers: Mutex::new(Vec::new()),
+            generation: AtomicU64::new(0),
             expiries: Mutex::new(Vec::new()),
             purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
@@ -74,6 +87,15 @@ pub(crate) struct Limits {
     /// What lies between sockets and MQTT, by listener.
     pub(crate) transports: Vec<Transport>,
     pub(crate) connect_timeout: Duration,
+    /// Time in which a packet has to be whole; `None` is no limit.
+    pub(crate) packet_timeout: Option<Duration>,
+    /// Most connections that have not sent CONNECT yet; `None` is no limit.
+    pub(crate) handshakes: Option<usize>,
+    /// Most connections of an address, and the networks for which that does not hold.
+    pub(crate) per_address: Option<usize>,
+    pub(crate) exempt: Vec<IpNet>,
+    /// Most connections per second of each listener; `None` is no limit.
+    pub(crate) connection_rates: Vec<Option<u32>>,
     /// Seconds between the figures of `$SYS`; 0 is never.
     pub(crate) sys_interval: u32,
     /// Most connections of each listener; `None` is no limit.
@@ -88,6 +110,25 @@ impl Limits {
         let tls = self.transports.iter().filter_map(|transport| transport.tls.as_ref());
         tls.flat_map(|tls| &tls.own)
     }
+
+    /// Most connections of an address; `None` is no limit.
+    pub(crate) fn address_limit(&self, peer: SocketAddr) -> Option<usize> {
+        let address = peer.ip().to_canonical();
+        self.per_address.filter(|_| !self.exempt.iter().any(|network| network.contains(&address)))
+    }
+
+    /// Most connections per second of a listener; `None` is no limit.
+    pub(crate) fn connection_rate(&self, listener: u16) -> Option<f64> {
+        self.connection_rates.get(usize::from(listener)).copied().flatten().map(f64::from)
+    }
+}
+
+/// Whether a connection is let in.
+pub(crate) enum Admitted {
+    /// To this shard.
+    To(u8),
+    /// For this reason not.
+    No(&'static str),
 }
 
 /// Everything that is shared.
@@ -107,6 +148,9 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
     listener_connections: RwLock<Vec<Arc<AtomicUsize>>>,
+    /// Connections by address, where that has a limit.
+    addresses: Mutex<Charged<Addresses>>,
+    handshakes: AtomicUsize,
     /// What the thread that accepts is to open and close.
     orders: Mutex<Vec<Order>>,
     pub(crate) reloads: Reloads,
@@ -144,6 +188,8 @@ impl Shared {
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
+            addresses: Mutex::new(ledger.own(Account::Connections, Addresses::default())),
+            handshakes: AtomicUsize::new(0),
             orders: Mutex::new(Vec::new()),
             reloads: Reloads::default(),
             storage: OnceLock::new(),
@@ -259,6 +305,7 @@ impl Shared {
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
             put_back = engine.take_put_back();
+            self.expel_latecomers(shard, &mut engine, now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();
             for (index, handle) in self.shards.iter().enumerate() {
@@ -290,26 +337,47 @@ impl Shared {
         emptiest.map_or(0, |(index, _)| index as u8)
     }
 
-    /// Counts a connection to a listener and to the shard with the fewest. Answers which that is;
-    /// `None` if the limits forbid it.
-    pub(crate) fn admit(&self, listener: u16) -> Option<u8> {
-        let limits = self.limits();
+    /// Counts a connection to its listener, its address and the shard with the fewest, unless that is
+    /// more than there may be.
+    pub(crate) fn admit(
+        &self,
+        listener: u16,
+        peer: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Admitted {
         let total: usize = self.connections();
-        let listener = usize::from(listener);
-        let count = self.listener_count(listener);
+        let number = usize::from(listener);
+        let count = self.listener_count(number);
         let used = count.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
-        let most = limits.listener_connections.get(listener).copied().flatten();
+        let most = limits.listener_connections.get(number).copied().flatten();
         if limits.connections.is_some_and(|most| total >= most)
             || most.is_some_and(|most| used >= most)
         {
-            return None;
+            return Admitted::No("max_connections exceeded");
+        }
+        if let (Some(peer), Some(most)) = (peer, peer.and_then(|peer| limits.address_limit(peer))) {
+            let mut addresses = unpoisoned(self.addresses.lock());
+            if !addresses.edit().enter(peer, most) {
+                return Admitted::No("max_connections_per_address exceeded");
+            }
         }
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
         let shard = self.emptiest();
         self.shard(shard).connections.fetch_add(1, Ordering::Relaxed);
-        Some(shard)
+        Admitted::To(shard)
+    }
+
+    /// Connections that have not sent CONNECT yet.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// A connection has sent CONNECT, or is gone without.
+    pub(crate) fn handshake_over(&self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn listener_count(&self, listener: usize) -> Option<Arc<AtomicUsize>> {
@@ -337,8 +405,12 @@ impl Shared {
     }
 
     /// A connection of a shard is gone.
-    pub(crate) fn closed(&self, shard: u8, listener: u16) {
+    pub(crate) fn closed(&self, shard: u8, listener: u16, counted: Option<SocketAddr>) {
         self.shard(shard).connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(peer) = counted {
+            let mut addresses = unpoisoned(self.addresses.lock());
+            addresses.edit().leave(peer);
+        }
         if let Some(count) = self.listener_count(usize::from(listener)) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -356,9 +428,10 @@ impl Shared {
     }
 
     /// The gate has found out about a client that waits.
-    pub(crate) fn admit_client(&self, waiting: Waiting, admission: Admission) {
+    pub(crate) fn admit_client(&self, waiting: Waiting, generation: u64, admission: Admission) {
         let handle = self.shard(waiting.shard);
-        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, admission));
+        let answer = Answer { generation, admission };
+        unpoisoned(handle.answers.lock()).push((waiting.slot, waiting.serial, answer));
         let _ = handle.waker.wake();
     }
 
@@ -372,8 +445,33 @@ impl Shared {
         std::mem::take(&mut *unpoisoned(self.shard(shard).expiries.lock()))
     }
 
-    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Admission)> {
+    pub(crate) fn take_answers(&self, shard: u8) -> Vec<(u32, u32, Answer)> {
         std::mem::take(&mut *unpoisoned(self.shard(shard).answers.lock()))
+    }
+
+    /// A shard is about to ask the gate about all that it gives to the engine next.
+    pub(crate) fn begin_asking(&self, shard: u8) {
+        self.shard(shard).generation.store(self.gate.generation(), Ordering::Relaxed);
+    }
+
+    /// Ends the connections that have just been let in by doors that are no longer in force: a reload
+    /// that looked for those that have to go may have looked before.
+    fn expel_latecomers(&self, shard: u8, engine: &mut Engine, now: Time, inputs: &[Input<'_>]) {
+        if self.gate.generation() == self.shard(shard).generation.load(Ordering::Relaxed) {
+            return;
+        }
+        let expelled: Vec<Input<'_>> = inputs
+            .iter()
+            .filter_map(|input| match *input {
+                Input::Connect { link, .. } => {
+                    Some(Input::Expel { link, reason: ReasonCode::ADMINISTRATIVE_ACTION })
+                }
+                _ => None,
+            })
+            .collect();
+        if !expelled.is_empty() {
+            engine.handle(now, &expelled);
+        }
     }
 
     /// Ends the connections of which `purge` says so, very soon.
@@ -390,12 +488,13 @@ impl Shared {
 
     /// Ends the connections of the clients of which `why` gives a reason.
     pub(crate) fn expel(&self, why: impl Fn(&Who<'_>) -> Option<ReasonCode>) {
-        let found: Vec<(Link, ReasonCode)> = {
-            let engine = self.engine();
-            engine.connected().filter_map(|(link, who)| Some((link, why(&who)?))).collect()
-        };
-        let expel = |&(link, reason): &(Link, ReasonCode)| Input::Expel { link, reason };
-        self.tell(&found.iter().map(expel).collect::<Vec<_>>());
+        let mut engine = self.engine();
+        let expel = |(link, who): (Link, Who<'_>)| Some(Input::Expel { link, reason: why(&who)? });
+        let found: Vec<Input<'_>> = engine.connected().filter_map(expel).collect();
+        self.turn(&mut engine, &found);
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
     }
 
     pub(crate) fn stopping(&self) -> bool {

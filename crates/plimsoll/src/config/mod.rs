@@ -13,14 +13,17 @@ mod value;
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::{DecodeLimits, QoS, Version};
 
-pub(crate) use parse::{Arguments, load};
+pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
 
 use crate::access::plugins::{Builtin, Plugin};
+use crate::broker::transport::proxy::Proxy;
 use crate::log::Setup;
 use crate::process::ProcessConfig;
 
@@ -42,6 +45,14 @@ pub(crate) struct Config {
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
+    /// Connections that have not sent CONNECT yet; `None` is no limit.
+    pub(crate) max_handshakes: Option<usize>,
+    /// Connections of one address; `None` is no limit.
+    pub(crate) max_connections_per_address: Option<usize>,
+    /// Networks for which that does not hold.
+    pub(crate) addresses_exempt: Vec<IpNet>,
+    /// Seconds in which a packet has to be whole; 0 is no limit.
+    pub(crate) packet_timeout: u32,
     pub(crate) clientid_prefixes: Option<String>,
     /// File that the secrets of TLS connections are written to, to look into recordings.
     pub(crate) tls_keylog: Option<PathBuf>,
@@ -127,6 +138,12 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// Addresses or names; `None` is every address.
     pub(crate) hosts: Vec<Option<String>>,
+    /// A unix socket in their place.
+    pub(crate) path: Option<PathBuf>,
+    /// `bind_interface`
+    pub(crate) interface: Option<String>,
+    /// Connections per second that are accepted; `None` is no limit.
+    pub(crate) max_connection_rate: Option<u32>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) allow_anonymous: bool,
     pub(crate) max_qos: QoS,
@@ -136,6 +153,9 @@ pub(crate) struct Listener {
     pub(crate) auto_id_prefix: String,
     pub(crate) access: AccessConfig,
     pub(crate) tls: TlsConfig,
+    /// Version of the PROXY protocol that connections begin with.
+    pub(crate) proxy_protocol: Option<u8>,
+    pub(crate) proxy_require_tls: bool,
     /// `protocol websockets`.
     pub(crate) web: Option<WebConfig>,
     /// A reload took it out: its number is kept for those who came through it.
@@ -150,6 +170,9 @@ impl Listener {
             place,
             port,
             hosts,
+            path: None,
+            interface: None,
+            max_connection_rate: None,
             max_connections: None,
             allow_anonymous: false,
             max_qos: settings.max_qos,
@@ -159,14 +182,33 @@ impl Listener {
             auto_id_prefix: settings.auto_id_prefix,
             access: AccessConfig::default(),
             tls: TlsConfig::default(),
+            proxy_protocol: None,
+            proxy_require_tls: false,
             web: None,
             closed: false,
         }
     }
 
+    /// What its connections begin with.
+    pub(crate) fn proxy(&self) -> Option<Proxy> {
+        match self.proxy_protocol {
+            Some(1) => Some(Proxy::V1),
+            Some(_) => Some(Proxy::V2 { require_tls: self.proxy_require_tls }),
+            None => None,
+        }
+    }
+
     /// Whether both listen at the same place, whatever else differs.
     pub(crate) fn is_at_the_place_of(&self, other: &Self) -> bool {
-        (self.port, &self.hosts) == (other.port, &other.hosts)
+        let place = |listener: &Self| {
+            (
+                listener.port,
+                listener.hosts.clone(),
+                listener.path.clone(),
+                listener.interface.clone(),
+            )
+        };
+        place(self) == place(other)
     }
 }
 
@@ -188,6 +230,10 @@ impl Default for Config {
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,
+            max_handshakes: Some(4096),
+            max_connections_per_address: None,
+            addresses_exempt: Vec::new(),
+            packet_timeout: 120,
             clientid_prefixes: None,
             tls_keylog: None,
             acl_subscribe_deny: true,

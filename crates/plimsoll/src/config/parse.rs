@@ -53,6 +53,14 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Config, String> {
     reader.finish(arguments)
 }
 
+/// Reads a text as a file that others include: for fuzzing, so it opens nothing.
+pub(crate) fn load_text(text: &str) -> Result<Config, String> {
+    let arguments = Arguments::default();
+    let mut reader = Reader::new(&arguments);
+    reader.text(Path::new("FILE"), text, false);
+    reader.finish(&arguments)
+}
+
 /// The state of reading.
 struct Reader {
     config: Config,
@@ -127,10 +135,13 @@ impl Reader {
                 return;
             }
         };
+        self.text(path, &String::from_utf8_lossy(&bytes), main);
+    }
+
+    fn text(&mut self, path: &Path, text: &str, main: bool) {
         // Each file starts with no listener and no bridge of its own.
         (self.listener, self.in_bridge, self.in_plugin) = (None, false, false);
-        let text = String::from_utf8_lossy(&bytes);
-        let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
             self.place = format!("{}:{}", path.display(), number + 1);
             self.line(line, main);
@@ -318,13 +329,15 @@ impl Reader {
             );
         };
         if port == 0 {
-            return match host {
-                Some(path) => self.error(
-                    "listener",
-                    &format!("unix sockets such as {path} come with the release of doors"),
-                ),
-                None => self.error("listener", "0 is not a port"),
+            let Some(path) = host else {
+                return self
+                    .error("listener", "0 is not a port; a unix socket is `listener 0 PATH`");
             };
+            let mut listener = Listener::at(self.place.clone(), 0, Vec::new());
+            listener.path = Some(path.into());
+            self.config.listeners.push(listener);
+            self.listener = Some(self.config.listeners.len() - 1);
+            return;
         }
         let place = self.place.clone();
         self.config.listeners.push(Listener::at(place, port, vec![host.map(str::to_owned)]));
@@ -332,12 +345,19 @@ impl Reader {
     }
 
     fn protocol(&mut self, protocol: &str) {
-        self.current_listener();
+        let number = self.current_listener();
         match protocol {
             "mqtt" => {}
-            "http_api" => self.error("protocol", "http_api comes with the release of the ledger's window; remove this listener"),
-            "mqttsn" => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
-            other => self.error("protocol", &format!("{other} comes with the release of doors; this listener would speak plain MQTT, so remove it")),
+            "websockets" => {
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    listener.web.get_or_insert_default();
+                }
+            }
+            "http_api" => self.error(
+                "protocol",
+                "http_api comes with the release of the ledger's window; remove this listener",
+            ),
+            _ => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Kinds of values, and their parsing with a message that says how to mend it.
 
+use ipnet::IpNet;
+
 /// What a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -17,6 +19,8 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// Some of a few words, with commas between.
     List(&'static [&'static str]),
+    /// A network in CIDR notation, or an address.
+    Network,
     /// Nothing: the directive stands by itself or takes several words.
     Words,
 }
@@ -80,6 +84,7 @@ impl Kind {
                 }
             }
             Self::List(words) => list(without_comment(text), words),
+            Self::Network => network(without_comment(text)),
         }
     }
 
@@ -96,6 +101,7 @@ impl Kind {
             Self::Span => "time with unit (s, h, d, w, m, y)".into(),
             Self::Text => "text".into(),
             Self::Word(words) => words.join(", "),
+            Self::Network => "network, such as 10.0.0.0/8".into(),
             Self::List(words) => format!("some of {}", words.join(", ")),
             Self::Words => "words".into(),
         }
@@ -109,6 +115,14 @@ fn flag(text: &str) -> Result<Value, String> {
         "" => Err("needs a value: true or false".into()),
         other => Err(format!("`{other}` is neither true nor false (nor 1 or 0)")),
     }
+}
+
+fn network(text: &str) -> Result<Value, String> {
+    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().ok().or(address.ok());
+    let network = network
+        .ok_or_else(|| format!("`{text}` is no network such as 10.0.0.0/8 or 2001:db8::/32"))?;
+    Ok(Value::Text(network.trunc().to_string()))
 }
 
 fn list(text: &str, words: &[&str]) -> Result<Value, String> {

@@ -2,11 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use plimsoll_engine::{Admission, Input, Link, Loss};
 use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
-use super::{ARENA_BYTES, Brought, HANDSHAKES_PER_TURN, LARGE_PACKET_BYTES, READ_BYTES_MIN, Shard};
+use super::{
+    ARENA_BYTES, Brought, HANDSHAKES_PER_TURN, LARGE_PACKET_BYTES, PARTIALS_EVERY, READ_BYTES_MIN,
+    Shard,
+};
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
 use crate::broker::shared::{Limits, Shared};
@@ -106,6 +110,11 @@ impl Shard {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let listener = usize::from(connection.listener);
         let Some(layers) = connection.layers_mut() else { return };
+        if let Some(source) = layers.take_source() {
+            self.shared.log.proxied(connection.peer, source);
+            connection.peer = Some(source);
+            return self.take_handshake(slot);
+        }
         let Some(handshake) = layers.take_handshake() else { return };
         let Some(tls) = layers.tls() else { return };
         // A reload since it began holds for it too: nobody gets in by being slow.
@@ -158,6 +167,7 @@ impl Shard {
         let link = Link::new(self.index, slot);
         let mut inputs = Inputs::default();
         let doorstep = Doorstep { shared: &self.shared, limits: &self.limits, link };
+        self.shared.begin_asking(self.index);
         let mut used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
         if !inputs.list.is_empty() {
             let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
@@ -177,6 +187,7 @@ impl Shard {
             }
             partial.settle();
             connection.partial = Some(partial);
+            wait_for_rest(connection, &mut self.partials_at, used > 0);
         }
     }
 
@@ -198,6 +209,7 @@ impl Shard {
                 self.finished.push(slot);
             }
         }
+        self.shared.begin_asking(self.index);
         for Brought { slot, start, end, ended } in brought {
             let Some(connection) = self.slots.get_mut(*slot) else { continue };
             if connection.state.lost {
@@ -223,6 +235,9 @@ impl Shard {
                 self.finished.push(*slot);
             } else if !rest.is_empty() && !connection.state.closing {
                 connection.partial = Some(Box::new(Partial::new(self.shared.ledger, rest)));
+                wait_for_rest(connection, &mut self.partials_at, used > 0);
+            } else {
+                connection.partial_since = None;
             }
         }
         let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
@@ -260,6 +275,15 @@ impl Shard {
     }
 }
 
+/// A packet is not whole; `new`: it is another one than before.
+fn wait_for_rest(connection: &mut Connection, partials_at: &mut Option<Instant>, new: bool) {
+    if new || connection.partial_since.is_none() {
+        let now = Instant::now();
+        connection.partial_since = Some(now);
+        partials_at.get_or_insert(now + PARTIALS_EVERY);
+    }
+}
+
 /// Inputs, and where each packet begins in the bytes that it was decoded from.
 #[derive(Default)]
 struct Inputs<'a> {
@@ -289,8 +313,10 @@ struct Doorstep<'s> {
 impl Doorstep<'_> {
     /// Whether the client of a CONNECT is let in; `None` if it has to wait for the answer.
     fn ask(&self, connection: &mut Connection, connect: &Connect<'_>) -> Option<Admission> {
-        if let Some(admission) = connection.admission.take() {
-            return Some(*admission);
+        if let Some(answer) = connection.admission.take()
+            && answer.generation == self.shared.gate.generation()
+        {
+            return Some(answer.admission);
         }
         let identity = connection.identity.take();
         let visitor = Visitor {
@@ -334,6 +360,7 @@ fn decode_all<'a>(
                     (Packet::Connect(packet), None) => {
                         let Some(admission) = doorstep.ask(connection, &packet) else { break };
                         connection.version = Some(packet.version);
+                        doorstep.shared.handshake_over();
                         let listener = connection.listener;
                         Input::Connect { link, listener, packet, admission }
                     }

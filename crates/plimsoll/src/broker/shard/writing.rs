@@ -89,7 +89,10 @@ impl Shard {
                 if let Some(tls) = connection.layers().and_then(Layers::tls) {
                     self.shared.certificates.let_go(tls.not_after());
                 }
-                self.shared.closed(self.index, connection.listener);
+                if connection.version.is_none() {
+                    self.shared.handshake_over();
+                }
+                self.shared.closed(self.index, connection.listener, connection.counted);
             }
         }
     }

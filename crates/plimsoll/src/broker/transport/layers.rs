@@ -1,10 +1,14 @@
 //! The layers of one connection, from the socket up.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 
+use super::proxy::Proxy;
 use super::tls::{Handshake, Tls};
+use super::websocket::{HEADER_BYTES, WebSocket, binary_header};
 use super::{Socket, Transport};
 
 /// Bytes that are encrypted and written at a time.
@@ -45,12 +49,18 @@ pub(crate) struct Outcome {
 /// The layers, and what is between them and the socket.
 #[derive(Debug)]
 pub(crate) struct Layers {
+    /// The header that is still to come.
+    proxy: Option<Proxy>,
     tls: Option<Tls>,
+    web: Option<Box<WebSocket>>,
+    /// Where a proxy says that the client is, until somebody asks.
+    source: Option<SocketAddr>,
     /// The beginning of something whose rest has not come.
     incoming: Vec<u8>,
     /// What the network has not taken.
     outgoing: Vec<u8>,
     charge: Charge,
+    web_charge: Charge,
 }
 
 impl Layers {
@@ -62,10 +72,22 @@ impl Layers {
         if transport.is_plain() {
             return Ok(None);
         }
-        let tls = transport.tls.as_ref();
-        let tls = tls.map(|tls| Tls::new(tls, ledger)).transpose()?;
+        let tls = transport.tls.as_ref().map(|tls| Tls::new(tls, ledger)).transpose()?;
+        let web =
+            transport.web.as_ref().map(|origins| Box::new(WebSocket::new(Arc::clone(origins))));
+        let web_charge = ledger.charge(Account::WebSocket, 0);
         let charge = ledger.charge(Account::Connections, 0);
-        let mut layers = Self { tls, incoming: Vec::new(), outgoing: Vec::new(), charge };
+        let proxy = transport.proxy;
+        let mut layers = Self {
+            proxy,
+            tls,
+            web,
+            source: None,
+            web_charge,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            charge,
+        };
         layers.settle();
         Ok(Some(Box::new(layers)))
     }
@@ -73,6 +95,9 @@ impl Layers {
     fn settle(&mut self) {
         let buffers = self.incoming.heap_bytes() + self.outgoing.heap_bytes();
         self.charge.set(usable_size(size_of::<Self>(), align_of::<Self>()) + buffers);
+        if let Some(web) = &self.web {
+            self.web_charge.set(size_of::<WebSocket>() + web.heap_bytes());
+        }
     }
 
     /// Bytes that have to find room beside what is read.
@@ -87,7 +112,9 @@ impl Layers {
 
     /// Whether a handshake is still going on.
     pub(crate) fn is_shaking_hands(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| !tls.is_established())
+        self.proxy.is_some()
+            || self.tls.as_ref().is_some_and(|tls| !tls.is_established())
+            || self.web.as_ref().is_some_and(|web| !web.is_open())
     }
 
     /// What became of a handshake, once.
@@ -95,14 +122,14 @@ impl Layers {
         self.tls.as_mut().and_then(Tls::take_handshake)
     }
 
-    /// The TLS session.
-    pub(crate) fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    /// Where a proxy says that the client is, once.
+    pub(crate) fn take_source(&mut self) -> Option<SocketAddr> {
+        self.source.take()
     }
 
     /// The TLS session.
-    pub(crate) fn tls_mut(&mut self) -> Option<&mut Tls> {
-        self.tls.as_mut()
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Reads once from the socket. What comes out of it above all layers lies at the front of `room`,
@@ -139,11 +166,19 @@ impl Layers {
         let Some(raw) = raw.get_mut(..kept + read) else { return Ok(outcome) };
         let before = self.outgoing.len();
         let mut used = 0;
-        if let Some(tls) = &mut self.tls {
-            let opened = tls.open(raw, room, &mut self.outgoing)?;
-            used = opened.used;
-            outcome.count = opened.count;
-            outcome.ended |= opened.closed;
+        let mut whole = true;
+        if let Some(proxy) = self.proxy {
+            match proxy.read(raw).map_err(invalid)? {
+                Some(header) => {
+                    (self.proxy, self.source) = (None, header.source);
+                    used = header.length;
+                }
+                None => whole = false,
+            }
+        }
+        if whole {
+            let rest = raw.get_mut(used..).unwrap_or_default();
+            used += self.decode(rest, room, &mut outcome)?;
         }
         let rest = raw.get(used..).unwrap_or_default();
         if self.tls.is_some() && rest.len() > KEPT_BYTES_MAX {
@@ -154,6 +189,42 @@ impl Layers {
         outcome.answers = self.outgoing.len() > before;
         self.settle();
         Ok(outcome)
+    }
+
+    /// Takes bytes through TLS and WebSocket. Answers how many were taken.
+    fn decode(
+        &mut self,
+        raw: &mut [u8],
+        room: &mut [u8],
+        outcome: &mut Outcome,
+    ) -> io::Result<usize> {
+        let used = match &mut self.tls {
+            Some(tls) => {
+                let opened = tls.open(raw, room, &mut self.outgoing)?;
+                outcome.count = opened.count;
+                outcome.ended |= opened.closed;
+                opened.used
+            }
+            None => {
+                let place = room.get_mut(..raw.len()).unwrap_or_default();
+                place.copy_from_slice(raw.get(..place.len()).unwrap_or_default());
+                outcome.count = raw.len();
+                raw.len()
+            }
+        };
+        let Some(web) = &mut self.web else { return Ok(used) };
+        let mut answers = Vec::new();
+        let decoded = web.decode(room.get_mut(..outcome.count).unwrap_or_default(), &mut answers);
+        if !answers.is_empty() {
+            match &mut self.tls {
+                Some(tls) => tls.seal(&answers, &mut self.outgoing)?,
+                None => self.outgoing.extend_from_slice(&answers),
+            }
+        }
+        let decoded = decoded.map_err(|error| invalid(error.0))?;
+        outcome.count = decoded.count;
+        outcome.ended |= decoded.ended;
+        Ok(used)
     }
 
     /// Sends what waits, then what `next` puts into a buffer, until it puts nothing or the network
@@ -168,15 +239,27 @@ impl Layers {
             return Ok(false);
         }
         loop {
+            // Room for the header of a frame, which stands in front of what it is about.
+            let mut header = [0; HEADER_BYTES];
             scratch.plain.clear();
+            scratch.plain.extend_from_slice(&header);
             next(&mut scratch.plain, WRITE_BYTES);
-            if scratch.plain.is_empty() {
+            let length = scratch.plain.len() - HEADER_BYTES;
+            if length == 0 {
                 return Ok(true);
             }
+            let start = match self.web.is_some() {
+                true => binary_header(&mut header, length),
+                false => HEADER_BYTES,
+            };
+            if let Some(place) = scratch.plain.get_mut(..HEADER_BYTES) {
+                place.copy_from_slice(&header);
+            }
+            let plain = scratch.plain.get(start..).unwrap_or_default();
             scratch.outgoing.clear();
             match &mut self.tls {
-                Some(tls) => tls.seal(&scratch.plain, &mut scratch.outgoing)?,
-                None => scratch.outgoing.extend_from_slice(&scratch.plain),
+                Some(tls) => tls.seal(plain, &mut scratch.outgoing)?,
+                None => scratch.outgoing.extend_from_slice(plain),
             }
             let sent = socket.write_some(&scratch.outgoing)?;
             if let Some(rest) = scratch.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -203,10 +286,24 @@ impl Layers {
 
     /// Says that this side is done, as each layer does, if the network takes it.
     pub(crate) fn say_goodbye(&mut self, socket: &mut Socket) {
+        if let Some(web) = &mut self.web {
+            let mut answers = Vec::new();
+            web.close(&mut answers);
+            match &mut self.tls {
+                // Where the handshake is not over there is no frame to send either.
+                Some(tls) => drop(tls.seal(&answers, &mut self.outgoing)),
+                None => self.outgoing.extend_from_slice(&answers),
+            }
+        }
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.outgoing);
         }
         // Whoever does not take it has gone.
         let _ = self.flush(socket);
     }
+}
+
+/// What a peer has sent is not what it should be.
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }

@@ -1,8 +1,10 @@
 //! Queues, limits, the process and its log.
 
+use ipnet::IpNet;
+
 use super::{
-    ANY, AtLeast, Directive, Flag, Global, LEDGER, Number, PACKET, Scope, Span, Status, Text, U16,
-    U32, Value, Words, done, known, limit,
+    ANY, AtLeast, Directive, Flag, Global, Kind, LEDGER, Number, PACKET, Scope, Span, Status, Text,
+    U16, U32, Value, Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -150,6 +152,38 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "30",
         "(Plimsoll) Seconds in which a new connection must have sent CONNECT.",
         Global(|c, v| c.connect_timeout = v.number()),
+    ),
+    done(
+        "packet_timeout",
+        Scope::Global,
+        AtLeast(0, U32),
+        "120",
+        "(Plimsoll) Seconds in which a packet must be whole once it has begun; then the connection is closed. 0 is no limit.",
+        Global(|c, v| c.packet_timeout = v.number()),
+    ),
+    done(
+        "max_handshakes",
+        Scope::Global,
+        AtLeast(0, ANY),
+        "4096",
+        "(Plimsoll) Connections that have not sent CONNECT yet, handshakes of TLS and WebSocket included. Further ones wait in the system's queue and are let in in their order; who has taken more than 5 seconds makes room. 0 is no limit.",
+        Global(|c, v| c.max_handshakes = limit(v)),
+    ),
+    done(
+        "max_connections_per_address",
+        Scope::Global,
+        AtLeast(0, ANY),
+        "0",
+        "(Plimsoll) Connections of an IPv4 address, or of a /64 of IPv6; further ones are closed. 0 is no limit, since a fleet may lie behind one address.",
+        Global(|c, v| c.max_connections_per_address = limit(v)),
+    ),
+    done(
+        "max_connections_per_address_exempt",
+        Scope::Global,
+        Kind::Network,
+        "",
+        "(Plimsoll) A network, such as 10.0.0.0/8, for which `max_connections_per_address` does not hold; may be given several times.",
+        Global(|c, v| c.addresses_exempt.extend(v.text().parse::<IpNet>())),
     ),
     done(
         "max_topic_levels",

@@ -14,7 +14,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "listener",
         Scope::Global,
         Words,
-        "Port, and optionally address, of a listener. What follows belongs to it.",
+        "Port, and optionally address, of a listener; `0 PATH` is a unix socket, which the broker's user and group may use. What follows belongs to it.",
         Status::Structure,
     ),
     known(
@@ -45,12 +45,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Restricts a listener without address to one kind of addresses.",
         Status::Structure,
     ),
-    known(
+    done(
         "bind_interface",
         Scope::Listener,
         Text,
+        "",
         "Network interface to listen on.",
-        Status::Refused(DOORS),
+        OnListener(|l, v| l.interface = Some(v.text().to_owned())),
     ),
     done(
         "mount_point",
@@ -60,19 +61,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Prefix of all topics of the listener's clients, which they do not see.",
         OnListener(|l, v| v.text().clone_into(&mut l.access.mount_point)),
     ),
-    known(
+    done(
         "enable_proxy_protocol",
         Scope::Listener,
         Number(1, 2),
-        "The PROXY protocol's version that connections begin with.",
-        Status::Refused(DOORS),
+        "",
+        "The version of the PROXY protocol that every connection has to begin with; it says who the client is.",
+        OnListener(|l, v| l.proxy_protocol = Some(v.number())),
     ),
-    known(
+    done(
         "proxy_protocol_v2_require_tls",
         Scope::Listener,
         Flag,
-        "Only connections that were encrypted before the proxy.",
-        Status::Refused(DOORS),
+        "false",
+        "Only connections of which the proxy says that the client's side is encrypted.",
+        OnListener(|l, v| l.proxy_require_tls = v.flag()),
     ),
     done(
         "max_connections",
@@ -81,6 +84,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "-1",
         "Connections of the listener at one time; -1 or 0 is no limit.",
         OnListener(|l, v| l.max_connections = limit(v)),
+    ),
+    done(
+        "max_connection_rate",
+        Scope::Listener,
+        AtLeast(0, U32),
+        "0",
+        "(Plimsoll) Connections per second that the listener takes in, with a second's worth saved up; others wait in the system's queue. 0 is no limit.",
+        OnListener(|l, v| l.max_connection_rate = Some(v.number()).filter(|rate| *rate > 0)),
     ),
     done(
         "max_qos",
@@ -143,14 +154,19 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Listener,
         Text,
         "Directory that a websockets listener serves.",
-        Status::NotYet(DOORS),
+        Status::NotNeeded(
+            "a broker is no web server: let nginx or the like serve pages, and send what wants the upgrade on to this listener",
+        ),
     ),
-    known(
+    done(
         "websockets_origin",
         Scope::Listener,
         Text,
-        "Origins that WebSocket clients may come from.",
-        Status::Refused(DOORS),
+        "",
+        "An origin, such as `https://plant.example`, that pages with WebSocket clients may come from; may be given several times. Without it they may come from anywhere.",
+        OnListener(|l, v| {
+            l.web.get_or_insert_default().origins.push(v.text().to_owned());
+        }),
     ),
     known(
         "websockets_log_level",
@@ -266,7 +282,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         AtLeast(0, U32),
         "600",
-        "Wrong passwords that an address (IPv4, or a /64 of IPv6) may try in a minute before nobody there is listened to until it has been quiet (CONNACK 0x9F, or 5 for 3.x); 0 is no limit. Not in Mosquitto.",
+        "Wrong passwords that an address (IPv4, or a /64 of IPv6) may try in a minute before nobody there is listened to until it has been quiet (CONNACK 0x9F, or 3 for 3.x); 0 is no limit. Not in Mosquitto.",
         Global(|c, v| c.auth_failures_per_minute = v.number()),
     ),
     known(
@@ -274,7 +290,9 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Flag,
         "Check again who published a retained message before it is sent.",
-        Status::NotYet(DOORS),
+        Status::NotNeeded(
+            "retained messages do not remember who published them; delete those of a publisher that has lost its rights",
+        ),
     ),
     known(
         "plugin",
