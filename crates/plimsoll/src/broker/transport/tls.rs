@@ -117,8 +117,7 @@ impl Tls {
         outgoing: &mut Vec<u8>,
     ) -> io::Result<Opened> {
         let mut opened = Opened::default();
-        loop {
-            let Some(rest) = raw.get_mut(opened.used..) else { break };
+        while let Some(rest) = raw.get_mut(opened.used..) {
             let step = match Self::step(&mut self.connection, rest, room, outgoing, &mut opened) {
                 Ok(step) => step,
                 Err(error) => {

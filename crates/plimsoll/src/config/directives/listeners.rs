@@ -3,8 +3,8 @@
 use plimsoll_mqtt::Version;
 
 use super::{
-    ANY, Apply, AtLeast, Directive, Flag, Global, List, Number, OnListener, QoS, Scope,
-    Status, Text, U16, U32, Value, Word, Words, done, known, limit,
+    ANY, Apply, AtLeast, Directive, Flag, Global, List, Number, OnListener, QoS, Scope, Status,
+    Text, U16, U32, Value, Word, Words, done, known, limit,
 };
 
 /// The directives of this subject.
