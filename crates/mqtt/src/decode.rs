@@ -11,6 +11,7 @@ use crate::packet::{
 };
 use crate::property::{Place, Properties, Sender};
 use crate::reason::ReasonCode;
+use crate::topic::TopicLimits;
 use crate::version::Version;
 
 /// Bounds on what a peer may send.
@@ -18,8 +19,8 @@ use crate::version::Version;
 pub struct DecodeLimits {
     /// Largest packet, fixed header included (MQTT 5.0, 3.1.2.11.4), in bytes.
     pub packet_size_max: u32,
-    /// Most levels of a topic name or filter.
-    pub topic_levels_max: u16,
+    /// Bounds on topic names and filters.
+    pub topics: TopicLimits,
     /// Most User Properties of a packet; a will's are counted on their own.
     pub user_properties_max: u16,
     /// Most filters of a SUBSCRIBE or UNSUBSCRIBE.
@@ -33,9 +34,6 @@ impl DecodeLimits {
     /// Mosquitto's default of `max_packet_size`, bytes.
     pub const PACKET_SIZE_MAX: u32 = 2_000_000;
 
-    /// Mosquitto refuses topics with more than 200 separators.
-    pub const TOPIC_LEVELS_MAX: u16 = 201;
-
     /// Far more than clients have been seen to use.
     pub const USER_PROPERTIES_MAX: u16 = 4096;
 
@@ -46,7 +44,7 @@ impl DecodeLimits {
     pub const fn of_clients() -> Self {
         Self {
             packet_size_max: Self::PACKET_SIZE_MAX,
-            topic_levels_max: Self::TOPIC_LEVELS_MAX,
+            topics: TopicLimits::DEFAULT,
             user_properties_max: Self::USER_PROPERTIES_MAX,
             filters_max: Self::FILTERS_MAX,
             from_client: true,

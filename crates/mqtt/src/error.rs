@@ -119,6 +119,10 @@ pub enum ProtocolError {
 pub enum LimitExceeded {
     /// Bytes of the packet.
     PacketSize,
+    /// Length of a topic name.
+    TopicNameBytes,
+    /// Length of a topic filter.
+    TopicFilterBytes,
     /// Levels of a topic name.
     TopicNameLevels,
     /// Levels of a topic filter.
@@ -195,6 +199,8 @@ impl LimitExceeded {
     const fn reason_code(self) -> ReasonCode {
         match self {
             Self::PacketSize => ReasonCode::PACKET_TOO_LARGE,
+            Self::TopicNameBytes => ReasonCode::TOPIC_NAME_INVALID,
+            Self::TopicFilterBytes => ReasonCode::TOPIC_FILTER_INVALID,
             Self::TopicNameLevels => ReasonCode::TOPIC_NAME_INVALID,
             Self::TopicFilterLevels => ReasonCode::TOPIC_FILTER_INVALID,
             Self::UserProperties | Self::Filters => ReasonCode::QUOTA_EXCEEDED,
@@ -298,6 +304,8 @@ impl LimitExceeded {
     const fn text(self) -> &'static str {
         match self {
             Self::PacketSize => "packet too large",
+            Self::TopicNameBytes => "a topic name is too long",
+            Self::TopicFilterBytes => "a topic filter is too long",
             Self::TopicNameLevels => "too many levels in a topic name",
             Self::TopicFilterLevels => "too many levels in a topic filter",
             Self::UserProperties => "too many user properties",

@@ -13,10 +13,30 @@ pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
 }
 
+/// Bounds on topic names and filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicLimits {
+    /// Most bytes.
+    pub bytes_max: u16,
+    /// Most levels.
+    pub levels_max: u16,
+}
+
+impl TopicLimits {
+    /// As long as a string can be, and as deep as Mosquitto has it: it refuses more than 200 separators.
+    pub const DEFAULT: Self = Self { bytes_max: u16::MAX, levels_max: 201 };
+}
+
+impl Default for TopicLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Checks a topic name: not empty (MQTT-4.7.3-1), no wildcard (MQTT-3.3.2-2, MQTT-4.7.0-1,
-/// MQTT3-4.7.1-1), at most `levels_max` levels. UTF-8 and U+0000 (MQTT-4.7.3-2) are checked when a string is decoded.
+/// MQTT3-4.7.1-1), within the limits. UTF-8 and U+0000 (MQTT-4.7.3-2) are checked when a string is decoded.
 #[inline]
-pub fn validate_topic_name(topic: &str, levels_max: u16) -> Result<(), DecodeError> {
+pub fn validate_topic_name(topic: &str, limits: TopicLimits) -> Result<(), DecodeError> {
     if topic.is_empty() {
         return Err(ProtocolError::TopicNameEmpty.into());
     }
@@ -24,7 +44,10 @@ pub fn validate_topic_name(topic: &str, levels_max: u16) -> Result<(), DecodeErr
     if wildcard || topic.len() > BYTES_MAX {
         return Err(ProtocolError::TopicName.into());
     }
-    if separators >= usize::from(levels_max) {
+    if topic.len() > usize::from(limits.bytes_max) {
+        return Err(LimitExceeded::TopicNameBytes.into());
+    }
+    if separators >= usize::from(limits.levels_max) {
         return Err(LimitExceeded::TopicNameLevels.into());
     }
     Ok(())
@@ -46,12 +69,15 @@ fn scan(topic: &str) -> (bool, usize) {
     (wildcard, separators)
 }
 
-/// Checks a topic filter, shared (`$share/NAME/FILTER`) or not, of at most `levels_max` levels.
+/// Checks a topic filter, shared (`$share/NAME/FILTER`) or not, within the limits.
 ///
 /// Every version has shared filters here, as in Mosquitto.
-pub fn validate_topic_filter(filter: &str, levels_max: u16) -> Result<(), DecodeError> {
+pub fn validate_topic_filter(filter: &str, limits: TopicLimits) -> Result<(), DecodeError> {
     if filter.len() > BYTES_MAX {
         return Err(ProtocolError::TopicFilter.into());
+    }
+    if filter.len() > usize::from(limits.bytes_max) {
+        return Err(LimitExceeded::TopicFilterBytes.into());
     }
     let filter = match filter.strip_prefix(SHARE) {
         None => filter,
@@ -69,7 +95,7 @@ pub fn validate_topic_filter(filter: &str, levels_max: u16) -> Result<(), Decode
         ended = level == "#";
         count += 1;
     }
-    if count > usize::from(levels_max) {
+    if count > usize::from(limits.levels_max) {
         return Err(LimitExceeded::TopicFilterLevels.into());
     }
     Ok(())
@@ -144,6 +170,22 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: TopicLimits = TopicLimits { bytes_max: u16::MAX, levels_max: 200 };
+
+    const fn levels(levels_max: u16) -> TopicLimits {
+        TopicLimits { bytes_max: u16::MAX, levels_max }
+    }
+
+    #[test]
+    fn length_has_a_bound() {
+        let limits = TopicLimits { bytes_max: 5, levels_max: 200 };
+        assert!(validate_topic_name("12345", limits).is_ok());
+        let long = Err(LimitExceeded::TopicNameBytes.into());
+        assert_eq!(validate_topic_name("123456", limits), long);
+        let long = Err(LimitExceeded::TopicFilterBytes.into());
+        assert_eq!(validate_topic_filter("$share/g/1", limits), long);
+    }
+
     #[test]
     fn v5_mqtt_4_7_1_filters_match_as_the_specification_says() {
         let cases = [
@@ -189,10 +231,10 @@ mod tests {
     fn v5_mqtt_4_7_1_1_ill_formed_filters_are_refused() {
         for filter in ["", "a/#/b", "a#", "a/b#", "a+/b", "+a", "#/a", "##", "sport/tennis#"] {
             let error = ProtocolError::TopicFilter.into();
-            assert_eq!(validate_topic_filter(filter, 200), Err(error), "{filter}");
+            assert_eq!(validate_topic_filter(filter, LIMITS), Err(error), "{filter}");
         }
         for filter in ["/", "+", "#", "a/+/b/#", "+/tennis/#", "//", "$SYS/#", "$share"] {
-            assert_eq!(validate_topic_filter(filter, 200), Ok(()), "{filter}");
+            assert_eq!(validate_topic_filter(filter, LIMITS), Ok(()), "{filter}");
         }
     }
 
@@ -201,10 +243,10 @@ mod tests {
         let ill = ["$share/", "$share/g", "$share//a", "$share/g+/a", "$share/#/a", "$share/g/"];
         for filter in ill {
             let error = ProtocolError::TopicFilter.into();
-            assert_eq!(validate_topic_filter(filter, 200), Err(error), "{filter}");
+            assert_eq!(validate_topic_filter(filter, LIMITS), Err(error), "{filter}");
         }
         for filter in ["$share/g/#", "$share/g//", "$share/g/+/a"] {
-            assert_eq!(validate_topic_filter(filter, 200), Ok(()), "{filter}");
+            assert_eq!(validate_topic_filter(filter, LIMITS), Ok(()), "{filter}");
         }
         let shared = TopicFilter::parse("$share/group/a/+");
         assert_eq!(shared.shared(), Some(("group", "a/+")));
@@ -217,26 +259,26 @@ mod tests {
     fn v5_mqtt_3_3_2_2_names_have_no_wildcards() {
         for topic in ["#", "+", "a/+", "a#", "a+b"] {
             let error = ProtocolError::TopicName.into();
-            assert_eq!(validate_topic_name(topic, 200), Err(error), "{topic}");
+            assert_eq!(validate_topic_name(topic, LIMITS), Err(error), "{topic}");
         }
         let empty = ProtocolError::TopicNameEmpty.into();
-        assert_eq!(validate_topic_name("", 200), Err(empty)); // MQTT-4.7.3-1
+        assert_eq!(validate_topic_name("", LIMITS), Err(empty)); // MQTT-4.7.3-1
         for topic in ["/", "a", "a b/c", "$SYS/a", "°"] {
-            assert_eq!(validate_topic_name(topic, 200), Ok(()), "{topic}");
+            assert_eq!(validate_topic_name(topic, LIMITS), Ok(()), "{topic}");
         }
     }
 
     #[test]
     fn levels_and_lengths_have_limits() {
         let (name, filter) = (LimitExceeded::TopicNameLevels, LimitExceeded::TopicFilterLevels);
-        assert_eq!(validate_topic_name("a/b/c", 3), Ok(()));
-        assert_eq!(validate_topic_name("a/b/c", 2), Err(name.into()));
-        assert_eq!(validate_topic_filter("a/b/#", 3), Ok(()));
-        assert_eq!(validate_topic_filter("a/b/#", 2), Err(filter.into()));
-        assert_eq!(validate_topic_name(&"/".repeat(400), 400), Err(name.into()));
-        assert_eq!(validate_topic_name(&"/".repeat(400), 401), Ok(()));
+        assert_eq!(validate_topic_name("a/b/c", levels(3)), Ok(()));
+        assert_eq!(validate_topic_name("a/b/c", levels(2)), Err(name.into()));
+        assert_eq!(validate_topic_filter("a/b/#", levels(3)), Ok(()));
+        assert_eq!(validate_topic_filter("a/b/#", levels(2)), Err(filter.into()));
+        assert_eq!(validate_topic_name(&"/".repeat(400), levels(400)), Err(name.into()));
+        assert_eq!(validate_topic_name(&"/".repeat(400), levels(401)), Ok(()));
         let long: String = "x".repeat(65_536);
-        assert_eq!(validate_topic_name(&long, 1), Err(ProtocolError::TopicName.into()));
-        assert_eq!(validate_topic_filter(&long, 1), Err(ProtocolError::TopicFilter.into()));
+        assert_eq!(validate_topic_name(&long, levels(1)), Err(ProtocolError::TopicName.into()));
+        assert_eq!(validate_topic_filter(&long, levels(1)), Err(ProtocolError::TopicFilter.into()));
     }
 }

@@ -46,7 +46,9 @@ fn topic_filter() -> impl Strategy<Value = String> {
             }
             levels.join("/")
         })
-        .prop_filter("valid", |filter| topic::validate_topic_filter(filter, 200).is_ok())
+        .prop_filter("valid", |filter| {
+            topic::validate_topic_filter(filter, topic::TopicLimits::DEFAULT).is_ok()
+        })
 }
 
 #[derive(Clone, Debug)]

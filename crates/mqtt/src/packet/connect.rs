@@ -187,7 +187,7 @@ impl<'a> Will<'a> {
     fn decode(body: &mut Body<'a, '_>, flags: u8) -> Result<Self, DecodeError> {
         let properties = body.properties(Place::Will)?;
         let topic = body.cursor.string()?; // MQTT-3.1.3-11
-        validate_topic_name(topic, body.limits.topic_levels_max)?;
+        validate_topic_name(topic, body.limits.topics)?;
         Ok(Self {
             topic,
             payload: body.cursor.binary()?,

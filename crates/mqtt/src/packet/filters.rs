@@ -27,7 +27,7 @@ pub(super) fn decode_filters<'a, 'l>(
     while !body.cursor.is_empty() {
         left = left.checked_sub(1).ok_or(LimitExceeded::Filters)?;
         let filter = body.cursor.string()?; // MQTT-3.8.3-1, MQTT-3.10.3-1
-        validate_topic_filter(filter, body.limits.topic_levels_max)?;
+        validate_topic_filter(filter, body.limits.topics)?;
         then(body)?;
     }
     Ok(bytes)

@@ -39,7 +39,7 @@ impl<'a> Publish<'a> {
         };
         let properties = body.properties(Place::Publish)?;
         if !topic.is_empty() {
-            validate_topic_name(topic, body.limits.topic_levels_max)?;
+            validate_topic_name(topic, body.limits.topics)?;
         } else if properties.is_empty() || properties.topic_alias().is_none() {
             // MQTT 5.0, 3.3.2.1: only an alias stands in for the topic.
             return Err(ProtocolError::TopicNameEmpty.into());

@@ -29,6 +29,7 @@ use mio::{Poll, Waker};
 use plimsoll_engine::Engine;
 use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::DecodeLimits;
+use plimsoll_mqtt::topic::TopicLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::verifier::Verifier;
@@ -239,7 +240,10 @@ fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
                 0 => u32::MAX,
                 most => most,
             },
-            topic_levels_max: config.max_topic_levels,
+            topics: TopicLimits {
+                bytes_max: config.max_topic_length,
+                levels_max: config.max_topic_levels,
+            },
             user_properties_max: config.max_user_properties,
             filters_max: config.max_filters_per_packet,
             from_client: true,

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use plimsoll_engine::{ListenerSettings, Settings};
-use plimsoll_mqtt::{DecodeLimits, QoS, Version};
+use plimsoll_mqtt::topic::TopicLimits;
+use plimsoll_mqtt::{QoS, Version};
 
 pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
@@ -67,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) max_packet_size: u32,
     pub(crate) message_size_limit: u32,
     pub(crate) max_keepalive: u16,
+    pub(crate) max_topic_length: u16,
     pub(crate) max_topic_levels: u16,
     pub(crate) max_user_properties: u16,
     pub(crate) max_filters_per_packet: u16,
@@ -246,7 +248,8 @@ impl Default for Config {
             max_packet_size: settings.max_packet_size,
             message_size_limit: settings.message_size_limit,
             max_keepalive: settings.max_keepalive,
-            max_topic_levels: DecodeLimits::TOPIC_LEVELS_MAX,
+            max_topic_length: TopicLimits::DEFAULT.bytes_max,
+            max_topic_levels: TopicLimits::DEFAULT.levels_max,
             max_user_properties: 1000,
             max_filters_per_packet: 10_000,
             max_subscriptions_per_client: settings.subscriptions_max,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::directives::{Directive, Scope, Status, all};
+use super::directives::{Directive, Scope, Status, all, find};
 
 const HEAD: &str = "# Configuration
 
@@ -64,9 +64,57 @@ pub(crate) fn reference() -> String {
         }
         text.push('\n');
     }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
+    limits(&mut text);
     text + TAIL
+}
+
+/// What a peer or a client can make grow, and what happens at the bound of it.
+const LIMITS: [(&str, &str); 26] = [
+    ("max_connections", "the connection is closed, and logged"),
+    ("global_max_connections", "the connection is closed, and logged"),
+    ("max_connections_per_address", "the connection is closed, and logged"),
+    ("max_connection_rate", "it waits in the system's queue for its turn"),
+    (
+        "max_handshakes",
+        "it waits in the system's queue; who takes longer than 5 s is closed to make room",
+    ),
+    ("connect_timeout", "the connection is closed, and logged"),
+    ("packet_timeout", "the connection is closed, and logged"),
+    ("auth_failures_per_minute", "CONNACK 0x9F (3.x: 3), without a look at the password"),
+    ("global_max_clients", "CONNACK 0x97 (3.x: 3)"),
+    ("max_keepalive", "5.0: Server Keep Alive; 3.x: CONNACK 2"),
+    ("max_packet_size", "DISCONNECT 0x95; announced in CONNACK"),
+    ("message_size_limit", "PUBACK or PUBREC 0x97, or DISCONNECT; QoS 0 is dropped"),
+    ("max_topic_length", "DISCONNECT 0x90 or 0x8F"),
+    ("max_topic_levels", "DISCONNECT 0x90 or 0x8F"),
+    ("max_user_properties", "DISCONNECT 0x97"),
+    ("max_filters_per_packet", "DISCONNECT 0x97"),
+    ("max_subscriptions_per_client", "SUBACK 0x97 (3.x: 0x80)"),
+    ("max_topic_alias", "DISCONNECT 0x94; announced in CONNACK"),
+    ("max_qos", "DISCONNECT 0x9B; announced in CONNACK"),
+    ("max_inflight_messages", "towards a client messages wait; from a 5.0 client DISCONNECT 0x93"),
+    ("max_inflight_bytes", "messages wait"),
+    (
+        "max_queued_messages",
+        "connected: the publisher's acknowledgement waits; absent: dropped, counted, 0x97 to a 5.0 publisher",
+    ),
+    ("max_queued_bytes", "the same"),
+    ("max_output_bytes", "QoS 0 is dropped and counted, QoS 1 and 2 wait"),
+    ("slow_consumer_timeout", "messages for this client are dropped and counted"),
+    ("persistent_client_expiration", "the session of an absent client ends"),
+];
+
+/// The bounds in one table.
+fn limits(text: &mut String) {
+    let _ = writeln!(
+        text,
+        "## Limits\n\nEverything that a peer can send or make grow is bounded; the defaults are safe for the open internet.\n\n| limit | default | at the limit |\n|---|---|---|"
+    );
+    for (name, reached) in LIMITS {
+        let default = find(name).map_or("", |directive| directive.default);
+        let default = if default.is_empty() { "none" } else { default };
+        let _ = writeln!(text, "| `{name}` | {default} | {reached} |");
+    }
 }
 
 fn status(status: Status) -> String {

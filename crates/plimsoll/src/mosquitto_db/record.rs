@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use plimsoll_mqtt::topic::TopicLimits;
 use plimsoll_mqtt::topic::validate_topic_name;
-use plimsoll_mqtt::{DecodeLimits, Properties, PropertyIdentifier, QoS, encode};
+use plimsoll_mqtt::{Properties, PropertyIdentifier, QoS, encode};
 
 use super::chunks::Chunk;
 use super::summary::Flaw;
@@ -131,14 +132,14 @@ pub(super) fn client(bytes: &[u8]) -> Result<&str, Flaw> {
 /// A topic name.
 pub(super) fn topic(bytes: &[u8]) -> Result<&str, Flaw> {
     let topic = text(bytes)?;
-    validate_topic_name(topic, DecodeLimits::TOPIC_LEVELS_MAX).map_err(|_| Flaw::Topic)?;
+    validate_topic_name(topic, TopicLimits::DEFAULT).map_err(|_| Flaw::Topic)?;
     Ok(topic)
 }
 
 /// A topic filter.
 pub(super) fn filter(bytes: &[u8]) -> Result<&str, Flaw> {
     let filter = text(bytes)?;
-    plimsoll_mqtt::topic::validate_topic_filter(filter, DecodeLimits::TOPIC_LEVELS_MAX)
+    plimsoll_mqtt::topic::validate_topic_filter(filter, TopicLimits::DEFAULT)
         .map_err(|_| Flaw::Filter)?;
     Ok(filter)
 }

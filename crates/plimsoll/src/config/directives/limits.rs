@@ -186,6 +186,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Global(|c, v| c.addresses_exempt.extend(v.text().parse::<IpNet>())),
     ),
     done(
+        "max_topic_length",
+        Scope::Global,
+        Number(1, U16),
+        "65535",
+        "(Plimsoll) Bytes of a topic name or filter, share name included.",
+        Global(|c, v| c.max_topic_length = v.number()),
+    ),
+    done(
         "max_topic_levels",
         Scope::Global,
         Number(1, U16),

@@ -112,7 +112,10 @@ fn acl_topic(fields: Fields<'_>) -> Result<&str, &'static str> {
     if !text::is_valid(topic) {
         return Err("Topic not valid UTF-8");
     }
-    match topic::validate_topic_filter(topic, u16::MAX) {
+    match topic::validate_topic_filter(
+        topic,
+        topic::TopicLimits { levels_max: u16::MAX, ..Default::default() },
+    ) {
         Ok(()) => Ok(topic),
         Err(_) => Err("Invalid ACL topic"),
     }
