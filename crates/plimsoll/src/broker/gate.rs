@@ -19,8 +19,6 @@ use super::shared::Shared;
 /// What a client says of itself, and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Credentials {
-    /// Number of the listener that it came through.
-    pub(crate) listener: u16,
     /// Where it comes from; `None` for a unix socket.
     pub(crate) peer: Option<SocketAddr>,
     /// Client identifier; empty if it has none yet.
@@ -145,7 +143,6 @@ impl Reply {
     #[cfg(test)]
     pub(crate) fn to_nobody(ledger: &'static Ledger) -> Self {
         let credentials = Credentials {
-            listener: 0,
             peer: None,
             client_identifier: String::new(),
             username: Some("joe".into()),
@@ -263,7 +260,6 @@ impl Gate {
             + username.as_ref().map_or(0, String::capacity)
             + password.as_ref().map_or(0, Vec::capacity);
         Credentials {
-            listener: visitor.listener,
             peer: visitor.peer,
             client_identifier,
             username,
