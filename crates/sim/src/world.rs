@@ -438,12 +438,8 @@ impl World {
                         inputs.push(match packet {
                             plimsoll_mqtt::Packet::Connect(packet) if wire.version.is_none() => {
                                 wire.version = Some(packet.version);
-                                Input::Connect {
-                                    link,
-                                    listener: 0,
-                                    packet,
-                                    admission: Admission::AsAsked,
-                                }
+                                let admission = Admission::AsAsked;
+                                Input::Connect { link, listener: 0, packet, admission }
                             }
                             packet => Input::Packet { link, packet },
                         });

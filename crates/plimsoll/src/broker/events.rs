@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use plimsoll_engine::{Cause, Event, Limit, Loss};
 use plimsoll_mqtt::{ReasonCode, Version};
 
-use super::certificates::Expiring;
 use super::transport::Handshake;
 use super::transport::certificate::Certificate;
 use crate::log::{Kind, Log};
@@ -16,16 +15,11 @@ use crate::log::{Kind, Log};
 pub(crate) struct EventLog {
     log: Log,
     connection_messages: AtomicBool,
-    expiring: Expiring,
 }
 
 impl EventLog {
     pub(crate) fn new(log: Log, connection_messages: bool) -> Self {
-        Self {
-            log,
-            connection_messages: AtomicBool::new(connection_messages),
-            expiring: Expiring::default(),
-        }
+        Self { log, connection_messages: AtomicBool::new(connection_messages) }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -104,9 +98,8 @@ impl EventLog {
         }
     }
 
-    /// A client has shown a certificate: says so if it ends soon, once for each certificate and day.
-    pub(crate) fn client_certificate(&self, peer: Option<SocketAddr>, certificate: &Certificate) {
-        let Some(days) = self.expiring.days_left(certificate) else { return };
+    /// A client has shown a certificate that ends soon.
+    pub(crate) fn expiring(&self, peer: Option<SocketAddr>, certificate: &Certificate, days: u64) {
         self.warning(&format!(
             "The certificate of {} (from {}) expires in {days} day(s).",
             certificate.subject,

@@ -112,8 +112,9 @@ impl Plan {
         self.expel_certificates(before, shared);
     }
 
-    /// Certificates that have been revoked are looked for first, which is quick; then, if other
-    /// authorities are trusted than before, each client's chain is verified again.
+    /// Certificates that have been revoked are looked for first, which is quick; then, if an authority
+    /// is no longer trusted, each client's chain is verified again. Handshakes under way are looked at
+    /// when they are over.
     fn expel_certificates(&self, before: &Self, shared: &Shared) {
         let settings: Vec<Option<Arc<TlsSettings>>> =
             self.transports.iter().map(|transport| transport.tls.clone()).collect();
@@ -131,7 +132,7 @@ impl Plan {
         );
         let old = before.transports.iter().map(|transport| transport.tls.as_ref());
         let same = settings.iter().zip(old).all(|(new, old)| match (new, old) {
-            (Some(new), Some(old)) => new.trusts_the_same(old),
+            (Some(new), Some(old)) => new.trusts_all_of(old),
             _ => true,
         });
         if same {

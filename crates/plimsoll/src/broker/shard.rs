@@ -18,11 +18,11 @@ use plimsoll_mqtt::ReasonCode;
 use super::acceptor::Acceptor;
 use super::connection::{Connection, Pending};
 use super::events;
-use super::shared::{Incoming, Limits, Shared};
+use super::shared::{Incoming, Limits, Purge, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
 use super::systemd::Watchdog;
-use super::transport::{Layers, Scratch};
+use super::transport::{Layers, Scratch, tls_files};
 
 /// Bytes read in one turn before the engine is entered.
 const ARENA_BYTES: usize = 64 * 1024;
@@ -48,12 +48,20 @@ const HANDSHAKE_GRACE: Duration = Duration::from_secs(5);
 /// How often connections are looked through for packets that do not end.
 pub(super) const PARTIALS_EVERY: Duration = Duration::from_secs(1);
 
-/// Connections whose TLS handshake goes on that are read from in one turn: each step of it takes as long as
-/// hundreds of messages.
-const HANDSHAKES_PER_TURN: usize = 16;
-
 /// Bytes written to one connection that the engine is told of without waiting for a reason.
 const FLUSHED_AT_ONCE: u32 = 64 * 1024;
+
+/// Steps of TLS handshakes in one turn: each takes up to half a millisecond, and nobody who is connected
+/// shall wait for a crowd at the door.
+const HANDSHAKES_PER_TURN: usize = 4;
+
+/// Connections that are asked whether they have to go before the clock is looked at again, and how long
+/// that may take in one turn.
+const PURGED_AT_ONCE: u32 = 16;
+const PURGE_TURN: Duration = Duration::from_millis(2);
+
+/// How often somebody looks whether a day has passed for the broker's certificates.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Tokens beyond those of connections.
 pub(crate) const WAKE: Token = Token(usize::MAX - 1);
@@ -69,6 +77,10 @@ pub(crate) struct Shard {
     scratch: Scratch,
     /// Connections with something to read.
     readable: VecDeque<u32>,
+    /// The same, of those that are still shaking hands.
+    handshakes: VecDeque<u32>,
+    /// Questions whether connections have to go, and the slot that each has come to.
+    purges: VecDeque<(Purge, u32)>,
     /// Connections with new output in this turn.
     touched: Vec<u32>,
     /// Connections to close and forget at the end of this turn.
@@ -126,6 +138,8 @@ impl Shard {
             arena: vec![0; ARENA_BYTES],
             scratch: Scratch::default(),
             readable: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            purges: VecDeque::new(),
             touched: Vec::new(),
             finished: Vec::new(),
             flushed: Vec::new(),
@@ -180,7 +194,8 @@ impl Shard {
 
     /// Sleeps until there is something to do.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let busy = self.at_once || !self.readable.is_empty() || !self.lost.is_empty();
+        let readable = !self.readable.is_empty() || !self.handshakes.is_empty();
+        let busy = self.at_once || readable || !self.lost.is_empty();
         self.at_once = false;
         let handle = self.shared.shard(self.index);
         // Parked first, then the check: whoever makes output for us looks at `parked` after it has
@@ -227,6 +242,9 @@ impl Shard {
             if let Some(wait) = self.sys.as_ref().and_then(Sys::due_in) {
                 at_most(wait);
             }
+            if self.limits.own_certificates().next().is_some() {
+                at_most(CERTIFICATES_EVERY);
+            }
         }
         sleep
     }
@@ -263,7 +281,10 @@ impl Shard {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         if !connection.state.listed && !connection.state.closing {
             connection.state.listed = true;
-            self.readable.push_back(slot);
+            match connection.layers().is_some_and(Layers::is_shaking_hands) {
+                true => self.handshakes.push_back(slot),
+                false => self.readable.push_back(slot),
+            }
         }
     }
 
@@ -344,10 +365,16 @@ impl Shard {
         self.list_readable(slot);
     }
 
-    /// Ends connections that somebody else found reason to end.
+    /// Ends connections that somebody else found reason to end; a part of them in each turn, because
+    /// the question may take long.
     fn take_purges(&mut self) {
-        for purge in self.shared.take_purges(self.index) {
-            for (slot, connection) in self.slots.iter_mut() {
+        let new = self.shared.take_purges(self.index);
+        self.purges.extend(new.into_iter().map(|purge| (purge, 0)));
+        let began = Instant::now();
+        while let Some((purge, from)) = self.purges.front_mut() {
+            let to = self.slots.end().min(*from + PURGED_AT_ONCE);
+            for slot in *from..to {
+                let Some(connection) = self.slots.get_mut(slot) else { continue };
                 if connection.state.lost || connection.state.closing {
                     continue;
                 }
@@ -356,6 +383,14 @@ impl Shard {
                     (Some(_), None) => self.lost.push((slot, Loss::ShuttingDown)),
                     (None, _) => {}
                 }
+            }
+            *from = to;
+            if to == self.slots.end() {
+                self.purges.pop_front();
+            }
+            if !self.purges.is_empty() && began.elapsed() >= PURGE_TURN {
+                self.at_once = true;
+                break;
             }
         }
     }
@@ -443,6 +478,13 @@ impl Shard {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.turn();
         }
+        if self.index == 0 && self.shared.certificates.is_new_day() {
+            for (path, not_after) in self.limits.own_certificates() {
+                if let Some(warning) = tls_files::warning(path, *not_after) {
+                    self.shared.log.warning(&warning);
+                }
+            }
+        }
         if let Some(sys) = &mut self.sys {
             sys.tick(&self.shared, self.limits.sys_interval);
         }
@@ -451,6 +493,8 @@ impl Shard {
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
         let lists = self.readable.heap_bytes()
+            + self.handshakes.heap_bytes()
+            + self.purges.heap_bytes()
             + self.touched.heap_bytes()
             + self.finished.heap_bytes()
             + self.flushed.heap_bytes()

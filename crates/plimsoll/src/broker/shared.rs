@@ -1,6 +1,7 @@
 //! What the I/O threads share.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -104,6 +105,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The broker's own certificates: where they are, and when they end, in seconds since 1970.
+    pub(crate) fn own_certificates(&self) -> impl Iterator<Item = &(PathBuf, u64)> {
+        let tls = self.transports.iter().filter_map(|transport| transport.tls.as_ref());
+        tls.flat_map(|tls| &tls.own)
+    }
+
     /// Most connections of an address; `None` is no limit.
     pub(crate) fn address_limit(&self, peer: SocketAddr) -> Option<usize> {
         let address = peer.ip().to_canonical();
@@ -176,7 +183,7 @@ impl Shared {
             deadline: AtomicU64::new(u64::MAX),
             traffic: Traffic::default(),
             gate: Gate::new(Vec::new(), ledger),
-            certificates: Certificates::default(),
+            certificates: Certificates::new(ledger),
             control: Control::new(ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),

@@ -21,6 +21,11 @@ impl Slots {
         }
     }
 
+    /// One more than the highest slot there is.
+    pub(crate) fn end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.elements_mut().get_mut(slot as usize)?.as_mut()
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_engine::{Counters, Input};
 
+use super::certificates;
 use super::memory;
 use super::shared::Shared;
 
@@ -185,6 +186,11 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
     if shared.storage().is_some() {
         let health = shared.store_health().unwrap_or_else(|| "ok".to_owned());
         figures.push(("store/health".into(), health));
+    }
+    let limits = shared.limits();
+    if let Some(first) = limits.own_certificates().map(|(_, not_after)| *not_after).min() {
+        let days = certificates::days_until(first);
+        figures.push(("tls/own_certificates/first_ends_in_days".into(), days.to_string()));
     }
     let (certificates, first) = shared.certificates.summary();
     figures.push(("tls/client_certificates/count".into(), certificates.to_string()));

@@ -187,16 +187,6 @@ impl Reader {
             Status::NotNeeded(because) => self.warn(name, &format!("has no effect: {because}")),
             Status::NotYet(release) => self.not_yet(directive, &value, release),
             Status::Unsupported(because) => self.error(name, because),
-            Status::Refused(release) if matches!(value, Value::Flag(false)) => {
-                self.warn(name, &format!("has no effect yet; it comes with the release of {release}"));
-            }
-            Status::Refused(release) => self.error(
-                name,
-                &format!(
-                    "is not supported yet and comes with the release of {release}; without it the broker \
-                     would be more open than this file asks for, so remove it if that is meant"
-                ),
-            ),
         }
     }
 

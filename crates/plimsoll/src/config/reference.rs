@@ -73,7 +73,6 @@ fn status(status: Status) -> String {
     match status {
         Status::Done | Status::Structure => "done".into(),
         Status::NotYet(release) => format!("warning; comes with {release}"),
-        Status::Refused(release) => format!("error; comes with {release}"),
         Status::Unsupported(because) => format!("error: {because}"),
         Status::NotNeeded(because) => format!("not needed: {because}"),
     }

@@ -21,7 +21,10 @@ impl Shard {
     pub(super) fn read(&mut self) -> Vec<Brought> {
         let mut brought = Vec::new();
         let mut at = 0;
-        let mut handshakes = 0;
+        let shaking = self.handshakes.len().min(HANDSHAKES_PER_TURN);
+        for slot in self.handshakes.drain(..shaking).rev() {
+            self.readable.push_front(slot);
+        }
         for _ in 0..self.readable.len() {
             if self.arena.len() - at < READ_BYTES_MIN {
                 break;
@@ -32,13 +35,6 @@ impl Shard {
             let state = connection.state;
             if state.paused || state.waiting || state.closing || state.lost {
                 continue;
-            }
-            if connection.layers().is_some_and(Layers::is_shaking_hands) {
-                handshakes += 1;
-                if handshakes > HANDSHAKES_PER_TURN {
-                    self.list_readable(slot);
-                    continue;
-                }
             }
             let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
             if kept > LARGE_PACKET_BYTES {
@@ -100,6 +96,9 @@ impl Shard {
         if error.kind() == io::ErrorKind::InvalidData {
             self.shared.log.transport_failed(peer, error);
         }
+        // It may be over, and what came behind it be the mistake.
+        self.take_handshake(slot);
+        let Some(connection) = self.slots.get_mut(slot) else { return };
         if connection.layers().is_some() {
             // Nobody waits for it to be taken.
             let _ = connection.write(&mut self.scratch);
@@ -109,6 +108,7 @@ impl Shard {
     /// A handshake that is over: who the client is, and what is to be said about its certificate.
     fn take_handshake(&mut self, slot: u32) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
+        let listener = usize::from(connection.listener);
         let Some(layers) = connection.layers_mut() else { return };
         if let Some(source) = layers.take_source() {
             self.shared.log.proxied(connection.peer, source);
@@ -116,13 +116,27 @@ impl Shard {
             return self.take_handshake(slot);
         }
         let Some(handshake) = layers.take_handshake() else { return };
-        let settings = layers.tls().map(|tls| Arc::clone(tls.settings()));
-        if let (Some(certificate), Some(settings)) = (&handshake.certificate, settings) {
+        let Some(tls) = layers.tls() else { return };
+        // A reload since it began holds for it too: nobody gets in by being slow.
+        let limits = self.shared.limits();
+        let current = limits.transports.get(listener).and_then(|now| now.tls.as_ref());
+        let settings = Arc::clone(current.unwrap_or(tls.settings()));
+        let verified =
+            Arc::ptr_eq(&settings, tls.settings()) || settings.verifies(tls.certificates());
+        if let Some(certificate) = &handshake.certificate {
             connection.identity = settings.username(certificate).map(Box::from);
             self.shared.certificates.hold(certificate.not_after);
-            self.shared.log.client_certificate(connection.peer, certificate);
+            if let Some(days) = self.shared.certificates.days_left(certificate) {
+                self.shared.log.expiring(connection.peer, certificate, days);
+            }
         }
         self.shared.log.handshake(connection.peer, &handshake);
+        if !verified {
+            let error = "its certificate is no longer accepted since the last reload";
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            self.shared.log.transport_failed(connection.peer, &error);
+            self.lost.push((slot, Loss::Failed));
+        }
     }
 
     /// Reads on a packet that is larger than the arena should hold, into its own buffer. When it

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use plimsoll_ledger::{Account, Charge, Ledger, Measure};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
 
 use super::proxy::Proxy;
 use super::tls::{Handshake, Tls};
@@ -13,6 +13,11 @@ use super::{Socket, Transport};
 
 /// Bytes that are encrypted and written at a time.
 const WRITE_BYTES: usize = 32 * 1024;
+
+/// The most that is kept of something whose rest has not come. A record of TLS has 16 KiB, a handshake's
+/// message may have several, and nobody's certificates need this much. It has to leave room in an I/O
+/// thread's arena for a read.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 /// Room of an I/O thread for bytes that are not MQTT's yet or any more; all its connections share it.
 #[derive(Debug, Default)]
@@ -89,7 +94,7 @@ impl Layers {
 
     fn settle(&mut self) {
         let buffers = self.incoming.heap_bytes() + self.outgoing.heap_bytes();
-        self.charge.set(size_of::<Self>() + buffers);
+        self.charge.set(usable_size(size_of::<Self>(), align_of::<Self>()) + buffers);
         if let Some(web) = &self.web {
             self.web_charge.set(size_of::<WebSocket>() + web.heap_bytes());
         }
@@ -176,6 +181,10 @@ impl Layers {
             used += self.decode(rest, room, &mut outcome)?;
         }
         let rest = raw.get(used..).unwrap_or_default();
+        if self.tls.is_some() && rest.len() > KEPT_BYTES_MAX {
+            let error = format!("a message of the handshake has more than {KEPT_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
         self.incoming = Vec::from(rest);
         outcome.answers = self.outgoing.len() > before;
         self.settle();

@@ -96,7 +96,7 @@ fn read_v2(bytes: &[u8], require_tls: bool) -> Result<Option<Header>, &'static s
         return Err(WRONG);
     }
     let Some(header) = bytes.get(..length) else { return Ok(None) };
-    let local = command & 0x0F == 0;
+    let local = command == 0x20;
     let body = header.get(V2_HEAD_BYTES..).unwrap_or_default();
     let (source, addresses) = match family {
         _ if local => (None, body.len()),
@@ -153,7 +153,7 @@ fn tlvs(header: &[u8], mut rest: &[u8]) -> Result<bool, &'static str> {
     Ok(encrypted)
 }
 
-/// CRC32c (RFC 3720, B.4) of bytes of which some count as zero.
+/// `CRC32c` (RFC 3720, B.4) of bytes of which some count as zero.
 fn crc32c(bytes: &[u8], zero: std::ops::Range<usize>) -> u32 {
     let mut crc = u32::MAX;
     for (at, &byte) in bytes.iter().enumerate() {

@@ -16,7 +16,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use webpki::OwnedCertRevocationList;
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::certificate::{Certificate, dns_names};
 use super::ciphers;
@@ -61,7 +61,7 @@ pub(crate) enum Identity {
 struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     /// Revoked serial numbers by issuer.
-    lists: Vec<OwnedCertRevocationList>,
+    lists: Vec<CertRevocationList<'static>>,
     /// Authorities, to see whether they have changed.
     roots: Vec<CertificateDer<'static>>,
     /// `disable_client_cert_date_checks`
@@ -153,11 +153,13 @@ impl TlsSettings {
         clients.verify_client_cert(leaf, rest, UnixTime::now()).is_ok()
     }
 
-    /// Whether the same authorities are trusted.
-    pub(crate) fn trusts_the_same(&self, other: &Self) -> bool {
-        let roots =
-            |settings: &Self| settings.clients.as_ref().map(|clients| clients.roots.clone());
-        roots(self) == roots(other)
+    /// Whether every authority that `before` trusted is still trusted, so that nobody has to go.
+    pub(crate) fn trusts_all_of(&self, before: &Self) -> bool {
+        match (&self.clients, &before.clients) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(now), Some(before)) => before.roots.iter().all(|root| now.roots.contains(root)),
+        }
     }
 }
 
@@ -303,7 +305,7 @@ fn clients(
         for list in &found {
             let list = OwnedCertRevocationList::from_der(list.as_ref())
                 .map_err(|error| unreadable("crlfile", path, error))?;
-            lists.push(list);
+            lists.push(CertRevocationList::from(list));
         }
         // As OpenSSL is told by Mosquitto: the client's own certificate has to be on no list, and there
         // has to be a list of its issuer that still holds.
@@ -388,7 +390,6 @@ fn is_name(name: &str, asked: &str) -> bool {
 impl ClientVerifier {
     fn has_revoked(&self, certificate: &Certificate) -> bool {
         self.lists.iter().any(|list| {
-            let list = webpki::CertRevocationList::from(list.clone());
             is_issuer(list.issuer(), &certificate.issuer)
                 && matches!(list.find_serial(&certificate.serial), Ok(Some(_)))
         })

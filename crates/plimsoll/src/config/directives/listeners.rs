@@ -3,8 +3,8 @@
 use plimsoll_mqtt::Version;
 
 use super::{
-    ANY, Apply, AtLeast, DOORS, Directive, Flag, Global, List, Number, OnListener, QoS, Scope,
-    Status, Text, U16, U32, Value, Word, Words, done, known, limit,
+    ANY, Apply, AtLeast, Directive, Flag, Global, List, Number, OnListener, QoS, Scope, Status,
+    Text, U16, U32, Value, Word, Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -330,7 +330,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Deny topics to clients with `+`, `#` or `/` in user name or identifier (go-auth; true if not said).",
         Status::Structure,
     ),
-    known("enable_control_api", Scope::Global, Flag, "The $CONTROL topics.", Status::NotYet(DOORS)),
+    known(
+        "enable_control_api",
+        Scope::Global,
+        Flag,
+        "The topics below $CONTROL/broker: listeners and plugins. Dynamic security has its own, without it.",
+        Status::NotYet("the window"),
+    ),
     // --- TLS ---
     tls(
         "cafile",

@@ -32,9 +32,6 @@ pub(super) enum Status {
     Done,
     /// It comes with a later release; until then it has no effect.
     NotYet(&'static str),
-    /// It comes with a later release, and without it the broker would be open where the operator
-    /// wants it closed: an error.
-    Refused(&'static str),
     /// It cannot be had, for a reason, and what the operator wants would not come to pass: an error.
     Unsupported(&'static str),
     /// It is not needed.
@@ -69,7 +66,6 @@ const U32: i64 = 4_294_967_295;
 /// Largest remaining length of a packet.
 const PACKET: i64 = 268_435_455;
 
-const DOORS: &str = "doors (TLS, identities, rules, WebSockets)";
 const LEDGER: &str = "the load line";
 const BRIDGES: &str = "bridges";
 
