@@ -92,8 +92,8 @@ subjectKeyIdentifier = hash
     def revoke(self, name):
         openssl("ca", "-config", self.config, "-revoke", self.directory / f"{name}.crt")
 
-    def revocation_list(self, days=30):
+    def revocation_list(self, seconds=30 * DAY):
         """Its revocation list (PEM text)."""
         path = self.directory / "crl.pem"
-        openssl("ca", "-config", self.config, "-gencrl", "-crldays", days, "-out", path)
+        openssl("ca", "-config", self.config, "-gencrl", "-crlsec", seconds, "-out", path)
         return path.read_text()

@@ -1,5 +1,6 @@
 """TLS: real clients, a private authority with rotations, expired, revoked and wrong certificates."""
 
+import contextlib
 import signal
 import socket
 import ssl
@@ -214,6 +215,138 @@ def test_revocation_and_rotation_act_on_live_connections(pki, tmp_path):
         assert publish(broker, pki, client=newcomer).returncode == 0
 
 
+class Slow:
+    """A client that does its handshake by hand."""
+
+    def __init__(self, broker, pki, client, session=None):
+        self.context = ssl.create_default_context(cafile=str(pki.root.certificate))
+        self.context.load_cert_chain(*map(str, client))
+        self.socket = socket.create_connection(("127.0.0.1", broker.port), 3)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = self.context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+
+    def begin(self):
+        """Up to the point where only its own last word is missing."""
+        while True:
+            try:
+                return self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self.outgoing.read())
+                self.incoming.write(self.socket.recv(65536))
+
+    def connect(self):
+        """Ends the handshake and connects; answers what comes."""
+        body = b"\x00\x04MQTT\x04\x02\x00\x00\x00\x04slow"
+        self.tls.write(b"\x10" + bytes([len(body)]) + body)
+        try:
+            self.socket.sendall(self.outgoing.read())
+            while data := self.socket.recv(65536):
+                self.incoming.write(data)
+                try:
+                    return self.tls.read(100)
+                except ssl.SSLWantReadError:
+                    pass
+        except (ConnectionError, ssl.SSLError):
+            pass
+        return b""
+
+
+def test_a_handshake_that_is_slow_does_not_outlast_a_reload(pki, tmp_path):
+    lists = tmp_path / "crl.pem"
+    lists.write_text(pki.middle.revocation_list())
+    victim = pki.middle.issue("slow victim", subject="/CN=victim")
+    with running(pki, f"cafile {pki.root.certificate}\nrequire_certificate true\ncrlfile {lists}\n") as broker:
+        good, bad, before = Slow(broker, pki, pki.client), Slow(broker, pki, victim), Slow(broker, pki, victim)
+        before.begin()
+        assert before.connect() == b"\x20\x02\x00\x00"
+        good.begin()
+        bad.begin()
+        pki.middle.revoke("slow victim")
+        lists.write_text(pki.middle.revocation_list())
+        reloads = broker.log_text().count("Reloading config.")
+        broker.signal(signal.SIGHUP)
+        while broker.log_text().count("Reloading config.") == reloads:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        assert bad.connect() == b""
+        assert logged(broker, "no longer accepted since the last reload")
+        assert good.connect() == b"\x20\x02\x00\x00", "the others are let in"
+
+
+def test_two_rotations_of_the_intermediate(pki, tmp_path):
+    """The broker's own certificate and the clients' move from one intermediate to the next, twice."""
+    middles = [pki.middle] + [Authority(tmp_path, f"middle {number}", pki.root) for number in (2, 3)]
+    servers = [pki.server] + [middle.issue("server", names=["localhost", "127.0.0.1"]) for middle in middles[1:]]
+    clients = [pki.client] + [middle.issue("client", subject="/CN=sensor-1") for middle in middles[1:]]
+    lists = tmp_path / "crl.pem"
+    lists.write_text("".join(middle.revocation_list() for middle in middles))
+    more = f"cafile {pki.root.certificate}\nrequire_certificate true\ncrlfile {lists}\nuse_identity_as_username true"
+    with running(pki, more) as broker:
+        stays = client_of(broker, pki, "stays", clients[0])
+        for old, new in zip(servers, servers[1:], strict=False):
+            assert "CN = " + ("middle" if old is servers[0] else "middle 2") in s_client(broker).stdout
+            text = broker.config.read_text()
+            broker.config.write_text(text.replace(str(old[0]), str(new[0])).replace(str(old[1]), str(new[1])))
+            broker.signal(signal.SIGHUP)
+            time.sleep(0.3)
+            for client in clients:
+                assert publish(broker, pki, client=client).returncode == 0, "clients of every intermediate"
+        assert "CN = middle 3" in s_client(broker).stdout
+        assert not closed(stays, 0.2), "whoever is connected stays"
+        # The first intermediate's list is no longer made: its clients are not let in any more.
+        lists.write_text("".join(middle.revocation_list() for middle in middles[1:]))
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert publish(broker, pki, client=clients[0]).returncode != 0
+        assert [publish(broker, pki, client=client).returncode for client in clients[1:]] == [0, 0]
+
+
+def test_a_revocation_list_that_has_ended_lets_nobody_in(pki, tmp_path):
+    lists = tmp_path / "crl.pem"
+    lists.write_text(pki.middle.revocation_list(seconds=3))
+    with running(pki, f"cafile {pki.root.certificate}\nrequire_certificate true\ncrlfile {lists}\n") as broker:
+        stays = client_of(broker, pki, "stays", pki.client)
+        time.sleep(4)
+        assert publish(broker, pki, client=pki.client).returncode != 0
+        assert not closed(stays, 0.2)
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, f"{lists} has expired: clients of its issuer are refused until there is a new one")
+        lists.write_text(pki.middle.revocation_list())
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert publish(broker, pki, client=pki.client).returncode == 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_that_is_taken_up_again_has_its_identity(pki, tmp_path, version):
+    lists = tmp_path / "crl.pem"
+    lists.write_text(pki.middle.revocation_list())
+    client = pki.middle.issue(f"again {version}", subject="/CN=again")
+    context = ssl.create_default_context(cafile=str(pki.root.certificate))
+    context.load_cert_chain(*map(str, client))
+    context.minimum_version = context.maximum_version = version
+    more = f"cafile {pki.root.certificate}\nrequire_certificate true\ncrlfile {lists}\nuse_identity_as_username true"
+
+    def visit(session=None):
+        plain = socket.create_connection(("127.0.0.1", broker.port), 3)
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as secure:
+            secure.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05again")
+            assert secure.recv(4) == b"\x20\x02\x00\x00"
+            return secure.session_reused, secure.session
+
+    with running(pki, more) as broker:
+        reused, session = visit()
+        assert not reused
+        assert visit(session)[0], "taken up again"
+        assert logged(broker, "u'again')") and broker.log_text().count("u'again')") == 2
+        pki.middle.revoke(f"again {version}")
+        lists.write_text(pki.middle.revocation_list())
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        with pytest.raises((OSError, AssertionError)):
+            visit(session)
+
+
 MISTAKES = {
     "certfile /nonexistent\nkeyfile {key}": "certfile /nonexistent: No such file",
     "certfile {cert}\nkeyfile {other_key}": "it is not the key of certfile",
@@ -247,18 +380,27 @@ def test_ends_of_certificates_are_told(pki, tmp_path):
     soon = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + 5 * 86400 + 3600))
     server = pki.middle.issue("soon", names=["localhost", "127.0.0.1"], end=soon)
     client = pki.middle.issue("soon-too", subject="/CN=soon", end=soon)
-    more = f"cafile {pki.root.certificate}\nrequire_certificate true"
+    lists = tmp_path / "crl.pem"
+    lists.write_text(pki.middle.revocation_list(seconds=2 * 86400 - 3600))
+    more = f"cafile {pki.root.certificate}\nrequire_certificate true\ncrlfile {lists}"
     with running(pki, more, server=server, head="sys_interval 1") as broker:
-        assert logged(broker, "expires in 5 day(s)")
+        assert logged(broker, f"{server[0]} expires in 5 day(s)")
+        assert logged(broker, f"{lists} expires in 1 day(s)")
         one = client_of(broker, pki, "soon", client)
         assert logged(broker, "The certificate of CN=soon (from 127.0.0.1:")
         one.subscribe("$SYS/broker/tls/#")
+        wanted = {
+            "client_certificates/count": b"1",
+            "client_certificates/first_ends_in_days": b"5",
+            "certificate/first_ends_in_days": b"5",
+            "revocation_list/first_ends_in_days": b"1",
+        }
         found = {}
         deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and len(found) < 2:
+        while time.monotonic() < deadline and found != wanted:
             message = one.messages.get(timeout=5)
-            found[message.topic.removeprefix("$SYS/broker/tls/client_certificates/")] = message.payload
-        assert found == {"count": b"1", "first_ends_in_days": b"5"}
+            found[message.topic.removeprefix("$SYS/broker/tls/")] = message.payload
+        assert found == wanted
 
 
 def test_what_is_not_tls_is_told_so_and_a_half_handshake_costs_nothing_for_long(pki):
@@ -276,6 +418,23 @@ def test_what_is_not_tls_is_told_so_and_a_half_handshake_costs_nothing_for_long(
             assert silent.recv(100) == b""
             assert time.monotonic() - began < 5
         assert publish(broker, pki).returncode == 0
+
+
+def test_a_handshake_without_end_keeps_nobody_busy(pki):
+    with running(pki, head="connect_timeout 5") as broker:
+        with socket.create_connection(("127.0.0.1", broker.port)) as endless:
+            hello = b"\x01\x00\xff\xf0\x03\x03" + bytes(65000)
+            pieces = [hello[at : at + 16000] for at in range(0, len(hello), 16000)]
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    endless.sendall(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece)
+                    time.sleep(0.1)
+                while endless.recv(100):
+                    pass
+        assert logged(broker, "a message of the handshake has more than 32768 bytes")
+        began = time.monotonic()
+        assert publish(broker, pki).returncode == 0
+        assert time.monotonic() - began < 2
 
 
 def test_every_byte_comes_back(pki):

@@ -22,7 +22,8 @@ use super::shared::{Incoming, Limits, Purge, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
 use super::systemd::Watchdog;
-use super::transport::{Layers, Scratch, tls_files};
+use super::transport::tls_files::TlsSettings;
+use super::transport::{Layers, Scratch};
 
 /// Bytes read in one turn before the engine is entered.
 const ARENA_BYTES: usize = 64 * 1024;
@@ -242,7 +243,7 @@ impl Shard {
             if let Some(wait) = self.sys.as_ref().and_then(Sys::due_in) {
                 at_most(wait);
             }
-            if self.limits.own_certificates().next().is_some() {
+            if self.limits.tls().next().is_some() {
                 at_most(CERTIFICATES_EVERY);
             }
         }
@@ -479,10 +480,8 @@ impl Shard {
             watchdog.turn();
         }
         if self.index == 0 && self.shared.certificates.is_new_day() {
-            for (path, not_after) in self.limits.own_certificates() {
-                if let Some(warning) = tls_files::warning(path, *not_after) {
-                    self.shared.log.warning(&warning);
-                }
+            for warning in self.limits.tls().flat_map(TlsSettings::endings) {
+                self.shared.log.warning(&warning);
             }
         }
         if let Some(sys) = &mut self.sys {

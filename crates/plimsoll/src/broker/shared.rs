@@ -1,7 +1,6 @@
 //! What the I/O threads share.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::listener::Order;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
+use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
 
 /// An accepted connection on its way to its shard.
@@ -105,10 +105,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The broker's own certificates: where they are, and when they end, in seconds since 1970.
-    pub(crate) fn own_certificates(&self) -> impl Iterator<Item = &(PathBuf, u64)> {
-        let tls = self.transports.iter().filter_map(|transport| transport.tls.as_ref());
-        tls.flat_map(|tls| &tls.own)
+    /// TLS of all listeners that have it.
+    pub(crate) fn tls(&self) -> impl Iterator<Item = &TlsSettings> {
+        self.transports.iter().filter_map(|transport| transport.tls.as_deref())
     }
 
     /// Most connections of an address; `None` is no limit.

@@ -188,9 +188,13 @@ fn figures(counters: &Counters, shared: &Shared) -> Vec<(String, String)> {
         figures.push(("store/health".into(), health));
     }
     let limits = shared.limits();
-    if let Some(first) = limits.own_certificates().map(|(_, not_after)| *not_after).min() {
-        let days = certificates::days_until(first);
-        figures.push(("tls/own_certificates/first_ends_in_days".into(), days.to_string()));
+    let own = limits.tls().flat_map(|tls| &tls.own).map(|(_, end)| *end).min();
+    let lists = limits.tls().flat_map(|tls| &tls.lists).map(|(_, end)| *end).min();
+    for (name, first) in [("certificate", own), ("revocation_list", lists)] {
+        if let Some(first) = first {
+            let days = certificates::days_until(first);
+            figures.push((format!("tls/{name}/first_ends_in_days"), days.to_string()));
+        }
     }
     let (certificates, first) = shared.certificates.summary();
     figures.push(("tls/client_certificates/count".into(), certificates.to_string()));

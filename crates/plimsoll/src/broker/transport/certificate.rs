@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use x509_cert::Certificate as X509;
 use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::{Any, BmpString};
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _, Tag, Tagged as _};
@@ -77,6 +79,12 @@ pub(crate) fn dns_names(der: &[u8]) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// When a revocation list ends, seconds since 1970, if it says so.
+pub(crate) fn list_end(der: &[u8]) -> Option<u64> {
+    let list = CertificateList::<Rfc5280>::from_der(der).ok()?;
+    Some(list.tbs_cert_list.next_update?.to_unix_duration().as_secs())
 }
 
 fn common_name(name: &Name) -> Option<String> {
@@ -167,6 +175,7 @@ mod tests {
         for bytes in [&b""[..], b"\x30", b"\x30\x82\xff\xff", &[0x30; 100]] {
             assert!(Certificate::read(bytes).is_err());
             assert!(dns_names(bytes).is_empty());
+            assert_eq!(list_end(bytes), None);
         }
     }
 }

@@ -38,21 +38,30 @@ fn choose(
     known: &[(&str, SupportedCipherSuite)],
 ) -> Result<Vec<SupportedCipherSuite>, String> {
     let Some(list) = list else { return Ok(known.iter().map(|(_, suite)| *suite).collect()) };
-    // What OpenSSL takes out of a list is not in ours to begin with, and words such as HIGH stand for
-    // all that is there.
-    let words = list.split([':', ',', ' ']).filter(|word| !word.is_empty());
-    let mut chosen = Vec::new();
-    for word in words {
-        let all = matches!(word, "HIGH" | "DEFAULT" | "ALL" | "SECURE" | "ECDHE" | "EECDH");
-        chosen
-            .extend(known.iter().filter(|(name, _)| all || *name == word).map(|(_, suite)| *suite));
+    let mut chosen: Vec<(&str, SupportedCipherSuite)> = Vec::new();
+    let mut banned: Vec<&str> = Vec::new();
+    for word in list.split([':', ',', ' ']).filter(|word| !word.is_empty()) {
+        let (rule, word) = match word.split_at_checked(1) {
+            Some((rule @ ("!" | "-" | "+"), word)) => (rule, word),
+            _ => ("", word),
+        };
+        let meant: Vec<_> = known.iter().filter(|(name, _)| is_meant(word, name)).collect();
+        match rule {
+            "" => {
+                let missing = |name: &str| chosen.iter().all(|(there, _)| *there != name);
+                let new = meant.into_iter().filter(|(name, _)| missing(name));
+                let new: Vec<_> = new.filter(|(name, _)| !banned.contains(name)).copied().collect();
+                chosen.extend(new);
+            }
+            "+" => chosen.sort_by_key(|(name, _)| is_meant(word, name)),
+            rule => {
+                chosen.retain(|(name, _)| !is_meant(word, name));
+                if rule == "!" {
+                    banned.extend(meant.iter().map(|(name, _)| *name));
+                }
+            }
+        }
     }
-    let mut seen = Vec::new();
-    chosen.retain(|suite| {
-        let new = !seen.contains(&suite.suite());
-        seen.push(suite.suite());
-        new
-    });
     if chosen.is_empty() {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         return Err(format!(
@@ -60,7 +69,21 @@ fn choose(
             names.join(":")
         ));
     }
-    Ok(chosen)
+    Ok(chosen.into_iter().map(|(_, suite)| suite).collect())
+}
+
+/// Whether a word of a list (openssl-ciphers(1)) means a suite. Suites that are not there are meant by
+/// words that are not known here.
+fn is_meant(word: &str, suite: &str) -> bool {
+    word.split('+').all(|part| match part {
+        "ALL" | "DEFAULT" | "HIGH" | "SECURE" | "TLSv1.2" => true,
+        "ECDHE" | "EECDH" | "kECDHE" | "kEECDH" => suite.starts_with("ECDHE-"),
+        "ECDSA" | "aECDSA" => suite.contains("-ECDSA-"),
+        "RSA" | "aRSA" => suite.contains("-RSA-"),
+        "AES" | "AES128" | "AES256" | "CHACHA20" => suite.contains(part),
+        "AESGCM" => suite.contains("-GCM-"),
+        name => name == suite,
+    })
 }
 
 /// Versions from `tls_version` on; both where nothing is said.
@@ -91,7 +114,15 @@ mod tests {
             names("AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"),
             ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]
         );
-        assert_eq!(names("HIGH:!aNULL:ECDHE-RSA-AES128-GCM-SHA256").len(), 6);
+        assert_eq!(names("HIGH:!aNULL:!MD5:ECDHE-RSA-AES128-GCM-SHA256@STRENGTH").len(), 6);
+        assert_eq!(
+            names("EECDH+AESGCM:!AES128:-ECDSA:ECDHE-RSA-AES128-GCM-SHA256"),
+            ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]
+        );
+        assert_eq!(
+            names("aECDSA:+AES256:-CHACHA20"),
+            ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]
+        );
         let error = choose("ciphers", Some("AES128-SHA"), &TLS12).unwrap_err();
         assert!(error.contains("there are ECDHE-ECDSA-AES256-GCM-SHA384:"), "{error}");
         assert_eq!(suites(None, None).unwrap().len(), 9);

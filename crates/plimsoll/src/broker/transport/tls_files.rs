@@ -18,12 +18,15 @@ use rustls::{
 };
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
-use super::certificate::{Certificate, dns_names};
+use super::certificate::{Certificate, dns_names, list_end};
 use super::ciphers;
 use crate::config::{Listener, TlsConfig};
 
 /// Days before the end of a certificate at which a warning is due.
 const WARN_DAYS: u64 = 30;
+
+/// The same for a revocation list, which is made anew all the time.
+const LIST_WARN_DAYS: u64 = 3;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -42,6 +45,8 @@ pub(crate) struct TlsSettings {
     pub(crate) identity: Identity,
     /// Where its own certificates are, and when they end, seconds since 1970.
     pub(crate) own: Vec<(PathBuf, u64)>,
+    /// Where its revocation lists are, and when they end.
+    pub(crate) lists: Vec<(PathBuf, u64)>,
 }
 
 /// What of a client's certificate is its user name.
@@ -62,6 +67,8 @@ struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     /// Revoked serial numbers by issuer.
     lists: Vec<CertRevocationList<'static>>,
+    /// Where they are, and when they end, seconds since 1970.
+    ends: Vec<(PathBuf, u64)>,
     /// Authorities, to see whether they have changed.
     roots: Vec<CertificateDer<'static>>,
     /// `disable_client_cert_date_checks`
@@ -83,7 +90,7 @@ impl TlsSettings {
         let explain = |error: String| format!("{place}: {error}");
         check(config).map_err(explain)?;
         let provider = provider(config).map_err(explain)?;
-        let keys = own_certificates(config, &provider, warnings)?;
+        let keys = own_certificates(config, &provider)?;
         let clients = clients(config, &provider, warnings)?;
         let versions = ciphers::versions(config.tls_version.as_deref()).map_err(explain)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -95,6 +102,7 @@ impl TlsSettings {
             None => builder.with_no_client_auth(),
         };
         let own = keys.iter().map(|key| (key.path.clone(), key.not_after)).collect();
+        let lists = clients.as_ref().map_or_else(Vec::new, |clients| clients.ends.clone());
         let mut server = builder.with_cert_resolver(Arc::new(ByName { keys }));
         // A client that offers protocols has to find its own among them: MQTT's, or a browser's.
         server.alpn_protocols = match listener.web.is_some() {
@@ -115,7 +123,23 @@ impl TlsSettings {
             (_, true) => Identity::Subject,
             _ => Identity::None,
         };
-        Ok(Some(Self { server: Arc::new(server), clients, identity, own }))
+        let settings = Self { server: Arc::new(server), clients, identity, own, lists };
+        warnings.extend(settings.endings());
+        Ok(Some(settings))
+    }
+
+    /// What is to be said today of files that hold no longer, or not for long.
+    pub(crate) fn endings(&self) -> Vec<String> {
+        let now = now();
+        let own = self.own.iter().filter_map(|(path, end)| {
+            let then = "clients that verify it will not connect";
+            ending(path, now, *end, WARN_DAYS, then)
+        });
+        let lists = self.lists.iter().filter_map(|(path, end)| {
+            let then = "clients of its issuer are refused until there is a new one";
+            ending(path, now, *end, LIST_WARN_DAYS, then)
+        });
+        own.chain(lists).collect()
     }
 
     /// Whether a certificate holds now, unless that is not asked for.
@@ -230,11 +254,7 @@ struct OwnKey {
     not_after: u64,
 }
 
-fn own_certificates(
-    config: &TlsConfig,
-    provider: &CryptoProvider,
-    warnings: &mut Warnings,
-) -> Result<Vec<OwnKey>, String> {
+fn own_certificates(config: &TlsConfig, provider: &CryptoProvider) -> Result<Vec<OwnKey>, String> {
     let pairs = config.certfiles.iter().zip(&config.keyfiles);
     let mut keys = Vec::new();
     for (certfile, keyfile) in pairs {
@@ -248,23 +268,20 @@ fn own_certificates(
         let not_after = Certificate::read(leaf)
             .map_err(|error| format!("certfile {}: {error}", certfile.display()))?
             .not_after;
-        if let Some(warning) = warning(certfile, not_after) {
-            warnings.push(warning);
-        }
         let (names, path) = (dns_names(leaf), certfile.clone());
         keys.push(OwnKey { key: Arc::new(key), names, path, not_after });
     }
     Ok(keys)
 }
 
-/// What is to be said of a certificate of the broker's own that ends soon.
-pub(crate) fn warning(path: &Path, not_after: u64) -> Option<String> {
-    let (path, now) = (path.display(), now());
-    if not_after <= now {
-        return Some(format!("{path} has expired: clients that verify it will not connect"));
+/// What is to be said of a file that ends within so many days; `then` is what happens at its end.
+fn ending(path: &Path, now: u64, end: u64, within: u64, then: &str) -> Option<String> {
+    let path = path.display();
+    if end <= now {
+        return Some(format!("{path} has expired: {then}"));
     }
-    let days = (not_after - now) / DAY;
-    (days < WARN_DAYS).then(|| format!("{path} expires in {days} day(s)"))
+    let days = (end - now) / DAY;
+    (days < within).then(|| format!("{path} expires in {days} day(s): then {then}"))
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
@@ -291,7 +308,7 @@ fn clients(
     let (roots, store) = authorities(config, warnings)?;
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-    let mut lists = Vec::new();
+    let (mut lists, mut ends) = (Vec::new(), Vec::new());
     if let Some(path) = &config.crlfile {
         let bytes = fs::read(path).map_err(|error| unreadable("crlfile", path, error))?;
         let found: Result<Vec<_>, _> =
@@ -303,6 +320,7 @@ fn clients(
             return Err(format!("crlfile {shown}: there is no revocation list in it"));
         }
         for list in &found {
+            ends.extend(list_end(list).map(|end| (path.clone(), end)));
             let list = OwnedCertRevocationList::from_der(list.as_ref())
                 .map_err(|error| unreadable("crlfile", path, error))?;
             lists.push(CertRevocationList::from(list));
@@ -317,7 +335,7 @@ fn clients(
     let inner =
         builder.build().map_err(|error| format!("cafile or crlfile cannot be used: {error}"))?;
     let any_date = config.disable_client_cert_date_checks;
-    Ok(Some(Arc::new(ClientVerifier { inner, lists, roots, any_date })))
+    Ok(Some(Arc::new(ClientVerifier { inner, lists, ends, roots, any_date })))
 }
 
 fn authorities(
