@@ -199,10 +199,8 @@ impl LimitExceeded {
     const fn reason_code(self) -> ReasonCode {
         match self {
             Self::PacketSize => ReasonCode::PACKET_TOO_LARGE,
-            Self::TopicNameBytes => ReasonCode::TOPIC_NAME_INVALID,
-            Self::TopicFilterBytes => ReasonCode::TOPIC_FILTER_INVALID,
-            Self::TopicNameLevels => ReasonCode::TOPIC_NAME_INVALID,
-            Self::TopicFilterLevels => ReasonCode::TOPIC_FILTER_INVALID,
+            Self::TopicNameBytes | Self::TopicNameLevels => ReasonCode::TOPIC_NAME_INVALID,
+            Self::TopicFilterBytes | Self::TopicFilterLevels => ReasonCode::TOPIC_FILTER_INVALID,
             Self::UserProperties | Self::Filters => ReasonCode::QUOTA_EXCEEDED,
         }
     }
