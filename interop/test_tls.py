@@ -11,7 +11,7 @@ import broker as brokers
 import pytest
 import stock
 from durable import STAY
-from pki import Authority
+from pki import Authority, openssl
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="needs a listener of its own")
 
@@ -139,6 +139,72 @@ def test_who_has_a_certificate_is_let_in(pki, version):
     with running(pki, f"{more}\ndisable_client_cert_date_checks true") as broker:
         assert publish(broker, pki, client=pki.expired).returncode == 0
         assert publish(broker, pki, client=pki.wrong).returncode != 0
+
+
+def old_style(authority, directory, name, subject, kind="rsa:2048", **dates):
+    """A certificate and its key as the commands of mosquitto-tls(7) make them: of version 1 with most OpenSSLs."""
+    key, request, certificate = (directory / f"{name}.{end}" for end in ("key", "csr", "crt"))
+    more = ["-newkey", kind] if kind != "ec" else ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    openssl("req", "-new", "-nodes", *more, "-keyout", key, "-subj", subject, "-out", request)
+    dates = ["-startdate", dates.get("start", "20200101000000Z"), "-enddate", dates.get("end", "20491231000000Z")]
+    openssl("ca", "-batch", "-notext", "-config", authority.config, "-in", request, "-out", certificate, *dates)
+    assert "Version: 1 (0x0)" in openssl("x509", "-in", certificate, "-noout", "-text")
+    return certificate, key
+
+
+@pytest.mark.parametrize("kind", ["rsa:2048", "ec"])
+@pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
+def test_certificates_of_version_1(pki, tmp_path, version, kind):
+    root = Authority(tmp_path, "old root")
+    double = Authority(tmp_path / "double", "old root")  # Another one of the same name.
+    server = old_style(root, tmp_path, "server", "/CN=localhost", kind)
+    client = old_style(root, tmp_path, "client", "/CN=old-1", kind)
+    revoked = old_style(root, tmp_path, "revoked", "/CN=revoked", kind)
+    expired = old_style(root, tmp_path, "expired", "/CN=expired", kind, end="20210101000000Z")
+    forged = old_style(double, tmp_path, "forged", "/CN=old-1", kind)
+    mixed = (client[0], revoked[1])
+    openssl("ca", "-config", root.config, "-revoke", revoked[0])
+    lists = tmp_path / "crl.pem"
+    lists.write_text(root.revocation_list())
+    more = f"cafile {root.certificate}\nrequire_certificate true\nuse_identity_as_username true\n"
+
+    def enters(broker, who):
+        return publish(broker, pki, "--tls-version", version, ca=root.certificate, client=who).returncode == 0
+
+    with running(pki, more, server=server) as broker:
+        found = [enters(broker, who) for who in (client, revoked, expired, forged, None)]
+        assert found == [True, True, False, False, False], broker.log_text()
+        assert "u'old-1')" in broker.log_text()
+        for why in ("Expired", "UnknownIssuer"):
+            assert why.lower() in broker.log_text().lower(), broker.log_text()
+    with running(pki, f"{more}crlfile {lists}\ndisable_client_cert_date_checks true", server=server) as broker:
+        assert [enters(broker, who) for who in (client, revoked, expired)] == [True, False, True]
+        stays = subprocess.Popen(["mosquitto_sub", "-h", "localhost", "-p", str(broker.port), "-t", "t", "--cafile", str(root.certificate),
+                                  "--cert", str(client[0]), "--key", str(client[1]), "-i", "stays"], stderr=subprocess.PIPE)  # fmt: skip
+        assert logged(broker, "as stays")
+        openssl("ca", "-config", root.config, "-revoke", client[0])
+        lists.write_text(root.revocation_list())
+        broker.signal(signal.SIGHUP)
+        assert logged(broker, "Client stays disconnected", 1.5), broker.log_text()
+        stays.kill()
+        assert not enters(broker, client)
+        # A list of the same name that the authority has not signed is no list.
+        lists.write_text(double.revocation_list())
+        broker.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert not enters(broker, expired)
+    found = subprocess.run([brokers.program(), "check-config", "-c", "/dev/stdin"], capture_output=True, text=True,
+                           input=f"{STAY}listener 1883\ncertfile {mixed[0]}\nkeyfile {mixed[1]}\n")  # fmt: skip
+    assert found.returncode == 3 and "it is not the key of certfile" in found.stderr, found.stderr
+
+
+def test_a_certificate_that_ends_before_it_begins(pki):
+    """Dates are looked at before signatures, so that anybody may send one."""
+    odd = pki.stranger.issue("odd", subject="/CN=odd", start="20400101000000Z", end="20300101000000Z")
+    more = f"cafile {pki.root.certificate}\nrequire_certificate true\ndisable_client_cert_date_checks true"
+    with running(pki, more) as broker:
+        assert publish(broker, pki, client=odd).returncode != 0
+        assert publish(broker, pki, client=pki.client).returncode == 0, "it is still there"
 
 
 def test_the_certificate_says_who_a_client_is(pki, tmp_path):

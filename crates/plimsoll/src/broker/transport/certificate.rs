@@ -65,6 +65,11 @@ impl Certificate {
             not_after: validity.not_after.to_unix_duration().as_secs(),
         })
     }
+    /// The time nearest to this one at which it holds. It may end before it begins: anybody can make
+    /// such a certificate, and this is asked before its signature is looked at.
+    pub(crate) fn day_near(&self, time: u64) -> u64 {
+        time.max(self.not_before).min(self.not_after)
+    }
 }
 
 /// Names that a server's certificate holds for.
@@ -168,6 +173,20 @@ mod tests {
         assert_eq!(escaped(" x "), "\\ x\\ ");
         assert_eq!(escaped("ü"), "\\C3\\BC");
         assert_eq!(escaped("a=b"), "a=b");
+    }
+
+    #[test]
+    fn the_nearest_day_is_found_even_where_there_is_none() {
+        let certificate = |not_before, not_after| Certificate {
+            common_name: None,
+            subject: String::new(),
+            serial: Vec::new(),
+            issuer: Vec::new(),
+            not_before,
+            not_after,
+        };
+        assert_eq!([0, 15, 99].map(|time| certificate(10, 20).day_near(time)), [10, 15, 20]);
+        assert_eq!(certificate(20, 10).day_near(15), 10);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod proxy;
 mod socket;
 pub(crate) mod tls;
 pub(crate) mod tls_files;
+mod version1;
 pub(crate) mod websocket;
 
 pub(crate) use layers::{Layers, Outcome, Scratch};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -20,6 +20,7 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::certificate::{Certificate, dns_names, list_end};
 use super::ciphers;
+use super::version1::{self, Version1};
 use crate::config::{Listener, TlsConfig};
 
 /// Days before the end of a certificate at which a warning is due.
@@ -69,6 +70,9 @@ struct ClientVerifier {
     lists: Vec<CertRevocationList<'static>>,
     /// Where they are, and when they end, seconds since 1970.
     ends: Vec<(PathBuf, u64)>,
+    /// Issuers of the lists that an authority itself has signed, and when each list ends.
+    vouched: Vec<(Vec<u8>, u64)>,
+    algorithms: WebPkiSupportedAlgorithms,
     /// Authorities, to see whether they have changed.
     roots: Vec<CertificateDer<'static>>,
     /// `disable_client_cert_date_checks`
@@ -260,7 +264,7 @@ fn own_certificates(config: &TlsConfig, provider: &CryptoProvider) -> Result<Vec
     for (certfile, keyfile) in pairs {
         let chain = certificates("certfile", certfile)?;
         let key = private_key(keyfile)?;
-        let key = CertifiedKey::from_der(chain.clone(), key, provider).map_err(|error| {
+        let key = certified(chain.clone(), key, provider).map_err(|error| {
             let (certfile, keyfile) = (certfile.display(), keyfile.display());
             format!("keyfile {keyfile}: it is not the key of certfile {certfile}, or of a kind that is not supported: {error}")
         })?;
@@ -282,6 +286,22 @@ fn ending(path: &Path, now: u64, end: u64, within: u64, then: &str) -> Option<St
     }
     let days = (end - now) / DAY;
     (days < within).then(|| format!("{path} expires in {days} day(s): then {then}"))
+}
+
+/// A certificate with its key, if they belong together.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, rustls::Error> {
+    let Some(old) = chain.first().and_then(|leaf| Version1::read(leaf)) else {
+        return CertifiedKey::from_der(chain, key, provider);
+    };
+    let key = provider.key_provider.load_private_key(key)?;
+    if key.public_key().is_some_and(|public| Some(public.as_ref()) != old.key_der().as_deref()) {
+        return Err(rustls::InconsistentKeys::KeyMismatch.into());
+    }
+    Ok(CertifiedKey::new(chain, key))
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
@@ -308,7 +328,8 @@ fn clients(
     let (roots, store) = authorities(config, warnings)?;
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-    let (mut lists, mut ends) = (Vec::new(), Vec::new());
+    let algorithms = provider.signature_verification_algorithms;
+    let (mut lists, mut ends, mut vouched) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(path) = &config.crlfile {
         let bytes = fs::read(path).map_err(|error| unreadable("crlfile", path, error))?;
         let found: Result<Vec<_>, _> =
@@ -320,7 +341,11 @@ fn clients(
             return Err(format!("crlfile {shown}: there is no revocation list in it"));
         }
         for list in &found {
-            ends.extend(list_end(list).map(|end| (path.clone(), end)));
+            let end = list_end(list);
+            ends.extend(end.map(|end| (path.clone(), end)));
+            let authorities = roots.iter().map(|root: &CertificateDer<'_>| root.as_ref());
+            let issuer = version1::list_issuer(list, authorities, &algorithms);
+            vouched.extend(issuer.zip(end));
             let list = OwnedCertRevocationList::from_der(list.as_ref())
                 .map_err(|error| unreadable("crlfile", path, error))?;
             lists.push(CertRevocationList::from(list));
@@ -335,7 +360,7 @@ fn clients(
     let inner =
         builder.build().map_err(|error| format!("cafile or crlfile cannot be used: {error}"))?;
     let any_date = config.disable_client_cert_date_checks;
-    Ok(Some(Arc::new(ClientVerifier { inner, lists, ends, roots, any_date })))
+    Ok(Some(Arc::new(ClientVerifier { inner, lists, ends, vouched, algorithms, roots, any_date })))
 }
 
 fn authorities(
@@ -406,6 +431,30 @@ fn is_name(name: &str, asked: &str) -> bool {
 }
 
 impl ClientVerifier {
+    /// As `inner` does it for others: signature, dates, revocation.
+    fn verify_version_1(
+        &self,
+        old: &Version1,
+        der: &CertificateDer<'_>,
+        now: u64,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let certificate = Certificate::read(der).map_err(|_| CertificateError::BadEncoding)?;
+        let then = if self.any_date { certificate.day_near(now) } else { now };
+        let roots = self.roots.iter().map(|root| root.as_ref());
+        old.verify(roots, &self.algorithms, then)?;
+        if self.lists.is_empty() {
+            return Ok(ClientCertVerified::assertion());
+        }
+        let mut lists = self.vouched.iter().filter(|(issuer, _)| *issuer == certificate.issuer);
+        if !lists.any(|(_, end)| *end > now) {
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        match self.has_revoked(&certificate) {
+            true => Err(CertificateError::Revoked.into()),
+            false => Ok(ClientCertVerified::assertion()),
+        }
+    }
+
     fn has_revoked(&self, certificate: &Certificate) -> bool {
         self.lists.iter().any(|list| {
             is_issuer(list.issuer(), &certificate.issuer)
@@ -430,6 +479,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        if let Some(old) = Version1::read(end_entity) {
+            return self.verify_version_1(&old, end_entity, now.as_secs());
+        }
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
         match (&verified, self.any_date, Certificate::read(end_entity)) {
             (
@@ -443,7 +495,7 @@ impl ClientCertVerifier for ClientVerifier {
                 Ok(certificate),
             ) => {
                 // A day on which it did hold.
-                let then = now.as_secs().clamp(certificate.not_before, certificate.not_after);
+                let then = certificate.day_near(now.as_secs());
                 let then = UnixTime::since_unix_epoch(std::time::Duration::from_secs(then));
                 self.inner.verify_client_cert(end_entity, intermediates, then)
             }
@@ -457,7 +509,10 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls12(&self.algorithms, message, signature),
+            None => self.inner.verify_tls12_signature(message, certificate, signature),
+        }
     }
 
     fn verify_tls13_signature(
@@ -466,7 +521,10 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        match Version1::read(certificate) {
+            Some(old) => old.verify_tls13(&self.algorithms, message, signature),
+            None => self.inner.verify_tls13_signature(message, certificate, signature),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
