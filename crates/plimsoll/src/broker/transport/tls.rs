@@ -320,6 +320,8 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
     use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
+    use rustls::HandshakeKind;
+
     use super::*;
     use crate::config::Listener;
 
@@ -389,7 +391,7 @@ mod tests {
         }
 
         /// What the client has to say goes to the server. Answers the plain bytes that came of it.
-        fn to_server(&mut self) -> io::Result<Vec<u8>> {
+        fn server_hears(&mut self) -> io::Result<Vec<u8>> {
             while self.client.wants_write() {
                 self.client.write_tls(&mut self.raw).unwrap();
             }
@@ -402,7 +404,7 @@ mod tests {
             Ok(self.room[..opened.count].to_vec())
         }
 
-        fn to_client(&mut self) {
+        fn client_hears(&mut self) {
             let mut bytes = &self.outgoing[..];
             while !bytes.is_empty() {
                 self.client.read_tls(&mut bytes).unwrap();
@@ -413,8 +415,8 @@ mod tests {
 
         fn shake_hands(&mut self) {
             while self.client.is_handshaking() || !self.server.is_established() {
-                self.to_server().unwrap();
-                self.to_client();
+                self.server_hears().unwrap();
+                self.client_hears();
             }
         }
     }
@@ -425,17 +427,17 @@ mod tests {
         for version in VERSIONS {
             let config = client_config(version);
             let mut pair = Pair::new(&settings, &config);
-            pair.to_server().unwrap();
+            pair.server_hears().unwrap();
             let near = |held: i64, aws_lc: usize| {
                 // What C's allocator hands out is not counted here.
-                let charged = (LEDGER.snapshot().total() - aws_lc) as i64;
+                let charged = (LEDGER.snapshot().total() - aws_lc).cast_signed() as i64;
                 assert!((held - charged).abs() * 8 <= held, "{charged} for {held} bytes");
             };
             near(pair.held, AWS_LC_HANDSHAKE_BYTES);
-            pair.to_client();
+            pair.client_hears();
             pair.shake_hands();
             pair.client.writer().write_all(b"hello").unwrap();
-            assert_eq!(pair.to_server().unwrap(), b"hello");
+            assert_eq!(pair.server_hears().unwrap(), b"hello");
             near(pair.held, AWS_LC_BYTES);
             drop(pair);
             assert_eq!(LEDGER.snapshot().total(), 0);
@@ -454,8 +456,7 @@ mod tests {
                 pair
             });
             let kinds = pairs.each_mut().map(|pair| pair.client.handshake_kind().unwrap());
-            use rustls::HandshakeKind::{Full, Resumed};
-            assert_eq!(kinds, [Full, Resumed, Full]);
+            assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Full]);
             let [first, second, _] = &pairs;
             assert_eq!(first.server.certificates(), second.server.certificates());
             assert_eq!(second.server.certificates().len(), 2);
@@ -482,7 +483,7 @@ mod tests {
                     plain.extend_from_slice(&pair.room[..opened.count]);
                 }
                 assert!(kept.is_empty());
-                pair.to_client();
+                pair.client_hears();
             }
             assert_eq!(plain, b"hello");
         }
@@ -536,7 +537,7 @@ mod tests {
         pair.client.writer().write_all(b"hello").unwrap();
         pair.client.write_tls(&mut pair.raw).unwrap();
         *pair.raw.last_mut().unwrap() ^= 1;
-        assert!(pair.to_server().is_err());
+        assert!(pair.server_hears().is_err());
         assert_eq!(pair.outgoing.first(), Some(&23), "an alert that only the peer can read");
     }
 }

@@ -440,7 +440,7 @@ impl ClientVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let certificate = Certificate::read(der).map_err(|_| CertificateError::BadEncoding)?;
         let then = if self.any_date { certificate.day_near(now) } else { now };
-        let roots = self.roots.iter().map(|root| root.as_ref());
+        let roots = self.roots.iter().map(AsRef::as_ref);
         old.verify(roots, &self.algorithms, then)?;
         if self.lists.is_empty() {
             return Ok(ClientCertVerified::assertion());
