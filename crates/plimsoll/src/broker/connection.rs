@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) waiting: bool,
     /// What was put back is to be given again, by itself.
     pub(crate) retry: bool,
+    /// It has not taken its layers' answers: it is read from when it has.
+    pub(crate) held: bool,
     /// Nothing more is read: it closes when its output is out.
     pub(crate) closing: bool,
     /// The engine has been told that it is gone.

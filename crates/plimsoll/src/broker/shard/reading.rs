@@ -36,6 +36,10 @@ impl Shard {
             if state.paused || state.waiting || state.closing || state.lost {
                 continue;
             }
+            if connection.layers().is_some_and(Layers::is_backed_up) {
+                connection.state.held = true;
+                continue;
+            }
             let kept = connection.partial.as_ref().map_or(0, |partial| partial.bytes.len());
             if kept > LARGE_PACKET_BYTES {
                 self.read_large(slot, &mut brought);

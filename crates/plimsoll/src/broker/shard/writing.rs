@@ -127,6 +127,11 @@ impl Shard {
                 self.at_once |= bytes > 0;
             }
         }
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        if connection.state.held && !connection.layers().is_some_and(Layers::is_backed_up) {
+            connection.state.held = false;
+            self.list_readable(slot);
+        }
     }
 
     /// The broker stops: what the engine still has to say is said.

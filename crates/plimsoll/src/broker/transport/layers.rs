@@ -19,6 +19,10 @@ const WRITE_BYTES: usize = 32 * 1024;
 /// thread's arena for a read.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
 
+/// Bytes that the network has not taken, beyond which nothing more is read: what is read may ask for
+/// more answers.
+const OUTGOING_BYTES_MAX: usize = 64 * 1024;
+
 /// Room of an I/O thread for bytes that are not MQTT's yet or any more; all its connections share it.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -108,6 +112,11 @@ impl Layers {
     /// Whether something waits for the network.
     pub(crate) fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
+    }
+
+    /// Whether so much waits for the network that the peer has to take some before it is read from.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.outgoing.len() > OUTGOING_BYTES_MAX
     }
 
     /// Whether a handshake is still going on.

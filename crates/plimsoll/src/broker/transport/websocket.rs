@@ -38,6 +38,7 @@ const PONG: u8 = 10;
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
 const UNACCEPTABLE: u16 = 1003;
+const NOT_TEXT: u16 = 1007;
 
 /// One connection.
 #[derive(Debug)]
@@ -301,7 +302,7 @@ impl Frames {
                 at += length;
                 self.left -= length as u64;
             }
-            if self.left == 0 && self.frame_ends(answers) {
+            if self.left == 0 && self.frame_ends(answers)? {
                 return Ok(Decoded { count, ended: true });
             }
         }
@@ -310,18 +311,22 @@ impl Frames {
 
     /// Unmasks a piece of a payload.
     fn payload(&mut self, bytes: &mut [u8], at: usize, count: &mut usize, length: usize) {
+        let mut mask = self.mask;
+        mask.rotate_left(usize::from(self.turn & 3));
+        self.turn = self.turn.wrapping_add(length as u8);
         let control = self.opcode >= CLOSE;
-        for index in at..at + length {
-            let Some(&byte) = bytes.get(index) else { return };
-            let mask = self.mask.get(usize::from(self.turn & 3)).copied().unwrap_or(0);
-            self.turn = self.turn.wrapping_add(1);
-            let byte = byte ^ mask;
-            if control {
-                self.control.push(byte);
-            } else if let Some(place) = bytes.get_mut(*count) {
-                *place = byte;
-                *count += 1;
+        let to = if control { at } else { *count };
+        // Data moves to the front, over what headers have left.
+        bytes.copy_within(at..at + length, to);
+        let Some(payload) = bytes.get_mut(to..to + length) else { return };
+        for piece in payload.chunks_mut(mask.len()) {
+            for (byte, mask) in piece.iter_mut().zip(mask) {
+                *byte ^= mask;
             }
+        }
+        match control {
+            true => self.control.extend_from_slice(payload),
+            false => *count += length,
         }
     }
 
@@ -395,22 +400,37 @@ impl Frames {
     }
 
     /// A frame is whole. Answers whether it was the last.
-    fn frame_ends(&mut self, answers: &mut Vec<u8>) -> bool {
+    fn frame_ends(&mut self, answers: &mut Vec<u8>) -> Result<bool, Violation> {
         let payload = std::mem::take(&mut self.control);
         match self.opcode {
             PING => {
                 answers.extend_from_slice(&[0x80 | PONG, payload.len() as u8]);
                 answers.extend_from_slice(&payload);
-                false
+                Ok(false)
             }
             CLOSE => {
                 // The same code back (RFC 6455, 5.5.1).
-                let code = payload.get(..2).and_then(|code| code.try_into().ok());
-                close_frame(answers, code.map_or(NORMAL, u16::from_be_bytes));
-                true
+                close_frame(answers, code_of(&payload)?);
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
+    }
+}
+
+/// The code of a close frame, behind which a reason may stand (RFC 6455, 7.4).
+fn code_of(payload: &[u8]) -> Result<u16, Violation> {
+    if payload.is_empty() {
+        return Ok(NORMAL);
+    }
+    let (code, reason) =
+        payload.split_first_chunk().ok_or((PROTOCOL_ERROR, "half a code in a close frame"))?;
+    if std::str::from_utf8(reason).is_err() {
+        return Err((NOT_TEXT, "the reason of a close frame is not UTF-8"));
+    }
+    match u16::from_be_bytes(*code) {
+        code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(code),
+        _ => Err((PROTOCOL_ERROR, "a close frame has a code that is never sent")),
     }
 }
 
@@ -522,6 +542,9 @@ mod tests {
             (b"\x82\xFE\x00\x05\x00\x00\x00\x00".to_vec(), PROTOCOL_ERROR),
             (b"\x82\xFF\x80\0\0\0\0\0\0\0\0\0\0\0".to_vec(), PROTOCOL_ERROR),
             ([frame(0x02, b""), frame(0x82, b"")].concat(), PROTOCOL_ERROR),
+            (frame(0x88, b"\x03"), PROTOCOL_ERROR),
+            (frame(0x88, b"\x03\xED"), PROTOCOL_ERROR),
+            (frame(0x88, b"\x03\xE8\xFF"), NOT_TEXT),
         ] {
             let mut socket = open();
             let (result, answers) = decode(&mut socket, &bytes);
