@@ -486,6 +486,16 @@ def test_what_is_not_tls_is_told_so_and_a_half_handshake_costs_nothing_for_long(
         assert publish(broker, pki).returncode == 0
 
 
+def test_whoever_goes_in_the_middle_of_a_record_is_gone(pki):
+    with running(pki, f"cafile {pki.root.certificate}\nrequire_certificate true") as broker:
+        slow = Slow(broker, pki, pki.client)
+        slow.begin()
+        assert slow.connect() == b"\x20\x02\x00\x00"  # Without keepalive.
+        slow.socket.sendall(b"\x17\x03\x03\x00\x40abc")
+        slow.socket.close()
+        assert logged(broker, "Client slow closed its connection"), broker.log_text()
+
+
 def test_a_handshake_without_end_keeps_nobody_busy(pki):
     with running(pki, head="connect_timeout 5") as broker:
         with socket.create_connection(("127.0.0.1", broker.port)) as endless:

@@ -247,7 +247,7 @@ impl Connection {
         let read = self.socket.read_some(into)?;
         let count = read.unwrap_or(0);
         let more = count == into.len();
-        Ok(Outcome { count, more, ended: read == Some(0), answers: false })
+        Ok(Outcome { count, came: count > 0, more, ended: read == Some(0), answers: false })
     }
 
     /// Writes what is pending, as far as the network takes it. Answers how many bytes of MQTT that were.

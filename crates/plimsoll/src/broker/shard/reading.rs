@@ -55,7 +55,6 @@ impl Shard {
                 self.arena[at..at + kept].copy_from_slice(&partial.bytes);
                 at += kept;
             }
-            let ending = connection.state.ending;
             // What was put back goes by itself: with more behind it, it would grow each time.
             let retry = std::mem::take(&mut connection.state.retry);
             let room = &mut self.arena[at..];
@@ -65,7 +64,7 @@ impl Shard {
             };
             let (count, more, ended) = self.came(slot, read);
             at += count;
-            if more || ending && count > 0 {
+            if more {
                 self.list_readable(slot);
             }
             if at > start || ended.is_some() {
@@ -90,7 +89,9 @@ impl Shard {
         }
         self.take_handshake(slot);
         let ended = outcome.ended.then_some(Loss::ClosedByPeer);
-        (outcome.count, outcome.more, ended)
+        // What came need not have brought any MQTT; the end comes behind it all the same.
+        let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
+        (outcome.count, outcome.more || ending && outcome.came, ended)
     }
 
     /// Logs why a layer gave up, and sends what it still has to say.
@@ -160,8 +161,7 @@ impl Shard {
         };
         let (count, more, ended) = self.came(slot, read);
         partial.bytes.truncate(before + count);
-        let ending = self.slots.get_mut(slot).is_some_and(|connection| connection.state.ending);
-        if more || ending && count > 0 {
+        if more {
             self.list_readable(slot);
         }
         if ended.is_some() {

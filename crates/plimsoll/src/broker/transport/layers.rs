@@ -42,6 +42,8 @@ impl Scratch {
 pub(crate) struct Outcome {
     /// Bytes of MQTT.
     pub(crate) count: usize,
+    /// The network had something.
+    pub(crate) came: bool,
     /// There may be more at once.
     pub(crate) more: bool,
     /// Nothing more comes.
@@ -172,6 +174,7 @@ impl Layers {
         if read == 0 {
             return Ok(outcome);
         }
+        outcome.came = true;
         let Some(raw) = raw.get_mut(..kept + read) else { return Ok(outcome) };
         let before = self.outgoing.len();
         let mut used = 0;
