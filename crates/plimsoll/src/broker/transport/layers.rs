@@ -188,29 +188,33 @@ impl Layers {
                 None => whole = false,
             }
         }
+        let mut decoded = Ok(());
         if whole {
             let rest = raw.get_mut(used..).unwrap_or_default();
-            used += self.decode(rest, room, &mut outcome)?;
+            decoded = self.decode(rest, room, &mut outcome, &mut used);
         }
         let rest = raw.get(used..).unwrap_or_default();
         if self.tls.is_some() && rest.len() > KEPT_BYTES_MAX {
             let error = format!("a message of the handshake has more than {KEPT_BYTES_MAX} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
+        // Also if something above is wrong: what is said last has to find it.
         self.incoming = Vec::from(rest);
+        decoded?;
         outcome.answers = self.outgoing.len() > before;
         self.settle();
         Ok(outcome)
     }
 
-    /// Takes bytes through TLS and WebSocket. Answers how many were taken.
+    /// Takes bytes through TLS and WebSocket, and adds how many were taken to `used`.
     fn decode(
         &mut self,
         raw: &mut [u8],
         room: &mut [u8],
         outcome: &mut Outcome,
-    ) -> io::Result<usize> {
-        let used = match &mut self.tls {
+        used: &mut usize,
+    ) -> io::Result<()> {
+        let taken = match &mut self.tls {
             Some(tls) => {
                 let opened = tls.open(raw, room, &mut self.outgoing)?;
                 outcome.count = opened.count;
@@ -224,19 +228,21 @@ impl Layers {
                 raw.len()
             }
         };
-        let Some(web) = &mut self.web else { return Ok(used) };
+        *used += taken;
+        let Some(web) = &mut self.web else { return Ok(()) };
         let mut answers = Vec::new();
         let decoded = web.decode(room.get_mut(..outcome.count).unwrap_or_default(), &mut answers);
         if !answers.is_empty() {
+            let kept = raw.get_mut(taken..).unwrap_or_default();
             match &mut self.tls {
-                Some(tls) => tls.seal(&answers, &mut self.outgoing)?,
+                Some(tls) => tls.seal(&answers, kept, &mut self.outgoing)?,
                 None => self.outgoing.extend_from_slice(&answers),
             }
         }
         let decoded = decoded.map_err(|error| invalid(error.0))?;
         outcome.count = decoded.count;
         outcome.ended |= decoded.ended;
-        Ok(used)
+        Ok(())
     }
 
     /// Sends what waits, then what `next` puts into a buffer, until it puts nothing or the network
@@ -270,7 +276,7 @@ impl Layers {
             let plain = scratch.plain.get(start..).unwrap_or_default();
             scratch.outgoing.clear();
             match &mut self.tls {
-                Some(tls) => tls.seal(plain, &mut scratch.outgoing)?,
+                Some(tls) => tls.seal(plain, &mut self.incoming, &mut scratch.outgoing)?,
                 None => scratch.outgoing.extend_from_slice(plain),
             }
             let sent = socket.write_some(&scratch.outgoing)?;
@@ -303,12 +309,12 @@ impl Layers {
             web.close(&mut answers);
             match &mut self.tls {
                 // Where the handshake is not over there is no frame to send either.
-                Some(tls) => drop(tls.seal(&answers, &mut self.outgoing)),
+                Some(tls) => drop(tls.seal(&answers, &mut self.incoming, &mut self.outgoing)),
                 None => self.outgoing.extend_from_slice(&answers),
             }
         }
         if let Some(tls) = &mut self.tls {
-            tls.close(&mut self.outgoing);
+            tls.close(&mut self.incoming, &mut self.outgoing);
         }
         // Whoever does not take it has gone.
         let _ = self.flush(socket);

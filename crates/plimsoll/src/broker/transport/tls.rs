@@ -35,6 +35,8 @@ pub(crate) struct Tls {
     handshake: Option<Handshake>,
     established: bool,
     closed: bool,
+    /// What came cannot be understood: rustls is not to be asked any more.
+    failed: bool,
     /// When the client's certificate ends, seconds since 1970; 0 without one.
     not_after: u64,
     charge: Charge,
@@ -87,6 +89,7 @@ impl Tls {
             handshake: None,
             established: false,
             closed: false,
+            failed: false,
             not_after: 0,
             charge: ledger.charge(Account::Tls, RUSTLS_HANDSHAKE_BYTES + AWS_LC_HANDSHAKE_BYTES),
         })
@@ -128,6 +131,7 @@ impl Tls {
             let step = match Self::step(&mut self.connection, rest, room, outgoing, &mut opened) {
                 Ok(step) => step,
                 Err(error) => {
+                    self.failed = true;
                     self.say_why(outgoing);
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
@@ -195,11 +199,13 @@ impl Tls {
         Ok(step)
     }
 
-    /// The alert that an error leaves behind.
+    /// The alert that an error leaves behind. Only what waits is fetched: what has come is not looked at
+    /// again.
     fn say_why(&mut self, outgoing: &mut Vec<u8>) {
         let mut opened = Opened::default();
-        while let Ok(Step::Again) =
-            Self::step(&mut self.connection, &mut [], &mut [], outgoing, &mut opened)
+        while self.connection.wants_write()
+            && let Ok(Step::Again) =
+                Self::step(&mut self.connection, &mut [], &mut [], outgoing, &mut opened)
         {}
     }
 
@@ -227,9 +233,15 @@ impl Tls {
         Ok(())
     }
 
-    /// Encrypts. Possible once it is established.
-    pub(crate) fn seal(&mut self, plain: &[u8], outgoing: &mut Vec<u8>) -> io::Result<()> {
-        self.writing(outgoing, |traffic, room| match traffic.encrypt(plain, room) {
+    /// Encrypts. Possible once it is established. `kept` is what [`Tls::open`] has not taken yet: rustls
+    /// knows where in it a message begins whose rest has not come, and has to find it there.
+    pub(crate) fn seal(
+        &mut self,
+        plain: &[u8],
+        kept: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        self.writing(kept, outgoing, |traffic, room| match traffic.encrypt(plain, room) {
             Ok(count) => Ok(count),
             Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
                 Err(Some(required_size))
@@ -239,24 +251,26 @@ impl Tls {
     }
 
     /// Says that nothing more comes from this side (RFC 8446, 6.1).
-    pub(crate) fn close(&mut self, outgoing: &mut Vec<u8>) {
+    pub(crate) fn close(&mut self, kept: &mut [u8], outgoing: &mut Vec<u8>) {
         if self.established && !self.closed {
             self.closed = true;
             // Without it the peer sees the connection end all the same.
-            let _ =
-                self.writing(outgoing, |traffic, room| match traffic.queue_close_notify(room) {
+            let _ = self.writing(kept, outgoing, |traffic, room| {
+                match traffic.queue_close_notify(room) {
                     Ok(count) => Ok(count),
                     Err(EncryptError::InsufficientSize(InsufficientSizeError {
                         required_size,
                     })) => Err(Some(required_size)),
                     Err(_) => Err(None),
-                });
+                }
+            });
         }
     }
 
     /// Does something with the half that writes.
     fn writing(
         &mut self,
+        kept: &mut [u8],
         outgoing: &mut Vec<u8>,
         mut write: impl FnMut(
             &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
@@ -264,8 +278,12 @@ impl Tls {
         ) -> Result<usize, Option<usize>>,
     ) -> io::Result<()> {
         let failed = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        if self.failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         loop {
-            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            // All whole records were taken when it was read, so there is nothing to discard.
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(kept);
             match state.map_err(failed)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     return grow(outgoing, |room| write(&mut traffic, room)).map_err(failed);
@@ -320,7 +338,8 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
     use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
-    use rustls::HandshakeKind;
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    use rustls::{ConnectionTrafficSecrets, HandshakeKind};
 
     use super::*;
     use crate::config::Listener;
@@ -496,8 +515,8 @@ mod tests {
             let mut pair = Pair::new(&settings, &config);
             pair.shake_hands();
             let plain: Vec<u8> = (0..100_000u32).map(|byte| byte as u8).collect();
-            pair.server.seal(&plain, &mut pair.outgoing).unwrap();
-            pair.server.close(&mut pair.outgoing);
+            pair.server.seal(&plain, &mut pair.raw, &mut pair.outgoing).unwrap();
+            pair.server.close(&mut pair.raw, &mut pair.outgoing);
             let mut bytes = &pair.outgoing[..];
             let mut came = Vec::new();
             while !bytes.is_empty() {
@@ -529,7 +548,6 @@ mod tests {
         let mut pair = Pair::new(&settings(), &client_config(&rustls::version::TLS13));
         let mut raw = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c".to_vec();
         assert!(pair.server.open(&mut raw, &mut pair.room, &mut pair.outgoing).is_err());
-        assert_eq!(pair.outgoing.first(), Some(&21), "an alert");
         // A byte that has been changed on its way.
         let mut pair = Pair::new(&settings(), &client_config(&rustls::version::TLS13));
         pair.shake_hands();
@@ -539,5 +557,70 @@ mod tests {
         *pair.raw.last_mut().unwrap() ^= 1;
         assert!(pair.server_hears().is_err());
         assert_eq!(pair.outgoing.first(), Some(&23), "an alert that only the peer can read");
+    }
+
+    /// A handshake's message may come in records between which the broker writes, or ends it.
+    #[test]
+    fn messages_in_parts_are_no_trouble() {
+        let settings = settings();
+        let mut pair = Pair::new(&settings, &client_config(&rustls::version::TLS13));
+        let hello = |bytes: &[u8]| {
+            let mut record = vec![22, 3, 1];
+            record.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+            record.extend_from_slice(bytes);
+            record
+        };
+        // The beginning of a ClientHello of 1,000 bytes.
+        let mut kept = hello(&[1, 0, 3, 0xE8, 3, 3]);
+        let opened = pair.server.open(&mut kept, &mut pair.room, &mut pair.outgoing).unwrap();
+        assert_eq!(opened.used, 0);
+        assert!(pair.server.seal(b"", &mut kept, &mut pair.outgoing).is_err());
+        pair.server.close(&mut kept, &mut pair.outgoing);
+        // Behind it comes something else, or too much.
+        for more in
+            [vec![23, 3, 3, 0, 1, 0], hello(&[0; 1000]), hello(b""), vec![21, 3, 3, 0, 2, 2, 0]]
+        {
+            let mut pair = Pair::new(&settings, &client_config(&rustls::version::TLS13));
+            let mut raw = [hello(&[1, 0, 3, 0xE8, 3, 3]), more].concat();
+            let opened = pair.server.open(&mut raw, &mut pair.room, &mut pair.outgoing);
+            assert!(opened.is_err() || pair.outgoing.is_empty());
+            assert!(pair.server.seal(b"", &mut [], &mut pair.outgoing).is_err() || opened.is_ok());
+        }
+    }
+
+    #[test]
+    fn half_a_key_update_does_not_hinder_what_is_written() {
+        let mut config = (*client_config(&rustls::version::TLS13)).clone();
+        config.enable_secret_extraction = true;
+        let mut pair = Pair::new(&settings(), &Arc::new(config));
+        pair.shake_hands();
+        let Pair { client, mut server, mut room, mut outgoing, .. } = pair;
+        let secrets = client.dangerous_extract_secrets().unwrap();
+        let (number, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else {
+            panic!("another cipher")
+        };
+        let key = UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap();
+        let key = LessSafeKey::new(key);
+        // RFC 8446, 5.2: KeyUpdate is five bytes, of which three come in the first record.
+        let record = |number: u64, part: &[u8]| {
+            let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+            nonce.iter_mut().skip(4).zip(number.to_be_bytes()).for_each(|(n, digit)| *n ^= digit);
+            let mut inner = [part, &[22]].concat();
+            let header = [23, 3, 3, 0, (inner.len() + 16) as u8];
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            key.seal_in_place_append_tag(nonce, Aad::from(header), &mut inner).unwrap();
+            [&header[..], &inner].concat()
+        };
+        let mut kept = record(number, &[24, 0, 0]);
+        let opened = server.open(&mut kept, &mut room, &mut outgoing).unwrap();
+        kept.drain(..opened.used);
+        assert!(!kept.is_empty());
+        outgoing.clear();
+        server.seal(b"meanwhile", &mut kept, &mut outgoing).unwrap();
+        assert_eq!(outgoing.len(), 5 + 9 + 1 + 16);
+        kept.extend(record(number + 1, &[1, 0]));
+        let opened = server.open(&mut kept, &mut room, &mut outgoing).unwrap();
+        assert_eq!((opened.used, opened.count), (kept.len(), 0));
+        server.close(&mut [], &mut outgoing);
     }
 }
