@@ -10,6 +10,7 @@ mod config;
 mod fleet;
 pub mod fuzzing;
 mod log;
+mod measure;
 mod mosquitto_db;
 mod process;
 mod state;

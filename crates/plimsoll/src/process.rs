@@ -156,6 +156,11 @@ pub(crate) fn as_whom() -> String {
     }
 }
 
+/// Says that a file which a directive names cannot be read, and as whom.
+pub(crate) fn unreadable(directive: &str, path: &Path, error: impl std::fmt::Display) -> String {
+    format!("{directive} {}: {error}{}", path.display(), as_whom())
+}
+
 /// Becomes the user that the configuration names if the process is root's; `root` stays root.
 /// Sockets are bound by now. Files are opened after this, as in Mosquitto: they can be opened again at
 /// a reload, and nobody who may write in their directory makes root write elsewhere.

@@ -6,9 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use plimsoll_engine::{Action, Decision, Who};
-use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure};
+use plimsoll_mqtt::topic;
 
 use super::rules::Judge;
+use crate::measure::table_bytes;
+use crate::process::unreadable;
 
 /// Lines that give a right, at most.
 const RULES_MAX: usize = 1_000_000;
@@ -152,8 +155,7 @@ impl Parsed {
     }
 
     fn heap_bytes(&self) -> usize {
-        let each = size_of::<(Box<str>, RuleSet)>() + 1;
-        let table = usable_size(self.users.capacity() * each * 8 / 7, 16);
+        let table = table_bytes(&self.users);
         let users = self.users.iter().map(|(name, set)| name.heap_bytes() + set.heap_bytes());
         table + users.sum::<usize>() + self.anonymous.heap_bytes() + self.patterns.heap_bytes()
     }
@@ -193,7 +195,7 @@ impl RuleSet {
             if granted && !denies {
                 break;
             }
-            if (denies || (question.of)(rule.right)) && rule.about(question, matches) {
+            if (denies || (question.of)(rule.right)) && rule.about(question, topic::matches) {
                 return Some(!denies);
             }
         }
@@ -272,8 +274,7 @@ impl AclFile {
         warnings: &mut Vec<String>,
     ) -> Result<Self, String> {
         let shown = path.display();
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("acl_file {shown}: {error}{}", crate::process::as_whom()))?;
+        let text = fs::read_to_string(path).map_err(|error| unreadable("acl_file", path, error))?;
         let mut parsed =
             parse(&text).map_err(|(line, problem)| format!("{shown}:{line}: {problem}"))?;
         let lines = std::mem::take(&mut parsed.warnings);
@@ -341,23 +342,6 @@ fn filled(pattern: &str, who: &Who<'_>) -> String {
     }
     filled.push_str(rest);
     filled
-}
-
-/// Whether a filter matches a topic name (MQTT 5.0, 4.7); a leading `$` wants a `$` (MQTT-4.7.2-1).
-pub(crate) fn matches(filter: &str, topic: &str) -> bool {
-    if filter.starts_with('$') != topic.starts_with('$') {
-        return false;
-    }
-    let mut levels = topic.split('/');
-    for level in filter.split('/') {
-        match (level, levels.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (level, Some(other)) if level == other => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 /// Whether every topic name that `inner` matches is matched by `outer`.

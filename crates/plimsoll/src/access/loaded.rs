@@ -107,23 +107,18 @@ impl AccessFiles {
     ) -> Option<ReasonCode> {
         let number = usize::from(who.listener);
         let listener = config.listeners.get(number)?;
-        let file = |files: &Self| files.passwords.get(number).cloned().flatten();
         if listener.tls.is_identity() {
             return None; // Certificates are looked at by themselves.
         }
-        let stays = match (who.username, file(self)) {
+        let file = |files: &Self| files.passwords.get(number).cloned().flatten();
+        let (before, now) = (file(before), file(self));
+        let hash = |file| who.username.and_then(|name| PasswordFile::hash(file, name));
+        let (was, is) = (before.as_deref().and_then(hash), now.as_deref().and_then(hash));
+        let stays = match who.username {
             // It may have been a plugin that let it in: only what this file says is known here.
-            (Some(username), now) if plugins.are_for(number) => {
-                let before = file(before);
-                let before = before.as_ref().and_then(|file| file.hash(username));
-                before.is_none() || before == now.as_ref().and_then(|now| now.hash(username))
-            }
-            (None, _) | (_, None) => listener.allow_anonymous,
-            (Some(username), Some(now)) => {
-                let before = file(before);
-                let before = before.as_ref().and_then(|file| file.hash(username));
-                before.is_some() && before == now.hash(username)
-            }
+            Some(_) if plugins.are_for(number) => was.is_none() || was == is,
+            Some(_) if now.is_some() => was.is_some() && was == is,
+            _ => listener.allow_anonymous,
         };
         (!stays).then_some(ReasonCode::NOT_AUTHORIZED)
     }

@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::ReasonCode;
 
 use super::hash::Hash;
 use super::verifier::Verifier;
 use crate::broker::gate::{Authenticator, Reply};
+use crate::measure::table_bytes;
+use crate::process::unreadable;
 
 /// Users of a file at most.
 const USERS_MAX: usize = 1_000_000;
@@ -65,18 +67,16 @@ impl PasswordFile {
         warnings: &mut Vec<String>,
     ) -> Result<Self, String> {
         let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| {
-            format!("password_file {shown}: {error}{}", crate::process::as_whom())
-        })?;
+        let text =
+            fs::read_to_string(path).map_err(|error| unreadable("password_file", path, error))?;
         if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0) {
             warnings.push(format!("{shown} can be read by everybody: `chmod 0640 {shown}`"));
         }
         let users = parse(&text).map_err(|(line, problem)| format!("{shown}:{line}: {problem}"))?;
         let decoy = users.values().max_by_key(|hash| cost(hash)).cloned();
-        let each = size_of::<(Box<str>, Hash)>() + 1;
         let parts: usize =
             users.iter().map(|(name, hash)| name.heap_bytes() + hash.heap_bytes()).sum();
-        let bytes = usable_size(users.capacity() * each * 8 / 7, 16) + parts;
+        let bytes = table_bytes(&users) + parts;
         Ok(Self { users, decoy, _charge: ledger.charge(Account::Admin, bytes) })
     }
 

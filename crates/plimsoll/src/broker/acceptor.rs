@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry};
-use plimsoll_ledger::{Measure, usable_size};
+use plimsoll_ledger::Measure;
 
 use super::listener::{Accepted, Bound, Order, listen};
 use super::shard::LISTENING;
 use super::shared::{Admitted, Incoming, Limits, Shared};
+use crate::measure::table_bytes;
 
 /// Connections accepted in one turn, so that the connected ones are not kept waiting.
 const ACCEPT_MAX: usize = 64;
@@ -242,8 +243,7 @@ impl Addresses {
 
 impl Measure for Addresses {
     fn heap_bytes(&self) -> usize {
-        let each = size_of::<(IpAddr, usize)>() + 1;
-        usable_size(self.0.capacity() * each * 8 / 7, 16)
+        table_bytes(&self.0)
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger};
+
+use crate::measure::table_bytes;
 
 /// Addresses that are remembered at once. Beyond that the ones that have been quiet longest are forgotten.
 const ADDRESSES_MAX: usize = 16 * 1024;
@@ -97,8 +99,7 @@ impl Failures {
 
 impl Table {
     fn settle(&mut self) {
-        let each = size_of::<(IpAddr, Bucket)>() + 1;
-        self.charge.set(usable_size(self.buckets.capacity() * each * 8 / 7, 16));
+        self.charge.set(table_bytes(&self.buckets));
     }
 }
 

@@ -157,6 +157,15 @@ impl Listening {
     }
 }
 
+impl Listening {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(socket, _) => socket,
+            Self::Unix(socket, _) => socket,
+        }
+    }
+}
+
 impl Source for Listening {
     fn register(
         &mut self,
@@ -164,10 +173,7 @@ impl Source for Listening {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket, _) => socket.register(registry, token, interest),
-            Self::Unix(socket, _) => socket.register(registry, token, interest),
-        }
+        self.source().register(registry, token, interest)
     }
 
     fn reregister(
@@ -176,17 +182,11 @@ impl Source for Listening {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket, _) => socket.reregister(registry, token, interest),
-            Self::Unix(socket, _) => socket.reregister(registry, token, interest),
-        }
+        self.source().reregister(registry, token, interest)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket, _) => socket.deregister(registry),
-            Self::Unix(socket, _) => socket.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }
 

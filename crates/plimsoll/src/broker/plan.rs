@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use plimsoll_engine::{Access, Input, Who};
 use plimsoll_mqtt::ReasonCode;
 
-use super::connection::Connection;
-use super::shared::{Purge, Shared};
+use super::shared::Shared;
 use super::transport::Transport;
 use super::transport::key_log::KeyLogFile;
 use super::transport::tls_files::TlsSettings;
@@ -123,13 +122,11 @@ impl Plan {
         }
         let settings = Arc::new(settings);
         let known = Arc::clone(&settings);
-        shared.purge(
-            &(Arc::new(move |connection: &Connection| {
-                let leaf = connection.layers()?.tls()?.certificates().first()?;
-                let settings = known.get(usize::from(connection.listener))?.as_ref()?;
-                settings.has_revoked(leaf).then_some(ReasonCode::NOT_AUTHORIZED)
-            }) as Purge),
-        );
+        shared.purge(move |connection| {
+            let leaf = connection.layers()?.tls()?.certificates().first()?;
+            let settings = known.get(usize::from(connection.listener))?.as_ref()?;
+            settings.has_revoked(leaf).then_some(ReasonCode::NOT_AUTHORIZED)
+        });
         let old = before.transports.iter().map(|transport| transport.tls.as_ref());
         let same = settings.iter().zip(old).all(|(new, old)| match (new, old) {
             (Some(new), Some(old)) => new.trusts_all_of(old),
@@ -138,14 +135,12 @@ impl Plan {
         if same {
             return;
         }
-        shared.purge(
-            &(Arc::new(move |connection: &Connection| {
-                let tls = connection.layers()?.tls().filter(|tls| tls.is_established())?;
-                let settings = settings.get(usize::from(connection.listener))?.as_ref()?;
-                let verified = settings.verifies(tls.certificates());
-                (!verified).then_some(ReasonCode::NOT_AUTHORIZED)
-            }) as Purge),
-        );
+        shared.purge(move |connection| {
+            let tls = connection.layers()?.tls().filter(|tls| tls.is_established())?;
+            let settings = settings.get(usize::from(connection.listener))?.as_ref()?;
+            let verified = settings.verifies(tls.certificates());
+            (!verified).then_some(ReasonCode::NOT_AUTHORIZED)
+        });
     }
 }
 
@@ -155,8 +150,12 @@ fn transports(config: &mut Config) -> Result<Vec<Transport>, String> {
     let mut errors = Vec::new();
     let mut transports = Vec::new();
     for listener in &config.listeners {
+        if listener.closed {
+            // Nobody comes through it any more.
+            transports.push(Transport::default());
+            continue;
+        }
         let tls = match TlsSettings::load(listener, key_log.as_ref(), &mut config.warnings) {
-            _ if listener.closed => None,
             Ok(tls) => tls.map(Arc::new),
             Err(error) => {
                 errors.push(error);

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use plimsoll_mqtt::ReasonCode;
 
-use super::connection::Connection;
 use super::listener::{self, Bound, Order};
 use super::plan::Plan;
-use super::shared::{Purge, Shared};
+use super::shared::Shared;
 use super::{bind_listener, log_setup, systemd};
 use crate::access::verifier::Verifier;
 use crate::config::{Config, Listener};
@@ -154,13 +153,10 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         shared.order(Order { close: close.clone(), open, done: None });
         if !close.is_empty() {
             // Who came through a door that is gone has to go.
-            shared.purge(
-                &(Arc::new(move |connection: &Connection| {
-                    close
-                        .contains(&connection.listener)
-                        .then_some(ReasonCode::ADMINISTRATIVE_ACTION)
-                }) as Purge),
-            );
+            shared.purge(move |connection| {
+                let gone = close.contains(&connection.listener);
+                gone.then_some(ReasonCode::ADMINISTRATIVE_ACTION)
+            });
         }
         shared.log.log().set(log_setup(config));
         self.running = plan;

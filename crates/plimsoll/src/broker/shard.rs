@@ -371,6 +371,9 @@ impl Shard {
     fn take_purges(&mut self) {
         let new = self.shared.take_purges(self.index);
         self.purges.extend(new.into_iter().map(|purge| (purge, 0)));
+        if self.purges.is_empty() {
+            return;
+        }
         let began = Instant::now();
         while let Some((purge, from)) = self.purges.front_mut() {
             let to = self.slots.end().min(*from + PURGED_AT_ONCE);
@@ -454,9 +457,10 @@ impl Shard {
 
     /// Closes those that have begun a packet and do not end it. Looks once a second, if there may be any.
     fn expire_partials(&mut self) {
-        let now = Instant::now();
         let Some(timeout) = self.limits.packet_timeout else { return };
-        if self.partials_at.is_none_or(|at| at > now) {
+        let Some(at) = self.partials_at else { return };
+        let now = Instant::now();
+        if at > now {
             return;
         }
         self.partials_at = None;

@@ -473,10 +473,14 @@ impl Shared {
         }
     }
 
-    /// Ends the connections of which `purge` says so, very soon.
-    pub(crate) fn purge(&self, purge: &Purge) {
+    /// Ends the connections of which `why` gives a reason, very soon.
+    pub(crate) fn purge(
+        &self,
+        why: impl Fn(&Connection) -> Option<ReasonCode> + Send + Sync + 'static,
+    ) {
+        let purge: Purge = Arc::new(why);
         for handle in &self.shards {
-            unpoisoned(handle.purges.lock()).push(Arc::clone(purge));
+            unpoisoned(handle.purges.lock()).push(Arc::clone(&purge));
             let _ = handle.waker.wake();
         }
     }

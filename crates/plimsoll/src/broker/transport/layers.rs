@@ -234,10 +234,7 @@ impl Layers {
         let decoded = web.decode(room.get_mut(..outcome.count).unwrap_or_default(), &mut answers);
         if !answers.is_empty() {
             let kept = raw.get_mut(taken..).unwrap_or_default();
-            match &mut self.tls {
-                Some(tls) => tls.seal(&answers, kept, &mut self.outgoing)?,
-                None => self.outgoing.extend_from_slice(&answers),
-            }
+            seal(&mut self.tls, &answers, kept, &mut self.outgoing)?;
         }
         let decoded = decoded.map_err(|error| invalid(error.0))?;
         outcome.count = decoded.count;
@@ -275,10 +272,7 @@ impl Layers {
             }
             let plain = scratch.plain.get(start..).unwrap_or_default();
             scratch.outgoing.clear();
-            match &mut self.tls {
-                Some(tls) => tls.seal(plain, &mut self.incoming, &mut scratch.outgoing)?,
-                None => scratch.outgoing.extend_from_slice(plain),
-            }
+            seal(&mut self.tls, plain, &mut self.incoming, &mut scratch.outgoing)?;
             let sent = socket.write_some(&scratch.outgoing)?;
             if let Some(rest) = scratch.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
                 self.outgoing = Vec::from(rest);
@@ -307,17 +301,30 @@ impl Layers {
         if let Some(web) = &mut self.web {
             let mut answers = Vec::new();
             web.close(&mut answers);
-            match &mut self.tls {
-                // Where the handshake is not over there is no frame to send either.
-                Some(tls) => drop(tls.seal(&answers, &mut self.incoming, &mut self.outgoing)),
-                None => self.outgoing.extend_from_slice(&answers),
-            }
+            // Where the handshake is not over there is no frame to send either.
+            let _ = seal(&mut self.tls, &answers, &mut self.incoming, &mut self.outgoing);
         }
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.incoming, &mut self.outgoing);
         }
         // Whoever does not take it has gone.
         let _ = self.flush(socket);
+    }
+}
+
+/// Encrypts, where there is TLS; `kept` is what it has not taken yet.
+fn seal(
+    tls: &mut Option<Tls>,
+    plain: &[u8],
+    kept: &mut [u8],
+    outgoing: &mut Vec<u8>,
+) -> io::Result<()> {
+    match tls {
+        Some(tls) => tls.seal(plain, kept, outgoing),
+        None => {
+            outgoing.extend_from_slice(plain);
+            Ok(())
+        }
     }
 }
 

@@ -81,6 +81,15 @@ impl Write for Socket {
     }
 }
 
+impl Socket {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
 impl Source for Socket {
     fn register(
         &mut self,
@@ -88,10 +97,7 @@ impl Source for Socket {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, interest),
-            Self::Unix(stream) => stream.register(registry, token, interest),
-        }
+        self.source().register(registry, token, interest)
     }
 
     fn reregister(
@@ -100,16 +106,10 @@ impl Source for Socket {
         token: Token,
         interest: Interest,
     ) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interest),
-            Self::Unix(stream) => stream.reregister(registry, token, interest),
-        }
+        self.source().reregister(registry, token, interest)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-            Self::Unix(stream) => stream.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }

@@ -22,6 +22,7 @@ use super::certificate::{Certificate, dns_names, list_end};
 use super::ciphers;
 use super::version1::{self, Version1};
 use crate::config::{Listener, TlsConfig};
+use crate::process::unreadable;
 
 /// Days before the end of a certificate at which a warning is due.
 const WARN_DAYS: u64 = 30;
@@ -232,10 +233,6 @@ fn check(config: &TlsConfig) -> Result<(), String> {
 fn provider(config: &TlsConfig) -> Result<Arc<CryptoProvider>, String> {
     let suites = ciphers::suites(config.ciphers.as_deref(), config.ciphers_tls13.as_deref())?;
     Ok(Arc::new(CryptoProvider { cipher_suites: suites, ..aws_lc_rs::default_provider() }))
-}
-
-fn unreadable(directive: &str, path: &Path, error: impl std::fmt::Display) -> String {
-    format!("{directive} {}: {error}{}", path.display(), crate::process::as_whom())
 }
 
 /// All certificates of a PEM file.

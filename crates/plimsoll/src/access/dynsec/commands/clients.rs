@@ -122,8 +122,13 @@ pub(super) fn modify(
         return Err(NOT_FOUND);
     }
     let roles = fields.roles(under.model)?;
-    let groups = fields.list("groups").map(|listed| check_groups(under.model, listed));
-    if let Some(groups) = groups.transpose()? {
+    let groups = fields.members(
+        ("groups", "groupname"),
+        |name| under.model.groups.contains_key(name),
+        "'groups' contains an object with an invalid 'groupname'",
+        "'groups' contains an object with a 'groupname' that does not exist",
+    )?;
+    if let Some(groups) = groups {
         under.model.leave_all_groups(name);
         for (group, priority) in groups {
             let _ = under.model.join_group(name, group, priority);
@@ -147,24 +152,6 @@ pub(super) fn modify(
     }
     under.kick(name);
     Ok(None)
-}
-
-/// The groups that a client is to be in from now on.
-fn check_groups<'v>(
-    model: &Model,
-    listed: &'v [Value],
-) -> Result<Vec<(&'v str, i32)>, &'static str> {
-    let mut groups = Vec::new();
-    for group in listed.iter().filter_map(Fields::of) {
-        let name = group
-            .required("groupname")
-            .map_err(|()| "'groups' contains an object with an invalid 'groupname'")?;
-        if !model.groups.contains_key(name) {
-            return Err("'groups' contains an object with a 'groupname' that does not exist");
-        }
-        groups.push((name, group.number("priority", Members::PRIORITY)));
-    }
-    Ok(groups)
 }
 
 pub(super) fn add_role(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Password>) -> Answer {

@@ -46,6 +46,25 @@ impl<'v> Fields<'v> {
         self.get(name).and_then(Value::as_array).map(Vec::as_slice)
     }
 
+    /// Who is to be in something from now on, with priorities; `None` if that is not spoken of. The list
+    /// and the field with the name are `listed`; errors are for a name that is none, and for one that is
+    /// not `known`.
+    pub(super) fn members(
+        self,
+        (listed, field): (&str, &str),
+        known: impl Fn(&str) -> bool,
+        invalid: &'static str,
+        unknown: &'static str,
+    ) -> Result<Option<Vec<(&'v str, i32)>>, &'static str> {
+        let Some(listed) = self.list(listed) else { return Ok(None) };
+        let member = |member: Fields<'v>| {
+            let name = member.required(field).map_err(|()| invalid)?;
+            let priority = member.number("priority", Members::PRIORITY);
+            if known(name) { Ok((name, priority)) } else { Err(unknown) }
+        };
+        listed.iter().filter_map(Fields::of).map(member).collect::<Result<_, _>>().map(Some)
+    }
+
     /// The roles that a client or group is to have; `None` if none are spoken of.
     pub(super) fn roles(self, model: &Model) -> Result<Option<Members>, &'static str> {
         const INVALID: &str = "'roles' not an array or missing/invalid rolename";

@@ -108,8 +108,13 @@ pub(super) fn modify(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
         return Err(NOT_FOUND);
     }
     let roles = fields.roles(under.model)?;
-    let clients = fields.list("clients").map(|listed| check_clients(under.model, listed));
-    if let Some(clients) = clients.transpose()? {
+    let clients = fields.members(
+        ("clients", "username"),
+        |name| under.model.clients.contains_key(name),
+        "'clients' contains an object with an invalid 'username'",
+        "'clients' contains an object with a 'username' that does not exist",
+    )?;
+    if let Some(clients) = clients {
         under.kick_group(name);
         under.model.empty_group(name);
         for (client, priority) in clients {
@@ -129,24 +134,6 @@ pub(super) fn modify(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
     }
     under.kick_group(name);
     Ok(None)
-}
-
-/// The clients that are to be in a group from now on.
-fn check_clients<'v>(
-    model: &Model,
-    listed: &'v [Value],
-) -> Result<Vec<(&'v str, i32)>, &'static str> {
-    let mut clients = Vec::new();
-    for client in listed.iter().filter_map(Fields::of) {
-        let name = client
-            .required("username")
-            .map_err(|()| "'clients' contains an object with an invalid 'username'")?;
-        if !model.clients.contains_key(name) {
-            return Err("'clients' contains an object with a 'username' that does not exist");
-        }
-        clients.push((name, client.number("priority", Members::PRIORITY)));
-    }
-    Ok(clients)
 }
 
 pub(super) fn set_anonymous(
