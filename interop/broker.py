@@ -50,6 +50,16 @@ def free_port():
     raise RuntimeError("no free port in INTEROP_PORTS")
 
 
+def logged(broker, text, seconds=3):
+    """Whether the log has this text, now or soon."""
+    deadline = time.monotonic() + seconds
+    while text not in broker.log_text():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 class Broker:
     """A running broker with a configuration, a port and a directory of its own."""
 

@@ -21,6 +21,18 @@ def string(text):
     return struct.pack(">H", len(encoded)) + encoded
 
 
+def packet_at(buffer, position=0):
+    """The packet at a position of a buffer, and where the next begins: (first byte, body, end). None if it is not whole."""
+    length, shift, at = 0, 0, position + 1
+    while at < len(buffer):
+        digit = buffer[at]
+        length |= (digit & 127) << shift
+        shift, at = shift + 7, at + 1
+        if not digit & 128:
+            return (buffer[position], buffer[at : at + length], at + length) if len(buffer) >= at + length else None
+    return None
+
+
 class Raw:
     """A minimal 3.1.1 client; its session is persistent unless it is `clean`."""
 
@@ -37,17 +49,9 @@ class Raw:
     def read(self):
         """The next packet: (first byte, body)."""
         while True:
-            length, shift, at = 0, 0, self.position + 1
-            while at < len(self.buffer):
-                digit = self.buffer[at]
-                length |= (digit & 127) << shift
-                shift, at = shift + 7, at + 1
-                if not digit & 128:
-                    if len(self.buffer) >= at + length:
-                        packet = self.buffer[self.position], self.buffer[at : at + length]
-                        self.position = at + length
-                        return packet
-                    break
+            if packet := packet_at(self.buffer, self.position):
+                first, body, self.position = packet
+                return first, body
             more = self.socket.recv(1 << 16)
             if not more:
                 raise ConnectionError("closed")

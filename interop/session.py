@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from raw import frame
+from raw import frame, packet_at
 
 
 def string(text):
@@ -51,17 +51,10 @@ class Session:
     def packet(self):
         """The next packet: (first byte, body)."""
         while True:
-            length, shift, at = 0, 0, 1
-            while at < len(self.buffer):
-                digit = self.buffer[at]
-                length |= (digit & 127) << shift
-                shift, at = shift + 7, at + 1
-                if not digit & 128:
-                    if len(self.buffer) >= at + length:
-                        body, first = self.buffer[at : at + length], self.buffer[0]
-                        self.buffer = self.buffer[at + length :]
-                        return first, body
-                    break
+            if packet := packet_at(self.buffer):
+                first, body, end = packet
+                self.buffer = self.buffer[end:]
+                return first, body
             more = self.socket.recv(1 << 16)
             if not more:
                 raise ConnectionError("closed")

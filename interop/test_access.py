@@ -14,7 +14,7 @@ import broker as brokers
 import pytest
 import stock
 from durable import STAY
-from raw import frame, string
+from raw import frame, packet_at, string
 
 SEED = int(os.environ.get("SEED", "1"))
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="compares with mosquitto by itself")
@@ -46,17 +46,10 @@ class Client:
     def read(self):
         """The next packet: (first byte, body)."""
         while True:
-            length, shift, at = 0, 0, 1
-            while at < len(self.buffer):
-                digit = self.buffer[at]
-                length |= (digit & 127) << shift
-                at, shift = at + 1, shift + 7
-                if digit < 128:
-                    if len(self.buffer) >= at + length:
-                        packet = self.buffer[0], self.buffer[at : at + length]
-                        self.buffer = self.buffer[at + length :]
-                        return packet
-                    break
+            if packet := packet_at(self.buffer):
+                first, body, end = packet
+                self.buffer = self.buffer[end:]
+                return first, body
             more = self.socket.recv(65536)
             assert more, "closed"
             self.buffer += more

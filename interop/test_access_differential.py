@@ -19,7 +19,7 @@ import time
 import pytest
 
 import broker as brokers
-from raw import frame, string
+from raw import frame, packet_at, string
 
 pytestmark = pytest.mark.skipif(
     brokers.name() != "plimsoll" or not os.path.exists(brokers.program("mosquitto")),
@@ -65,17 +65,10 @@ class Peer:
     def packet(self):
         """The next packet: (first byte, body)."""
         while True:
-            length, shift, at = 0, 0, 1
-            while at < len(self.buffer):
-                digit = self.buffer[at]
-                length |= (digit & 127) << shift
-                shift, at = shift + 7, at + 1
-                if not digit & 128:
-                    if len(self.buffer) >= at + length:
-                        first, body = self.buffer[0], self.buffer[at : at + length]
-                        self.buffer = self.buffer[at + length :]
-                        return first, body
-                    break
+            if packet := packet_at(self.buffer):
+                first, body, end = packet
+                self.buffer = self.buffer[end:]
+                return first, body
             more = self.socket.recv(1 << 16)
             if not more:
                 raise ConnectionError("closed")

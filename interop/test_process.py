@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import broker as brokers
+from broker import logged
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line")
 
@@ -94,16 +95,6 @@ def test_signals_that_do_not_end_it():
         broker.signal(signal.SIGHUP)
         time.sleep(0.3)
         assert broker.alive() and "nonsense: unknown directive" in broker.log_text() and "left as it is" in broker.log_text()
-
-
-def logged(broker, text, seconds=3):
-    """Whether the log has this text, now or soon."""
-    deadline = time.monotonic() + seconds
-    while text not in broker.log_text():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def publish(port, *arguments):

@@ -10,6 +10,7 @@ import time
 import broker as brokers
 import pytest
 import stock
+from broker import logged
 from durable import STAY
 from pki import Authority, openssl
 
@@ -72,15 +73,6 @@ def client_of(broker, pki, identifier, client=None, version=5):
         return stock.Client(broker.port, identifier, version=version)
     finally:
         stock.mqtt.Client = plain
-
-
-def logged(broker, text, seconds=3):
-    deadline = time.monotonic() + seconds
-    while text not in broker.log_text():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def s_client(broker, *words):

@@ -11,20 +11,12 @@ import time
 import broker as brokers
 import paho.mqtt.client as mqtt
 import pytest
+from broker import logged
 from durable import STAY
 from raw import frame, string
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="needs a listener of its own")
 CONNECT = frame(0x10, b"\x00\x04MQTT\x04\x02\x00\x00" + string("web"))
-
-
-def logged(broker, text, seconds=3):
-    deadline = time.monotonic() + seconds
-    while text not in broker.log_text():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Web:
