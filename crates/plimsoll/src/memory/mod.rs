@@ -3,7 +3,10 @@
 //! [`Reading`] is what the allocator and the system say, the ledger is what the broker means, and a
 //! [`Waterfall`] sets one against the other. What does not add up is the *residue*.
 
+mod heap;
+mod pprof;
 mod reading;
+pub(crate) mod symbols;
 mod waterfall;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use plimsoll_ledger::Ledger;
 
+use heap::HeapProfile;
 pub(crate) use reading::Reading;
 pub(crate) use waterfall::Waterfall;
 
@@ -31,6 +35,14 @@ impl Memory {
     /// The latest waterfall, at most a second old while the broker runs.
     pub(crate) fn waterfall(&self) -> Arc<Waterfall> {
         Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who holds the heap, gzipped as `pprof` reads it.
+    pub(crate) fn heap_profile(&self) -> Result<Vec<u8>, String> {
+        let profile = HeapProfile::take()?;
+        let names = symbols::name(&profile.addresses(), &profile.mappings);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        pprof::write(&profile, &names, now.as_nanos() as u64).map_err(|error| error.to_string())
     }
 
     /// Reads everything and sets it against the book. The first reading is the baseline.
