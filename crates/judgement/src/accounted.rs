@@ -46,7 +46,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { growth_bytes_min: 2.0 * 1024.0 * 1024.0, growth_share_min: 0.01, settle_s: 30.0 }
+        Self { growth_bytes_min: 2.0 * 1024.0 * 1024.0, growth_share_min: 0.02, settle_s: 30.0 }
     }
 }
 

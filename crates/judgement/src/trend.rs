@@ -34,8 +34,9 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
     let spread = 1.96 * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     let pairs = slopes.len() as f64;
     let at = |rank: f64| {
-        let rank = rank.clamp(0.0, pairs - 1.0);
-        slopes.iter().copied().nth(rank.round() as usize)
+        #[expect(clippy::cast_sign_loss, reason = "it is clamped to what there is")]
+        let rank = rank.clamp(0.0, pairs - 1.0).round() as usize;
+        slopes.get(rank).copied()
     };
     Some(Slope {
         per_second: at((pairs - 1.0) / 2.0)?,
