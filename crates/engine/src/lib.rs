@@ -45,6 +45,7 @@ mod subscribe;
 pub mod subscriptions;
 mod time;
 mod trace;
+mod views;
 mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};

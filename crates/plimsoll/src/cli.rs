@@ -223,6 +223,8 @@ fn check(arguments: &Arguments) -> ExitCode {
             None => format!("port {} of {}", listener.port, hosts.join(" and ")),
         };
         let kind = match (listener.tls.is_off(), listener.web.is_some()) {
+            (true, _) if listener.http => "HTTP API",
+            (false, _) if listener.http => "HTTP API over TLS",
             (true, false) => "plain",
             (true, true) => "WebSocket",
             (false, false) => "TLS",

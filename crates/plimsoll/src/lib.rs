@@ -4,6 +4,7 @@
 //! outside ([`fuzzing`]); nothing else is for others to use.
 
 mod access;
+mod admin;
 mod broker;
 mod cli;
 mod config;

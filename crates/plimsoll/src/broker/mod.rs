@@ -8,12 +8,12 @@ mod control;
 mod events;
 mod failures;
 pub(crate) mod gate;
-mod listener;
-mod memory;
+pub(crate) mod listener;
+pub(crate) mod memory;
 mod plan;
 mod reload;
 mod shard;
-mod shared;
+pub(crate) mod shared;
 mod signals;
 mod slots;
 mod storage;
@@ -33,6 +33,7 @@ use plimsoll_mqtt::topic::TopicLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::verifier::Verifier;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
@@ -123,7 +124,12 @@ pub(crate) fn run(
     control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
+    let (http, bound) = apart(bound, config);
     let acceptor = Acceptor::new(bound, registry)?;
+    for bound in &http {
+        listener::listen(bound)?;
+    }
+    Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: None })?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     let process_config = config.process.clone();
     signals.serve(Arc::clone(&shared), Reloader::new(plan, verifier, reload))?;
@@ -139,6 +145,7 @@ pub(crate) fn run(
     systemd::ready();
     let outcome = run_all(shards, &shared);
     systemd::stopping();
+    shared.admin.finish();
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
@@ -203,6 +210,13 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
         }
     }
     Ok(bound)
+}
+
+/// Sockets for HTTP, and those for MQTT.
+fn apart(bound: Vec<Bound>, config: &Config) -> (Vec<Bound>, Vec<Bound>) {
+    bound.into_iter().partition(|bound| {
+        config.listeners.get(usize::from(bound.listener)).is_some_and(|listener| listener.http)
+    })
 }
 
 /// Binds every address of a listener.

@@ -1,7 +1,7 @@
 //! A reload: everything is read and checked first; then all of it holds, or none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use plimsoll_mqtt::ReasonCode;
 use super::listener::{self, Bound, Order};
 use super::plan::Plan;
 use super::shared::Shared;
-use super::{bind_listener, log_setup, systemd};
+use super::{apart, bind_listener, log_setup, systemd};
 use crate::access::verifier::Verifier;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Listener};
 
 /// How long the first I/O thread may take to close a listening socket.
@@ -98,7 +99,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         &self,
         changes: &Changes,
         config: &Config,
-        shared: &Shared,
+        shared: &Arc<Shared>,
     ) -> Result<Vec<Bound>, String> {
         let port = |listeners: &[Listener], number: usize| {
             listeners.get(number).map(|listener| (listener.port, listener.path.clone()))
@@ -109,10 +110,12 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         };
         let first: Vec<usize> = changes.closed.iter().copied().filter(contended).collect();
         if !first.is_empty() {
-            let (done, closed) = sync_channel(1);
+            let (done, closed) = sync_channel(2);
             let close = first.iter().map(|&number| number as u16).collect();
-            shared.order(Order { close, open: Vec::new(), done: Some(done) });
-            closed.recv_timeout(CLOSED_WITHIN).map_err(|_| "the I/O thread does not answer")?;
+            order(shared, config, close, Vec::new(), Some(&done))?;
+            for _ in 0..2 {
+                closed.recv_timeout(CLOSED_WITHIN).map_err(|_| "the I/O thread does not answer")?;
+            }
         }
         let opened = bind_and_listen(config, &changes.opened);
         opened.map_err(|error| match self.reopen(&first, shared) {
@@ -121,15 +124,14 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         })
     }
 
-    fn reopen(&self, numbers: &[usize], shared: &Shared) -> Result<(), String> {
+    fn reopen(&self, numbers: &[usize], shared: &Arc<Shared>) -> Result<(), String> {
         let running = &self.running.config;
         let open = bind_and_listen(running, numbers)?;
-        shared.order(Order { close: Vec::new(), open, done: None });
-        Ok(())
+        order(shared, running, Vec::new(), open, None)
     }
 
     /// From here on the new configuration holds. Nothing in here can fail.
-    fn swap(&mut self, plan: Plan, changes: &Changes, open: Vec<Bound>, shared: &Shared) {
+    fn swap(&mut self, plan: Plan, changes: &Changes, open: Vec<Bound>, shared: &Arc<Shared>) {
         plan.enforce(shared, &self.verifier);
         plan.expel(&self.running, shared);
         let config = &plan.config;
@@ -150,7 +152,9 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
                 shared.log.notice(&format!("Closing the listener on {place}."));
             }
         }
-        shared.order(Order { close: close.clone(), open, done: None });
+        if let Err(error) = order(shared, config, close.clone(), open, None) {
+            shared.log.error(&error);
+        }
         if !close.is_empty() {
             // Who came through a door that is gone has to go.
             shared.purge(move |connection| {
@@ -161,6 +165,19 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         shared.log.log().set(log_setup(config));
         self.running = plan;
     }
+}
+
+/// Tells those who accept what to open and close; both of them say `done`.
+fn order(
+    shared: &Arc<Shared>,
+    config: &Config,
+    close: Vec<u16>,
+    open: Vec<Bound>,
+    done: Option<&SyncSender<()>>,
+) -> Result<(), String> {
+    let (http, open) = apart(open, config);
+    shared.order(Order { close: close.clone(), open, done: done.cloned() });
+    Admin::order(shared, admin::Order { close, open: http, done: done.cloned() })
 }
 
 /// Binds the listeners of these numbers. From here on their connections wait in the system.

@@ -24,6 +24,7 @@ use super::storage;
 use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
+use crate::admin::Admin;
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -143,6 +144,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) certificates: Certificates,
     pub(crate) control: Control,
+    pub(crate) admin: Admin,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -184,6 +186,7 @@ impl Shared {
             gate: Gate::new(Vec::new(), ledger),
             certificates: Certificates::new(ledger),
             control: Control::new(ledger),
+            admin: Admin::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -386,6 +389,20 @@ impl Shared {
     /// Connections of a listener.
     pub(crate) fn listener_connections(&self, listener: usize) -> usize {
         self.listener_count(listener).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Somebody came through a listener who is no MQTT client.
+    pub(crate) fn enter_listener(&self, listener: u16) {
+        if let Some(count) = self.listener_count(usize::from(listener)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Such a one is gone.
+    pub(crate) fn leave_listener(&self, listener: u16) {
+        if let Some(count) = self.listener_count(usize::from(listener)) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Tells the thread that accepts what to open and close.

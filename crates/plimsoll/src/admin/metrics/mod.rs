@@ -1,0 +1,228 @@
+//! `/metrics`: every figure, for Prometheus.
+
+mod process;
+mod text;
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use plimsoll_engine::Counters;
+
+use super::memory::Waterline;
+use super::routes::Context;
+use crate::broker::shared::Shared;
+use text::{Figure, Form, Text};
+
+/// In the form that is accepted.
+pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let form = Form::of(accept.unwrap_or_default());
+    let mut text = Text::new(form);
+    let counters = context.shared.engine().counters();
+    write_memory(&mut text, &context.shared);
+    write_clients(&mut text, &counters);
+    write_messages(&mut text, &counters, &context.shared);
+    write_broker(&mut text, &context.shared);
+    process::write(&mut text);
+    ([(header::CONTENT_TYPE, form.content_type())], text.finish()).into_response()
+}
+
+fn write_memory(text: &mut Text, shared: &Shared) {
+    let water = Waterline::now(shared);
+    text.known(
+        "plimsoll_memory_rss_bytes",
+        "Resident set of the process, as the system counts it.",
+        water.rss_bytes,
+    );
+    text.known(
+        "plimsoll_memory_resident_bytes",
+        "Bytes of the allocator's that are in memory.",
+        water.resident_bytes,
+    );
+    text.known(
+        "plimsoll_memory_active_bytes",
+        "Bytes in the allocator's pages that have something in them.",
+        water.active_bytes,
+    );
+    text.known(
+        "plimsoll_memory_allocated_bytes",
+        "Bytes in blocks that the broker holds.",
+        water.allocated_bytes,
+    );
+    text.gauge(
+        "plimsoll_memory_accounted_bytes",
+        "Bytes of all accounts.",
+        water.accounted_bytes,
+    );
+    let accounts: Vec<_> =
+        water.accounts.iter().map(|line| ([("account", line.name)], line)).collect();
+    text.gauges(
+        "plimsoll_memory_account_bytes",
+        "Bytes that each account holds.",
+        accounts.iter().map(|(label, line)| (&label[..], line.bytes.into())),
+    );
+    text.gauges(
+        "plimsoll_memory_account_budget_bytes",
+        "Bytes that each account may hold.",
+        accounts
+            .iter()
+            .filter_map(|(label, line)| Some((&label[..], Figure::from(line.budget_bytes?)))),
+    );
+}
+
+fn write_clients(text: &mut Text, counters: &Counters) {
+    let away = counters.clients_total.saturating_sub(counters.clients_connected);
+    text.gauges("plimsoll_clients", "Sessions, by whether their client is connected.", [
+        (&[("state", "connected")][..], counters.clients_connected.into()),
+        (&[("state", "disconnected")][..], away.into()),
+    ]);
+    text.gauge(
+        "plimsoll_clients_maximum",
+        "The most sessions at one time.",
+        counters.clients_maximum,
+    );
+    text.counter("plimsoll_connects", "CONNECT packets that were accepted.", counters.connects);
+    text.counter("plimsoll_sessions_expired", "Sessions that expired.", counters.sessions_expired);
+    text.gauges("plimsoll_subscriptions", "Subscriptions by kind.", [
+        (&[("kind", "plain")][..], counters.subscriptions.into()),
+        (&[("kind", "shared")][..], counters.shared_subscriptions.into()),
+    ]);
+}
+
+fn write_messages(text: &mut Text, counters: &Counters, shared: &Shared) {
+    let traffic = |received: u64, sent: u64| {
+        [
+            (&[("direction", "received")][..], received.into()),
+            (&[("direction", "sent")][..], sent.into()),
+        ]
+    };
+    let network = (
+        shared.traffic.received.load(Ordering::Relaxed),
+        shared.traffic.sent.load(Ordering::Relaxed),
+    );
+    text.counters("plimsoll_network_bytes", "Bytes over the network.", traffic(network.0, network.1));
+    text.counters(
+        "plimsoll_packets",
+        "MQTT packets of all kinds.",
+        traffic(counters.packets_received, counters.packets_sent),
+    );
+    text.counters(
+        "plimsoll_publishes",
+        "PUBLISH packets.",
+        traffic(counters.publishes_received, counters.publishes_sent),
+    );
+    text.counters(
+        "plimsoll_publish_payload_bytes",
+        "Payload bytes of PUBLISH packets.",
+        traffic(counters.publish_bytes_received, counters.publish_bytes_sent),
+    );
+    text.counter(
+        "plimsoll_publishes_dropped",
+        "Messages that a limit dropped for a client.",
+        counters.publishes_dropped,
+    );
+    text.gauge(
+        "plimsoll_messages_held",
+        "Messages queued or in flight, summed over sessions.",
+        counters.messages_stored,
+    );
+    text.gauge("plimsoll_retained_messages", "Retained messages.", counters.retained);
+    text.gauge(
+        "plimsoll_retained_payload_bytes",
+        "Payload bytes of retained messages.",
+        counters.stored_payload_bytes,
+    );
+}
+
+fn write_broker(text: &mut Text, shared: &Shared) {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    text.gauges("plimsoll_build_info", "What runs.", [(&version[..], 1u64.into())]);
+    text.gauge(
+        "plimsoll_uptime_seconds",
+        "Seconds since the broker was started.",
+        shared.clock.uptime().as_secs_f64(),
+    );
+    text.gauge(
+        "plimsoll_network_connections",
+        "Network connections of MQTT clients.",
+        shared.connections(),
+    );
+    text.counter(
+        "plimsoll_sockets_accepted",
+        "Connections that were accepted at all.",
+        shared.traffic.sockets.load(Ordering::Relaxed),
+    );
+    let settings = shared.admin.settings();
+    let listeners: Vec<_> = settings
+        .listeners
+        .iter()
+        .enumerate()
+        .filter(|(_, listener)| !listener.closed)
+        .map(|(number, listener)| {
+            let place = listener.path.clone().unwrap_or_else(|| listener.port.to_string());
+            (place, listener.protocol, shared.listener_connections(number), number.to_string())
+        })
+        .collect();
+    let labels: Vec<_> = listeners
+        .iter()
+        .map(|(place, protocol, connections, number)| {
+            let labels = [
+                ("listener", place.as_str()),
+                ("protocol", protocol),
+                ("number", number.as_str()),
+            ];
+            (labels, *connections)
+        })
+        .collect();
+    text.gauges(
+        "plimsoll_listener_connections",
+        "Connections of each listener.",
+        labels.iter().map(|(labels, connections)| (&labels[..], (*connections).into())),
+    );
+    let reloads = &shared.reloads;
+    text.counters("plimsoll_reloads", "Reloads of the configuration, by what came of them.", [
+        (&[("result", "succeeded")][..], reloads.succeeded.load(Ordering::Relaxed).into()),
+        (&[("result", "failed")][..], reloads.failed.load(Ordering::Relaxed).into()),
+    ]);
+    text.gauge(
+        "plimsoll_reload_last_succeeded",
+        "Whether the last reload took effect (1 too if there was none).",
+        shared.reloads.trouble().is_none(),
+    );
+    if shared.storage().is_some() {
+        text.gauge(
+            "plimsoll_store_healthy",
+            "Whether the store can write.",
+            shared.store_health().is_none(),
+        );
+    }
+    let limits = shared.limits();
+    let ends = |ends: Option<u64>| ends.map(|end| end as f64);
+    text.known(
+        "plimsoll_tls_certificate_expiry_timestamp_seconds",
+        "When the first of the broker's own certificates ends, seconds since 1970.",
+        ends(limits.tls().flat_map(|tls| &tls.own).map(|(_, end)| *end).min()),
+    );
+    text.known(
+        "plimsoll_tls_revocation_list_expiry_timestamp_seconds",
+        "When the first revocation list ends, seconds since 1970.",
+        ends(limits.tls().flat_map(|tls| &tls.lists).map(|(_, end)| *end).min()),
+    );
+    let admin = &shared.admin;
+    text.gauge(
+        "plimsoll_http_connections",
+        "Connections of the HTTP listeners.",
+        admin.connections.load(Ordering::Relaxed),
+    );
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| [("code", class)]);
+    text.counters(
+        "plimsoll_http_requests",
+        "Requests by the class of their answer.",
+        classes
+            .iter()
+            .zip(&admin.answers)
+            .map(|(label, count)| (&label[..], count.load(Ordering::Relaxed).into())),
+    );
+}
