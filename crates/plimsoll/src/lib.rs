@@ -12,6 +12,7 @@ mod fleet;
 pub mod fuzzing;
 mod log;
 mod measure;
+mod memory;
 mod mosquitto_db;
 mod process;
 mod state;

@@ -25,6 +25,7 @@ use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
 use crate::admin::Admin;
+use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -145,6 +146,7 @@ pub(crate) struct Shared {
     pub(crate) certificates: Certificates,
     pub(crate) control: Control,
     pub(crate) admin: Admin,
+    pub(crate) memory: Memory,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -187,6 +189,7 @@ impl Shared {
             certificates: Certificates::new(ledger),
             control: Control::new(ledger),
             admin: Admin::default(),
+            memory: Memory::new(ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),

@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_engine::Counters;
 
-use super::memory::Waterline;
 use super::routes::Context;
 use crate::broker::shared::Shared;
 use text::{Figure, Form, Text};
@@ -30,31 +29,26 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
 }
 
 fn write_memory(text: &mut Text, shared: &Shared) {
-    let water = Waterline::now(shared);
-    text.known(
-        "plimsoll_memory_rss_bytes",
-        "Resident set of the process, as the system counts it.",
-        water.rss_bytes,
-    );
-    text.known(
-        "plimsoll_memory_resident_bytes",
-        "Bytes of the allocator's that are in memory.",
-        water.resident_bytes,
-    );
-    text.known(
-        "plimsoll_memory_active_bytes",
-        "Bytes in the allocator's pages that have something in them.",
-        water.active_bytes,
-    );
-    text.known(
-        "plimsoll_memory_allocated_bytes",
-        "Bytes in blocks that the broker holds.",
-        water.allocated_bytes,
-    );
+    let water = shared.memory.waterfall();
+    let figures = [
+        ("rss", water.rss_bytes, "Resident set of the process, as the system counts it."),
+        ("rss_file", water.rss_file_bytes, "Its part that is mapped from files."),
+        ("resident", water.resident_bytes, "Bytes of the allocator's that are in memory."),
+        ("metadata", water.metadata_bytes, "The allocator's own tables."),
+        ("active", water.active_bytes, "Pages of the allocator's with blocks in use."),
+        ("slack", water.slack_bytes, "Room within those pages that nobody uses."),
+        ("allocated", water.allocated_bytes, "Blocks in use."),
+        ("cached", water.cached_bytes, "Blocks that threads keep at hand."),
+        ("baseline", water.baseline_bytes, "What was held beside the accounts at the start."),
+        ("accounted", water.accounted_bytes, "Sum of all accounts."),
+    ];
+    for (name, bytes, help) in figures {
+        text.gauge(&format!("plimsoll_memory_{name}_bytes"), help, bytes);
+    }
     text.gauge(
-        "plimsoll_memory_accounted_bytes",
-        "Bytes of all accounts.",
-        water.accounted_bytes,
+        "plimsoll_memory_residue_bytes",
+        "What is held and nobody has said so; one that grows is a leak.",
+        water.residue_bytes as f64,
     );
     let accounts: Vec<_> =
         water.accounts.iter().map(|line| ([("account", line.name)], line)).collect();
