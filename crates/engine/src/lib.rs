@@ -66,3 +66,4 @@ pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;
+pub use views::{ClientView, FilterView, SubscriptionView};

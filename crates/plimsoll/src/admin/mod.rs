@@ -3,15 +3,22 @@
 //! All of it runs on one thread of its own, with a small tokio runtime; the I/O threads do nothing
 //! for it. The engine is entered for at most about a millisecond at a time.
 
+mod alarms;
 mod books;
+mod changes;
+mod clients;
 mod entry;
 mod health;
+mod history;
+mod look;
 mod memory;
 mod metrics;
 mod problem;
+mod retained;
 mod routes;
 mod serve;
 mod stall;
+mod subscriptions;
 mod system;
 
 use std::fmt::{self, Debug};
@@ -44,11 +51,17 @@ struct ListenerSettings {
     port: u16,
     path: Option<String>,
     protocol: &'static str,
-    http: bool,
     tls: bool,
     mtls: bool,
     allow_anonymous: bool,
     max_connections: Option<usize>,
+}
+
+impl ListenerSettings {
+    /// Its port or path.
+    fn place(&self) -> String {
+        self.path.clone().unwrap_or_else(|| self.port.to_string())
+    }
 }
 
 impl Settings {
@@ -64,7 +77,6 @@ impl Settings {
                 (false, true) => "websockets",
                 (false, false) => "mqtt",
             },
-            http: listener.http,
             tls: !listener.tls.is_off(),
             mtls: listener.tls.require_certificate,
             allow_anonymous: listener.allow_anonymous,
@@ -86,7 +98,7 @@ pub(crate) struct Order {
 }
 
 /// Reads the configuration again; answers all mistakes in it, a line each.
-pub(crate) type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub(crate) type Reload = Box<dyn Fn(&Arc<Shared>) -> Result<(), String> + Send + Sync>;
 
 /// HTTP as the rest of the broker sees it.
 pub(crate) struct Admin {

@@ -7,12 +7,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Notify;
 
 use super::entry::{self, Remembered};
 use super::problem::Problem;
-use super::{health, memory, metrics, system};
+use super::history::{self, History};
+use super::look::{Held, Looks};
+use super::{alarms, changes, clients, health, memory, metrics, retained, subscriptions, system};
 use crate::broker::shared::Shared;
 
 /// What every answer is made from.
@@ -22,12 +24,22 @@ pub(super) struct Context {
     pub(super) remembered: Option<Arc<Remembered>>,
     /// A connection has ended.
     pub(super) left: Arc<Notify>,
+    pub(super) looks: Arc<Looks>,
+    pub(super) held: Held,
+    pub(super) history: Arc<History>,
 }
 
 impl Context {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let remembered = Remembered::new().map(Arc::new);
-        Self { shared, remembered, left: Arc::new(Notify::new()) }
+        Self {
+            shared,
+            remembered,
+            left: Arc::new(Notify::new()),
+            looks: Arc::default(),
+            held: Held::default(),
+            history: Arc::default(),
+        }
     }
 }
 
@@ -41,6 +53,17 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/api/v1/listeners", get(system::listeners))
         .route("/api/v1/systree", get(system::systree))
         .route("/api/v1/memory", get(memory::memory))
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/alarms", get(alarms::alarms))
+        .route("/api/v1/clients", get(clients::clients))
+        .route("/api/v1/clients/{id}", get(clients::client).delete(changes::kick))
+        .route("/api/v1/sessions", get(clients::sessions))
+        .route("/api/v1/sessions/{id}", get(clients::client).delete(changes::end_session))
+        .route("/api/v1/subscriptions", get(subscriptions::subscriptions))
+        .route("/api/v1/retained", get(retained::retained))
+        .route("/api/v1/heap", get(changes::heap))
+        .route("/api/v1/reload", post(changes::reload))
+        .route("/api/v1/recount", post(changes::recount))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(context.clone(), entry::guard))

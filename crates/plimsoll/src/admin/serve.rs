@@ -70,10 +70,12 @@ fn run(runtime: &Runtime, shared: &Arc<Shared>) {
     books::open(shared.ledger);
     let context = Context::new(Arc::clone(shared));
     runtime.block_on(async {
-        tokio::spawn(async {
+        let each_second = context.clone();
+        tokio::spawn(async move {
             let mut ticks = interval(SETTLE);
             loop {
                 ticks.tick().await;
+                each_second.history.note(&each_second);
                 books::settle();
             }
         });

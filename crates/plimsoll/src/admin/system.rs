@@ -73,14 +73,14 @@ pub(super) async fn listeners(State(context): State<Context>) -> Json<Listeners>
 pub(super) async fn systree(State(context): State<Context>) -> Json<Map<String, Value>> {
     let mut tree = Map::new();
     let mut cursor = ScanCursor::default();
-    let engine = context.shared.engine();
-    engine.retained_below("$SYS/#", &mut cursor, TOPICS_MAX, |topic, message| {
-        if let Ok(text) = std::str::from_utf8(message.payload) {
-            tree.insert(topic.to_owned(), figure(text));
-        }
-        ControlFlow::Continue(())
+    context.look(|engine| {
+        engine.retained_below("$SYS/#", &mut cursor, TOPICS_MAX, |topic, message| {
+            if let Ok(text) = std::str::from_utf8(message.payload) {
+                tree.insert(topic.to_owned(), figure(text));
+            }
+            ControlFlow::Continue(())
+        })
     });
-    drop(engine);
     Json(tree)
 }
 

@@ -21,7 +21,7 @@ mod sys;
 mod systemd;
 pub(crate) mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -132,7 +132,10 @@ pub(crate) fn run(
     Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: None })?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     let process_config = config.process.clone();
-    signals.serve(Arc::clone(&shared), Reloader::new(plan, verifier, reload))?;
+    let reloader = Arc::new(Mutex::new(Reloader::new(plan, verifier, reload)));
+    let again = Arc::clone(&reloader);
+    shared.admin.set_reload(Box::new(move |shared| reload::lock(&again).reload(shared)));
+    signals.serve(Arc::clone(&shared), reloader)?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
     let mut shards = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plimsoll_mqtt::ReasonCode;
@@ -47,6 +47,12 @@ pub(crate) struct Reloader<R> {
     verifier: Arc<Verifier>,
 }
 
+/// One reload at a time.
+pub(crate) fn lock<R>(reloader: &Mutex<Reloader<R>>) -> MutexGuard<'_, Reloader<R>> {
+    // A panic ends the process, so nobody sees a poisoned lock.
+    reloader.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Listeners that are there now or no longer, by number.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Changes {
@@ -60,21 +66,23 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         Self { read, running, verifier }
     }
 
-    /// Reloads, and says in log and figures what came of it.
-    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) {
+    /// Reloads, and says in log and figures what came of it. Answers all mistakes, a line each.
+    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         shared.log.notice("Reloading config.");
         systemd::reloading();
-        match self.prepare(shared) {
+        let outcome = self.prepare(shared);
+        match &outcome {
             Ok(()) => shared.reloads.note(None),
             Err(errors) => {
                 for line in errors.lines() {
                     shared.log.error(line);
                 }
                 shared.log.error("The running configuration was left as it is.");
-                shared.reloads.note(Some(&errors));
+                shared.reloads.note(Some(errors));
             }
         }
         systemd::ready();
+        outcome
     }
 
     /// All that can fail, then all that cannot.

@@ -520,6 +520,30 @@ impl Shared {
         self.wake_storage(work);
     }
 
+    /// Ends a client's connection. Answers whether it had one; `None` if there is no such client.
+    pub(crate) fn expel_client(&self, client: &str, reason: ReasonCode) -> Option<bool> {
+        let mut engine = self.engine();
+        let link = engine.client(client)?.link;
+        if let Some(link) = link {
+            self.turn(&mut engine, &[Input::Expel { link, reason }]);
+        }
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
+        Some(link.is_some())
+    }
+
+    /// Ends a client's session, connected or not. Answers whether there was one.
+    pub(crate) fn end_session(&self, client: &str, reason: ReasonCode) -> bool {
+        let mut engine = self.engine();
+        let found = engine.client(client).is_some();
+        self.turn(&mut engine, &[Input::EndSession { client, reason }]);
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
+        found
+    }
+
     pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

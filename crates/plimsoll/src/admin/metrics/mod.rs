@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use plimsoll_engine::Counters;
+use plimsoll_engine::{Counters, Engine};
 
 use super::routes::Context;
 use crate::broker::shared::Shared;
@@ -19,11 +19,13 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let form = Form::of(accept.unwrap_or_default());
     let mut text = Text::new(form);
-    let counters = context.shared.engine().counters();
+    let mut counters = context.look(Engine::quick_counters);
+    counters.messages_stored = context.messages_held().await;
     write_memory(&mut text, &context.shared);
     write_clients(&mut text, &counters);
     write_messages(&mut text, &counters, &context.shared);
     write_broker(&mut text, &context.shared);
+    write_http(&mut text, &context);
     process::write(&mut text);
     ([(header::CONTENT_TYPE, form.content_type())], text.finish()).into_response()
 }
@@ -155,8 +157,7 @@ fn write_broker(text: &mut Text, shared: &Shared) {
         .enumerate()
         .filter(|(_, listener)| !listener.closed)
         .map(|(number, listener)| {
-            let place = listener.path.clone().unwrap_or_else(|| listener.port.to_string());
-            (place, listener.protocol, shared.listener_connections(number), number.to_string())
+            (listener.place(), listener.protocol, shared.listener_connections(number), number.to_string())
         })
         .collect();
     let labels: Vec<_> = listeners
@@ -204,7 +205,24 @@ fn write_broker(text: &mut Text, shared: &Shared) {
         "When the first revocation list ends, seconds since 1970.",
         ends(limits.tls().flat_map(|tls| &tls.lists).map(|(_, end)| *end).min()),
     );
-    let admin = &shared.admin;
+}
+
+fn write_http(text: &mut Text, context: &Context) {
+    let admin = &context.shared.admin;
+    for (name, help, durations) in [
+        (
+            "plimsoll_http_engine_wait_seconds",
+            "How long HTTP waited for the engine, as an I/O thread would have (at least a sample each second).",
+            &context.looks.waits,
+        ),
+        (
+            "plimsoll_http_engine_hold_seconds",
+            "How long HTTP kept the engine from others.",
+            &context.looks.holds,
+        ),
+    ] {
+        text.histogram(name, help, &durations.counts(), durations.sum());
+    }
     text.gauge(
         "plimsoll_http_connections",
         "Connections of the HTTP listeners.",
