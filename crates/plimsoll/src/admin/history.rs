@@ -18,9 +18,10 @@ use super::routes::Context;
 const SECONDS: usize = 900;
 
 /// What is remembered of each second, in this order; behind it the accounts.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "time",
     "rss_bytes",
+    "rss_file_bytes",
     "resident_bytes",
     "allocated_bytes",
     "baseline_bytes",
@@ -64,6 +65,7 @@ fn row(context: &Context) -> Row {
     let figures = [
         water.time,
         water.rss_bytes as f64,
+        water.rss_file_bytes as f64,
         water.resident_bytes as f64,
         water.allocated_bytes as f64,
         water.baseline_bytes as f64,

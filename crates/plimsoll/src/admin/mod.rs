@@ -13,6 +13,7 @@ mod history;
 mod look;
 mod memory;
 mod metrics;
+mod page;
 mod problem;
 mod retained;
 mod routes;

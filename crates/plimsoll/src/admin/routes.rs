@@ -14,7 +14,7 @@ use super::entry::{self, Remembered};
 use super::problem::Problem;
 use super::history::{self, History};
 use super::look::{Held, Looks};
-use super::{alarms, changes, clients, health, memory, metrics, retained, subscriptions, system};
+use super::{alarms, changes, clients, health, memory, metrics, page, retained, subscriptions, system};
 use crate::broker::shared::Shared;
 
 /// What every answer is made from.
@@ -46,6 +46,7 @@ impl Context {
 /// All of it.
 pub(super) fn router(context: &Context) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
