@@ -8,6 +8,8 @@ mod control;
 mod events;
 mod failures;
 pub(crate) mod gate;
+#[cfg(feature = "leaks")]
+mod leaks;
 pub(crate) mod listener;
 mod plan;
 mod reconcile;

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_engine::{Counters, Engine};
 
+use super::alarms;
 use super::routes::Context;
 use crate::broker::shared::Shared;
 use text::{Figure, Form, Text};
@@ -22,6 +23,7 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     let mut counters = context.look(Engine::quick_counters);
     counters.messages_stored = context.messages_held().await;
     write_memory(&mut text, &context.shared);
+    write_alarms(&mut text, &context.shared);
     write_clients(&mut text, &counters);
     write_messages(&mut text, &counters, &context.shared);
     write_broker(&mut text, &context.shared);
@@ -65,6 +67,31 @@ fn write_memory(text: &mut Text, shared: &Shared) {
         accounts
             .iter()
             .filter_map(|(label, line)| Some((&label[..], Figure::from(line.budget_bytes?)))),
+    );
+}
+
+fn write_alarms(text: &mut Text, shared: &Shared) {
+    let alarms = alarms::current(shared);
+    let names = ["leak", "store", "reload", "certificate"].map(|name| [("name", name)]);
+    text.gauges(
+        "plimsoll_alarms",
+        "What somebody should look at (/api/v1/alarms), by kind.",
+        names.iter().map(|label| {
+            let standing = alarms.iter().filter(|alarm| alarm.name == label[0].1).count();
+            (&label[..], standing.into())
+        }),
+    );
+    let leaks: Vec<_> = alarms.iter().filter_map(|alarm| alarm.leak.as_deref()).collect();
+    let labels: Vec<_> = leaks.iter().map(|leak| [("subject", leak.subject.as_str())]).collect();
+    text.gauges(
+        "plimsoll_memory_leak_bytes_per_hour",
+        "How fast a leak that is known grows.",
+        labels.iter().zip(&leaks).map(|(label, leak)| (&label[..], leak.bytes_per_hour.into())),
+    );
+    text.gauges(
+        "plimsoll_memory_leak_since_timestamp_seconds",
+        "Since when it has grown at the latest, seconds since 1970.",
+        labels.iter().zip(&leaks).map(|(label, leak)| (&label[..], leak.since.into())),
     );
 }
 
