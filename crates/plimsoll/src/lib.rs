@@ -8,6 +8,7 @@ mod admin;
 mod broker;
 mod cli;
 mod config;
+mod ctl;
 mod fleet;
 pub mod fuzzing;
 mod log;
