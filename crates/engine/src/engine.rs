@@ -111,6 +111,10 @@ impl Engine {
                     self.expel(*link, *reason);
                     1
                 }
+                Input::EndSession { client, reason } => {
+                    self.end_session_of(client, *reason);
+                    1
+                }
                 Input::Malformed { link, error } => {
                     self.handle_malformed(*link, *error);
                     1

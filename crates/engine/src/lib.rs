@@ -47,6 +47,7 @@ mod subscribe;
 pub mod subscriptions;
 mod time;
 mod trace;
+mod views;
 mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};
@@ -65,3 +66,4 @@ pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;
+pub use views::{ClientView, FilterView, SubscriptionView};

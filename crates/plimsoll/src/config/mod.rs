@@ -82,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) upgrade_outgoing_qos: bool,
     pub(crate) slow_consumer_timeout: u32,
     pub(crate) max_output_bytes: u32,
+    pub(crate) http: HttpConfig,
 }
 
 /// Who may come through a listener, and as whom.
@@ -134,6 +135,30 @@ pub(crate) struct WebConfig {
     pub(crate) origins: Vec<String>,
 }
 
+/// Bounds of the listeners that speak HTTP (`protocol http_api`), all of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// Connections at one time.
+    pub(crate) max_connections: usize,
+    /// Bytes of a request's line and headers.
+    pub(crate) max_header_bytes: usize,
+    /// Bytes of a request's body.
+    pub(crate) max_body_bytes: usize,
+    /// Seconds in which a handshake, a request and taking its answer have to be over.
+    pub(crate) timeout: u32,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 64,
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            timeout: 30,
+        }
+    }
+}
+
 /// A listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -162,6 +187,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_require_tls: bool,
     /// `protocol websockets`.
     pub(crate) web: Option<WebConfig>,
+    /// `protocol http_api`.
+    pub(crate) http: bool,
     /// A reload took it out: its number is kept for those who came through it.
     pub(crate) closed: bool,
 }
@@ -189,6 +216,7 @@ impl Listener {
             proxy_protocol: None,
             proxy_require_tls: false,
             web: None,
+            http: false,
             closed: false,
         }
     }
@@ -210,6 +238,8 @@ impl Listener {
                 listener.hosts.clone(),
                 listener.path.clone(),
                 listener.interface.clone(),
+                // Others wait at its door.
+                listener.http,
             )
         };
         place(self) == place(other)
@@ -263,6 +293,7 @@ impl Default for Config {
             upgrade_outgoing_qos: settings.upgrade_outgoing_qos,
             slow_consumer_timeout: settings.slow_consumer_timeout,
             max_output_bytes: settings.output_bytes_max,
+            http: HttpConfig::default(),
         }
     }
 }
