@@ -8,16 +8,13 @@ use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
 use crate::access::{Action, Decision, mounted};
 use crate::dispatch::{Outgoing, Publisher, rare};
-use crate::durable::Item;
 use crate::engine::Engine;
 use crate::flow::Owed;
 use crate::input::{Input, Link};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
-use crate::retained::RetainedMessage;
 use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
-use crate::time::Time;
 
 /// Publishes whose acknowledgement is held back before the publisher is read from no more.
 const HELD_MAX: usize = 1000;
@@ -173,41 +170,6 @@ impl Engine {
         }
         aliases.edit().set(alias, publish.topic);
         Ok(None)
-    }
-
-    /// Stores or deletes the retained message of a topic (MQTT-3.3.1-5, MQTT-3.3.1-6); an empty one is
-    /// never stored (MQTT-3.3.1-7).
-    pub(crate) fn retain(&mut self, parts: &Parts<'_>) {
-        if !self.dispatch.settings.retain_available {
-            return;
-        }
-        let stored = !(parts.topic == "$SYS" || parts.topic.starts_with("$SYS/"));
-        if parts.payload.is_empty() {
-            if self.retained.remove(parts.topic) && stored {
-                self.dispatch.journal.delete_retained(parts.topic);
-            }
-            return;
-        }
-        let age = self.dispatch.settings.retain_expiry_interval;
-        let by_age = (age > 0 && !parts.topic.starts_with('$'))
-            .then(|| self.dispatch.now.as_secs().saturating_add(age));
-        let message = RetainedMessage {
-            qos: parts.qos as u8,
-            properties: parts.properties,
-            payload: parts.payload,
-            expires_at: match (parts.expires_at, by_age) {
-                (Some(own), Some(age)) => Some(own.min(age)),
-                (own, age) => own.or(age),
-            },
-        };
-        if let Some(at) = message.expires_at {
-            self.retained_sweep_at = self.retained_sweep_at.min(Time::from_secs(at));
-        }
-        self.retained.set(parts.topic, message);
-        self.leaking.retained_updated(parts.topic);
-        if stored {
-            self.dispatch.journal.put(&Item::Retained { topic: parts.topic.into(), message });
-        }
     }
 
     /// What the session is told from now on depends on the records made since `before`.

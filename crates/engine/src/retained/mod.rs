@@ -42,6 +42,16 @@ pub struct RetainedMessage<'a> {
     pub payload: &'a [u8],
     /// Absolute second at which it expires, if it does.
     pub expires_at: Option<u32>,
+    /// Absolute second in which it was published; `None` if that is not known, which is so only of
+    /// what an earlier release has stored.
+    pub written_at: Option<u32>,
+}
+
+impl RetainedMessage<'_> {
+    /// What it counts for in quotas and lists: the bytes of topic, properties and payload.
+    pub fn size(&self, topic: &str) -> usize {
+        topic.len() + self.properties.len() + self.payload.len()
+    }
 }
 
 /// What [`RetainedStore::set`] did.
@@ -261,6 +271,7 @@ impl Inner {
             properties,
             payload,
             expires_at: record.expires_at,
+            written_at: record.written_at,
         })
     }
 

@@ -20,7 +20,9 @@ fn ledger() -> &'static Ledger {
 }
 
 fn message(payload: &[u8], expires_at: Option<u32>) -> RetainedMessage<'_> {
-    RetainedMessage { qos: 1, properties: &payload[..payload.len() / 3], payload, expires_at }
+    let properties = &payload[..payload.len() / 3];
+    let written_at = payload.first().map(|&byte| u32::from(byte) + 1);
+    RetainedMessage { qos: 1, properties, payload, expires_at, written_at }
 }
 
 fn level() -> impl Strategy<Value = String> {
