@@ -64,6 +64,6 @@ pub use input::{Input, Link, Loss};
 pub use leak::Leak;
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
-pub use retaining::RETAINED_PAGE_STEPS;
+pub use retaining::{RETAINED_DELETE_MAX, RETAINED_PAGE_STEPS};
 pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;

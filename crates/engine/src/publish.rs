@@ -78,6 +78,7 @@ impl Engine {
         let mut run = Vec::with_capacity(taken);
         let mut due = Vec::new();
         let mut violation = None;
+        let mut full = Vec::new();
         for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
@@ -86,6 +87,19 @@ impl Engine {
             let admission = match admission {
                 Admission::Route if !permitted => refusal(publish, ReasonCode::NOT_AUTHORIZED),
                 Admission::Route => refusing.admit(publish),
+                other => other,
+            };
+            let admission = match admission {
+                Admission::Route if publish.retain && told(session, publish) => {
+                    let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
+                    match self.retained.admits(topic, size) {
+                        Err(limit) if !publish.payload.is_empty() => {
+                            full.push(limit);
+                            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
+                        }
+                        _ => Admission::Route,
+                    }
+                }
                 other => other,
             };
             let answer = match admission {
@@ -123,6 +137,9 @@ impl Engine {
                     answer,
                 });
             }
+        }
+        for limit in full {
+            self.retain_refused(topic, limit);
         }
         for outgoing in run.iter().filter(|outgoing| outgoing.parts.retain) {
             self.retain(&outgoing.parts);
@@ -409,6 +426,11 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
 /// Whether a topic is the broker's own: clients may read it, not write it.
 pub(crate) fn is_own_topic(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
+}
+
+/// Whether a publisher can be told that its message is refused.
+fn told(session: &Session, publish: &Publish<'_>) -> bool {
+    session.version.is_v5() && publish.qos != QoS::AtMostOnce
 }
 
 fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {

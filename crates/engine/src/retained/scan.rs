@@ -110,7 +110,10 @@ impl RetainedStore {
                     Verdict::Match => {
                         write_topic(&key, &mut topic_bytes, &mut topic);
                         let message = self.inner.message(found.record);
-                        let flow = message.map(|message| visit(&topic, message));
+                        let flow = message.map(|mut message| {
+                            message.expires_at = self.policy.expires_at(&topic, &message);
+                            visit(&topic, message)
+                        });
                         if let Some(ControlFlow::Break(stop)) = flow {
                             cursor.again = stop == Stop::Before;
                             cursor.after = Some(key);
