@@ -44,6 +44,11 @@ impl Deadlines {
         }
     }
 
+    /// When that of `slot` is.
+    pub(crate) fn get(&self, slot: u32) -> Time {
+        self.heap.current(slot)
+    }
+
     /// When the first deadline is.
     pub(crate) fn first(&self) -> Option<Time> {
         self.heap.entries.first().map(|&(at, _)| at)

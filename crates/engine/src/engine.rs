@@ -15,6 +15,7 @@ use crate::event::{Cause, Event};
 use crate::groups::Groups;
 use crate::hash::Seeded;
 use crate::input::{Input, Link, Loss};
+use crate::leak::Leaking;
 use crate::message::Parts;
 use crate::outbox::Outbox;
 use crate::replay::Replaying;
@@ -37,6 +38,7 @@ pub struct Engine {
     pub(crate) replaying: Replaying,
     pub(crate) dispatch: Dispatch,
     pub(crate) waiting: Waiting,
+    pub(crate) leaking: Leaking,
     /// Working space of one routing.
     pub(crate) targets: Vec<Target>,
     /// Connections made so far.
@@ -64,6 +66,7 @@ impl Engine {
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
             waiting: Waiting::new(ledger),
+            leaking: Leaking::default(),
             targets: Vec::new(),
             epoch: 0,
             random: seed,
@@ -434,6 +437,7 @@ impl Engine {
             Some(session) => session.deadline(&self.dispatch.settings),
             None => Time::NEVER,
         };
+        self.leaking.rescheduled(slot, at);
         self.deadlines.set(slot, at);
     }
 }

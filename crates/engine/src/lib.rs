@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod access;
 mod acknowledge;
+mod audit;
 mod connect;
 mod control;
 mod counters;
@@ -30,6 +31,7 @@ mod flow;
 mod groups;
 mod hash;
 mod input;
+mod leak;
 mod lifecycle;
 mod message;
 mod outbox;
@@ -48,6 +50,7 @@ mod trace;
 mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};
+pub use audit::Audit;
 pub use counters::Counters;
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,
@@ -56,6 +59,8 @@ pub use durable::{
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};
 pub use input::{Input, Link, Loss};
+#[cfg(feature = "leaks")]
+pub use leak::Leak;
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};

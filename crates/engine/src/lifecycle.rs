@@ -94,6 +94,9 @@ impl Engine {
     /// Publishes the will and ends the session if it is time; sets the next deadline. `changed`: it
     /// is to be stored anew.
     fn come_due(&mut self, slot: u32, mut changed: bool) {
+        if self.leaking.keeps_sessions() {
+            return;
+        }
         let now = self.dispatch.now;
         let due = self.sessions.get(slot).is_some_and(|s| s.will_due_at() <= now);
         let waits = due && self.will_waits(slot);

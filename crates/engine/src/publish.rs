@@ -204,6 +204,7 @@ impl Engine {
             self.retained_sweep_at = self.retained_sweep_at.min(Time::from_secs(at));
         }
         self.retained.set(parts.topic, message);
+        self.leaking.retained_updated(parts.topic);
         if stored {
             self.dispatch.journal.put(&Item::Retained { topic: parts.topic.into(), message });
         }

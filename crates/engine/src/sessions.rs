@@ -62,6 +62,11 @@ impl Sessions {
         self.len
     }
 
+    /// Slots so far: all sessions lie below.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(crate) fn get(&self, slot: u32) -> Option<&Session> {
         self.slots.get(slot as usize)?.as_deref()
     }

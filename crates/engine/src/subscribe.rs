@@ -239,7 +239,9 @@ impl Engine {
     pub(crate) fn remove_subscription(&mut self, slot: u32, held: Held) {
         match held.resolve() {
             Err(key) => {
-                self.subscriptions.remove(key, Subscriber(slot));
+                if !self.leaking.keeps_filter(&mut self.subscriptions, key, Subscriber(slot)) {
+                    self.subscriptions.remove(key, Subscriber(slot));
+                }
                 self.dispatch.counters.subscriptions -= 1;
             }
             Ok(number) => {

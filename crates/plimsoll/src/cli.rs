@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::broker::{self, Failure};
 use crate::config::{self, Arguments};
 use crate::state::commands;
-use crate::{fleet, process};
+use crate::{fleet, memory, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 const EXIT_CONFIGURATION: u8 = 3;
@@ -108,6 +108,9 @@ enum Command {
     },
     /// Print the reference of all configuration directives (Markdown)
     ConfigReference,
+    /// Names of addresses within this program, for a broker that asks who holds its memory
+    #[command(name = memory::symbols::SUBCOMMAND, hide = true)]
+    NameAddresses,
 }
 
 /// Does what the command line says.
@@ -154,6 +157,10 @@ impl CommandLine {
                 );
                 ExitCode::SUCCESS
             }
+            Some(Command::NameAddresses) => match memory::symbols::serve() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            },
             Some(Command::ConfigReference) => {
                 print!("{}", config::reference());
                 ExitCode::SUCCESS

@@ -11,6 +11,7 @@ mod fleet;
 pub mod fuzzing;
 mod log;
 mod measure;
+mod memory;
 mod mosquitto_db;
 mod process;
 mod state;

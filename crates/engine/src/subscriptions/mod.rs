@@ -130,6 +130,12 @@ impl Subscriptions {
         removed
     }
 
+    /// A mistake made on purpose: the filter stays, with nobody.
+    #[cfg(feature = "leaks")]
+    pub(crate) fn remove_and_keep_filter(&mut self, key: FilterKey, subscriber: Subscriber) {
+        self.filters.edit().unsubscribe(key, subscriber);
+    }
+
     fn drop_filter(&mut self, key: FilterKey) {
         let text = self.filters.text(key);
         let shape = Shape::of(text).filter(|&shape| self.shapes.contains(shape));

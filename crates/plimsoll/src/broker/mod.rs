@@ -9,8 +9,8 @@ mod events;
 mod failures;
 pub(crate) mod gate;
 mod listener;
-mod memory;
 mod plan;
+mod reconcile;
 mod reload;
 mod shard;
 mod shared;
@@ -137,6 +137,8 @@ pub(crate) fn run(
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " running"));
     process::ready(&process_config)?;
     systemd::ready();
+    reconcile::serve(&shared)
+        .map_err(|error| format!("cannot start the thread that reconciles memory: {error}"))?;
     let outcome = run_all(shards, &shared);
     systemd::stopping();
     finish_storage(&shared, storage);

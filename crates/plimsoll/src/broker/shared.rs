@@ -24,6 +24,7 @@ use super::storage;
 use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
+use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -143,6 +144,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) certificates: Certificates,
     pub(crate) control: Control,
+    pub(crate) memory: Memory,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -184,6 +186,7 @@ impl Shared {
             gate: Gate::new(Vec::new(), ledger),
             certificates: Certificates::new(ledger),
             control: Control::new(ledger),
+            memory: Memory::new(ledger),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),

@@ -8,7 +8,6 @@ use plimsoll_ledger::Snapshot;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::memory;
 use super::reload::Reloader;
 use super::shared::Shared;
 use crate::config::Config;
@@ -74,14 +73,13 @@ fn report_memory(shared: &Shared, book: &Snapshot, recount: &Snapshot) {
             ));
         }
     }
-    let reading = memory::read();
-    let figure =
-        |value: Option<usize>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+    let waterfall = shared.memory.reconcile();
     shared.log.information(&format!(
-        "Memory: {} bytes charged, {} allocated, {} resident in the allocator, {} resident in the process.",
-        book.total(),
-        figure(reading.allocated),
-        figure(reading.resident),
-        figure(reading.rss),
+        "Memory: {} bytes charged, {} allocated, {} resident in the allocator, {} resident in the process; residue {}.",
+        waterfall.accounted_bytes,
+        waterfall.allocated_bytes,
+        waterfall.resident_bytes,
+        waterfall.rss_bytes,
+        waterfall.residue_bytes,
     ));
 }

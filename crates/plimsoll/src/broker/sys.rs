@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use plimsoll_engine::{Counters, Input};
 
 use super::certificates;
-use super::memory;
 use super::shared::Shared;
 
 /// Bytes over the network, counted by the shards.
@@ -109,23 +108,12 @@ impl Sys {
     }
 
     fn memory(&mut self, shared: &Shared, figures: &mut Vec<(String, String)>) {
-        let reading = memory::read();
-        let mut say = |name: &str, value: Option<usize>| {
-            if let Some(value) = value {
-                figures.push((name.to_owned(), value.to_string()));
-            }
-        };
-        self.heap_maximum = self.heap_maximum.max(reading.allocated.unwrap_or(0));
-        say("heap/current", reading.allocated);
-        say("heap/maximum", Some(self.heap_maximum));
-        say("memory/allocated", reading.allocated);
-        say("memory/active", reading.active);
-        say("memory/resident", reading.resident);
-        say("memory/rss", reading.rss);
-        let book = shared.ledger.snapshot();
-        say("memory/total", Some(book.total()));
-        for (account, bytes) in book.iter() {
-            say(&format!("memory/{}", account.name()), Some(bytes));
+        let waterfall = shared.memory.waterfall();
+        self.heap_maximum = self.heap_maximum.max(waterfall.allocated_bytes);
+        figures.push(("heap/current".to_owned(), waterfall.allocated_bytes.to_string()));
+        figures.push(("heap/maximum".to_owned(), self.heap_maximum.to_string()));
+        for (name, bytes) in waterfall.figures() {
+            figures.push((format!("memory/{name}"), bytes.to_string()));
         }
     }
 
