@@ -12,6 +12,8 @@ fn read(path: &Path) -> Vec<Sample> {
     lines.enumerate().map(|(i, line)| header.sample(line, i as u64 + 2).unwrap()).collect()
 }
 
+#[path = "../tests/random/mod.rs"]
+mod random;
 #[path = "../tests/shapes/mod.rs"]
 mod shapes;
 

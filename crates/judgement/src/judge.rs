@@ -31,8 +31,12 @@ pub struct Leak {
     pub since: f64,
     /// Time until the limit is reached, seconds; `None` without a limit.
     pub limit_in_s: Option<f64>,
-    /// What it grows with.
+    /// What it grows with, as far as that can be told: load that never changes says nothing.
     pub driver: Driver,
+    /// Growth over PUBLISH packets received in the same time, if they are counted.
+    pub bytes_per_update: Option<f64>,
+    /// Growth over CONNECT packets accepted in the same time, if they are counted.
+    pub bytes_per_connect: Option<f64>,
     /// Where it shows.
     pub seen_in: Signal,
 }
@@ -211,12 +215,16 @@ impl Judge {
                 self.history.coarse.complete().next_back()?.mean(crate::sample::Column::Memory)?;
             Some(((limit - used) / finding.rate).max(0.0))
         });
+        let follows = driver(&self.history, finding);
+        let bytes_per_hour = finding.rate * 3600.0;
         Leak {
-            bytes_per_hour: finding.rate * 3600.0,
+            bytes_per_hour,
             error: finding.error * 3600.0,
             since: finding.from,
             limit_in_s,
-            driver: driver(&self.history, finding),
+            driver: follows.driver.unwrap_or(Driver::PerHour(bytes_per_hour)),
+            bytes_per_update: follows.updates_per_hour.map(|updates| bytes_per_hour / updates),
+            bytes_per_connect: follows.connects_per_hour.map(|connects| bytes_per_hour / connects),
             seen_in: finding.signal,
         }
     }

@@ -1,7 +1,7 @@
 //! What the judgement supposes of the process that it looks at.
 
-/// Settings of a [`Judge`](crate::Judge). Two sets are ready: [`Settings::default`] for any broker from outside,
-/// and [`Settings::accounted`] for a process whose every byte should be accounted for.
+/// Settings of a [`Judge`](crate::Judge). The default fits any broker, seen from
+/// outside. A process that accounts for every byte is judged by [`ResidueJudge`](crate::ResidueJudge).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// The time scale, seconds: how long a start-up goes on, and the shortest growth that is believed. All other
@@ -37,12 +37,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// For a process that accounts for all that it holds, so that no cache fills unseen and no load has to be
-    /// learned: minutes instead of hours. `settle_s` is how long its start-up takes.
-    pub fn accounted(settle_s: f64) -> Settings {
-        Settings { settle_s, cycle_s: None, young_growth_bytes: 0.0, ..Settings::default() }
-    }
-
     /// The longest time constant of a cache that fills unseen, seconds.
     pub(crate) fn saturation_s(&self) -> f64 {
         6.0 * self.settle_s

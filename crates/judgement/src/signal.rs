@@ -15,9 +15,13 @@ pub enum Signal {
     Direct,
     /// The low-water mark of a garbage-collected heap.
     Heap,
+    /// What a process that accounts for every byte holds and has not said so: see
+    /// [`ResidueJudge`](crate::ResidueJudge).
+    Residue,
 }
 
 impl Signal {
+    /// What is looked at from outside.
     pub(crate) const ALL: [Signal; 4] =
         [Signal::Memory, Signal::Account, Signal::Direct, Signal::Heap];
 
@@ -28,12 +32,14 @@ impl Signal {
             Signal::Account => "account",
             Signal::Direct => "direct",
             Signal::Heap => "heap",
+            Signal::Residue => "residue",
         }
     }
 
     pub(crate) fn column(self) -> Column {
         match self {
-            Signal::Memory => Column::Memory,
+            // From outside the residue is memory less what is known.
+            Signal::Memory | Signal::Residue => Column::Memory,
             Signal::Account => Column::Account,
             Signal::Direct => Column::Direct,
             Signal::Heap => Column::Heap,

@@ -73,6 +73,11 @@ pub struct Slope {
 /// (1968) 1379–1389. It takes time of the square of the number of points: thin out first. It supposes
 /// independent errors; average over spans that are longer than the noise remembers.
 pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
+    theil_sen_at(points, 1.96)
+}
+
+/// The same with an interval of so many standard deviations to each side.
+pub(crate) fn theil_sen_at(points: &[(f64, f64)], deviations: f64) -> Option<Slope> {
     let mut slopes: Vec<f64> =
         Vec::with_capacity(points.len() * points.len().saturating_sub(1) / 2);
     for (index, (t, value)) in points.iter().enumerate() {
@@ -85,13 +90,13 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
     if points.len() < 4 || slopes.is_empty() {
         return None;
     }
-    slopes.sort_by(f64::total_cmp);
+    slopes.sort_unstable_by(f64::total_cmp);
     let n = points.len() as f64;
-    let spread = 1.96 * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
+    let spread = deviations * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     let pairs = slopes.len() as f64;
     let at = |rank: f64| {
         let rank = rank.clamp(0.0, pairs - 1.0);
-        slopes.iter().copied().nth(rank.round() as usize)
+        slopes.get(rank.round() as usize).copied()
     };
     Some(Slope {
         per_second: at((pairs - 1.0) / 2.0)?,
@@ -134,10 +139,10 @@ pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
 
 /// A quantile, interpolated. `None` of nothing.
 pub(crate) fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
     let place = share.clamp(0.0, 1.0) * values.len().checked_sub(1)? as f64;
-    let below = values.iter().copied().nth(place.floor() as usize)?;
-    let above = values.iter().copied().nth(place.ceil() as usize)?;
+    let below = *values.get(place.floor() as usize)?;
+    let above = *values.get(place.ceil() as usize)?;
     Some(below + (above - below) * place.fract())
 }
 

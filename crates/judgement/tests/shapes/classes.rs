@@ -5,7 +5,7 @@ use super::{Drive, Leaky, Process, Random, Sources, Unseen, Where};
 const HOUR: f64 = 3600.0;
 
 /// Kinds that do not leak.
-pub const CLASSES: [&str; 24] = [
+pub(crate) const CLASSES: [&str; 24] = [
     "flat",
     "daily",
     "weekend",
@@ -33,7 +33,7 @@ pub const CLASSES: [&str; 24] = [
 ];
 
 /// Kinds that leak.
-pub const LEAKS: [&str; 17] = [
+pub(crate) const LEAKS: [&str; 17] = [
     "leak_tiny_daily",
     "leak_updates",
     "leak_shift",
@@ -111,7 +111,7 @@ fn gc(process: &mut Process, random: &mut Random) {
 }
 
 /// A process of a kind.
-pub fn shape(class: &str, seed: u64) -> Process {
+pub(crate) fn shape(class: &str, seed: u64) -> Process {
     let mut random =
         Random::new(seed ^ class.bytes().fold(7, |hash, byte| hash * 31 + u64::from(byte)));
     let r = &mut random;

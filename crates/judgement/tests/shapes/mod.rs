@@ -4,49 +4,14 @@
 
 use plimsoll_judgement::Sample;
 
+use crate::random::Random;
+
 mod classes;
-pub use classes::{CLASSES, LEAKS, shape};
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small and good enough for shapes.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5DEE_CE66_D1CE_4E5B)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `[low, high)`.
-    pub fn range(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Uniform in the logarithm.
-    pub fn scale(&mut self, low: f64, high: f64) -> f64 {
-        self.range(low.ln(), high.ln()).exp()
-    }
-
-    pub fn chance(&mut self, share: f64) -> bool {
-        self.range(0.0, 1.0) < share
-    }
-
-    /// Near enough normal, of deviation 1: a sum of uniform ones.
-    pub fn normal(&mut self) -> f64 {
-        (0..6).map(|_| self.range(-1.0, 1.0)).sum::<f64>() * 0.707
-    }
-}
+pub(crate) use classes::{CLASSES, LEAKS, shape};
 
 /// Memory that no account knows and that stops growing by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unseen {
+pub(crate) enum Unseen {
     /// Exponential approach: bytes, seconds.
     Saturating(f64, f64),
     /// Logarithm of age: bytes per e-fold, seconds to the first.
@@ -57,7 +22,7 @@ pub enum Unseen {
 
 /// What a leak grows with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Drive {
+pub(crate) enum Drive {
     Clock,
     Updates,
     Connects,
@@ -67,7 +32,7 @@ pub enum Drive {
 
 /// Where leaked bytes are counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Where {
+pub(crate) enum Where {
     Nowhere,
     Account,
     Direct,
@@ -75,16 +40,16 @@ pub enum Where {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Leaky {
-    pub bytes_per_hour: f64,
-    pub onset: f64,
-    pub drive: Drive,
-    pub counted: Where,
+pub(crate) struct Leaky {
+    pub(crate) bytes_per_hour: f64,
+    pub(crate) onset: f64,
+    pub(crate) drive: Drive,
+    pub(crate) counted: Where,
 }
 
 /// Which sources the watcher has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sources {
+pub(crate) enum Sources {
     All,
     /// Counts of state and memory, no account of bytes.
     Counts,
@@ -96,57 +61,57 @@ pub enum Sources {
 
 /// A process to simulate. See [`Process::run`].
 #[derive(Clone, Debug)]
-pub struct Process {
-    pub seed: u64,
-    pub days: f64,
-    pub step_s: f64,
+pub(crate) struct Process {
+    pub(crate) seed: u64,
+    pub(crate) days: f64,
+    pub(crate) step_s: f64,
     /// Updates per second, connects per second.
-    pub updates: f64,
-    pub connects: f64,
+    pub(crate) updates: f64,
+    pub(crate) connects: f64,
     /// Daily swing of load and of connections, as a share; lower load at weekends, as a factor.
-    pub swing: f64,
-    pub weekend: f64,
-    pub base: f64,
-    pub connections: f64,
-    pub per_connection: f64,
-    pub retained: f64,
-    pub per_retained: f64,
+    pub(crate) swing: f64,
+    pub(crate) weekend: f64,
+    pub(crate) base: f64,
+    pub(crate) connections: f64,
+    pub(crate) per_connection: f64,
+    pub(crate) retained: f64,
+    pub(crate) per_retained: f64,
     /// New retained messages in a day, and connections in a day, as shares; in steps of so many days if not 0.
-    pub retained_growth: f64,
-    pub connection_growth: f64,
-    pub growth_steps: f64,
+    pub(crate) retained_growth: f64,
+    pub(crate) connection_growth: f64,
+    pub(crate) growth_steps: f64,
     /// Memory per accounted byte, share of freed memory that goes back at once, and in an hour.
-    pub overhead: f64,
-    pub returned: f64,
-    pub decay: f64,
-    pub unseen: Vec<Unseen>,
+    pub(crate) overhead: f64,
+    pub(crate) returned: f64,
+    pub(crate) decay: f64,
+    pub(crate) unseen: Vec<Unseen>,
     /// Times between reconnect storms, seconds, 0 for none.
-    pub storms: f64,
+    pub(crate) storms: f64,
     /// An outage of a consumer: begin, length, queue's limit, bytes a message.
-    pub outage: Option<(f64, f64, f64, f64)>,
+    pub(crate) outage: Option<(f64, f64, f64, f64)>,
     /// Collected heap: floor, height of the saw, seconds of a tooth; whether committed is known.
-    pub heap: Option<(f64, f64, f64, bool)>,
+    pub(crate) heap: Option<(f64, f64, f64, bool)>,
     /// Direct buffers: pool's limit, seconds to fill, chunk.
-    pub direct: Option<(f64, f64, f64)>,
+    pub(crate) direct: Option<(f64, f64, f64)>,
     /// Seconds between restarts, 0 for none; age at the first sample.
-    pub restarts: f64,
-    pub age: f64,
+    pub(crate) restarts: f64,
+    pub(crate) age: f64,
     /// Noise of memory, bytes, its memory in seconds.
-    pub noise: f64,
-    pub noise_s: f64,
+    pub(crate) noise: f64,
+    pub(crate) noise_s: f64,
     /// Age of the account when it is read, seconds.
-    pub lag: f64,
+    pub(crate) lag: f64,
     /// Share of samples lost, in runs of hours.
-    pub gaps: f64,
-    pub sources: Sources,
-    pub leak: Option<Leaky>,
+    pub(crate) gaps: f64,
+    pub(crate) sources: Sources,
+    pub(crate) leak: Option<Leaky>,
 }
 
 const DAY: f64 = 86_400.0;
 
 impl Process {
     /// Runs it.
-    pub fn run(&self) -> Vec<Sample> {
+    pub(crate) fn run(&self) -> Vec<Sample> {
         let mut random = Random::new(self.seed);
         let phase = random.range(0.0, 1.0);
         let (mut start, mut held, mut noise, mut file) =
