@@ -80,14 +80,21 @@ fn main() {
             let mut runs = 0;
             for kind in KINDS {
                 for seed in 1..=seeds.max(2) {
-                    let leak = Leaky { onset, bytes_per_hour, driven: seed % 2 == 1 };
+                    let leak = Leaky {
+                        onset,
+                        bytes_per_hour,
+                        driven: seed % 2 == 1 && bytes_per_hour < 60e6,
+                    };
                     let mut broker = honest(kind, seed);
                     broker.leak = Some(leak);
                     let days = onset / 86_400.0 + (60e6 / bytes_per_hour).clamp(6.0, 240.0) / 24.0;
                     runs += 1;
-                    times.extend(alarms(broker, seed + 1000, days, onset).1.map(|t| t - onset));
+                    times.push(
+                        alarms(broker, seed + 1000, days, onset).1.map_or(9e9, |t| t - onset),
+                    );
                 }
             }
+            eprintln!("{leak} {age} {:?}", times.iter().map(|t| span(*t)).collect::<Vec<_>>());
             times.sort_by(f64::total_cmp);
             let at = |index: usize| times.get(index).map_or("–".into(), |t| span(*t));
             println!(

@@ -81,12 +81,12 @@ impl ResidueSettings {
     /// it or what the falls in such windows teach; once a cycle of load has been seen, a quarter of that.
     fn need(&self, length: f64, total: f64, age: f64, fall: f64) -> (f64, f64) {
         let beyond = self.beyond(total);
-        let fit = if age < 4.0 * length {
-            return (beyond, 1.0 / 6.0);
-        } else if age < self.cycle_s + 2.0 * length {
+        let fit = if age >= self.cycle_s + length {
+            0.5 * self.band_bytes + 0.125 * self.band_share * total
+        } else if age >= 4.0 * length {
             2.0 * self.band_bytes + 0.25 * self.band_share * total
         } else {
-            0.5 * self.band_bytes + 0.125 * self.band_share * total
+            return (beyond, 1.0 / 6.0);
         };
         let need = fit + self.falls * fall;
         if need < beyond { (need, 1.0 / 3.0) } else { (beyond, 1.0 / 6.0) }
@@ -117,7 +117,7 @@ struct Alarm {
 /// # The rule
 ///
 /// Windows of 30 lengths from 2 minutes to 32 days, each 1.4 times the one before, are cut into 24 pieces. A leak
-/// is growth that in one of them
+/// is growth that in one of them, along time or along the packets received or the connections accepted,
 ///
 /// - is larger than an honest residue's: across its whole band while little is known of it, later a
 ///   quarter of that and 2.5 times the largest *fall* that was ever seen in a window of this length (what is
@@ -125,7 +125,8 @@ struct Alarm {
 /// - is steady: Mann–Kendall's score is at least 0.8 of the largest, and Sen's interval for the slope, 4
 ///   deviations wide and widened for correlation, is above 0;
 /// - does not level off: in its second half the slope is at least 3/4 of that in its first;
-/// - is there whatever the total explains: also after taking away ± 2.5 % of what the total did;
+/// - is there whatever the accounts explain: also after taking away the most of what they did, up to ± 2.5 %, that
+///   the window itself does not rule out;
 /// - and goes on to be all that while a third of the window passes (a sixth where the whole band was crossed).
 ///
 /// # What is supposed

@@ -23,7 +23,8 @@ pub(super) struct Bucket {
     /// Means.
     pub(super) t: f64,
     pub(super) residue: f64,
-    pub(super) total: f64,
+    /// What the accounts say, with the baseline.
+    pub(super) accounted: f64,
     /// Counters at the end of the span; `NaN` if not given.
     pub(super) published: f64,
     pub(super) connects: f64,
@@ -35,7 +36,7 @@ impl Bucket {
         let share = other.weight / self.weight;
         self.t += (other.t - self.t) * share;
         self.residue += (other.residue - self.residue) * share;
-        self.total += (other.total - self.total) * share;
+        self.accounted += (other.accounted - self.accounted) * share;
         self.published = other.published;
         self.connects = other.connects;
     }
@@ -105,7 +106,7 @@ impl Past {
             weight: 1.0,
             t,
             residue,
-            total: total.max(0.0),
+            accounted: total - residue,
             published: counter(balance.published_total),
             connects: counter(balance.connects_total),
         };

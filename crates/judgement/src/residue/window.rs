@@ -2,7 +2,7 @@
 
 use super::past::{Bucket, LEVELS, Past, Ring};
 use super::{ResidueSettings, TRACKING};
-use crate::trend::{Slope, mann_kendall, median, theil_sen_at};
+use crate::trend::{mann_kendall, median, theil_sen_at};
 
 /// Pieces that a window is cut into.
 pub(super) const PIECES: usize = 24;
@@ -21,7 +21,9 @@ pub(super) fn of_level(level: usize) -> std::ops::Range<usize> {
 struct Piece {
     t: f64,
     residue: f64,
-    total: f64,
+    accounted: f64,
+    published: f64,
+    connects: f64,
 }
 
 /// A window, cut into pieces.
@@ -32,8 +34,9 @@ pub(super) struct Window<'a> {
     pieces: [Piece; PIECES],
     /// Its length, seconds.
     pub(super) length: f64,
-    /// How much the total changed within it at most, and what it was at the end, bytes.
-    total_range: f64,
+    /// How much the accounts changed within it at most, bytes.
+    accounted_range: f64,
+    /// What was allocated at its end, bytes.
     pub(super) total: f64,
 }
 
@@ -74,16 +77,16 @@ impl<'a> Window<'a> {
             let from = begin + index * wanted / PIECES;
             let to = begin + (index + 1) * wanted / PIECES;
             *piece = piece_of(ring, from, to);
-            (least, most) = (least.min(piece.total), most.max(piece.total));
+            (least, most) = (least.min(piece.accounted), most.max(piece.accounted));
         }
-        let total = pieces.last()?.total;
-        Some(Window { ring, begin, pieces, length, total_range: most - least, total })
+        let total = pieces.last().map(|p| p.accounted + p.residue)?;
+        Some(Window { ring, begin, pieces, length, accounted_range: most - least, total })
     }
 
     /// By what share of its first third the total is larger in its last.
     pub(super) fn total_grown(&self) -> f64 {
         let third = PIECES / 3;
-        let mean = |pieces: &[Piece]| pieces.iter().map(|piece| piece.total).sum::<f64>();
+        let mean = |pieces: &[Piece]| pieces.iter().map(|piece| piece.accounted).sum::<f64>();
         let (first, last) = (&self.pieces[..third], &self.pieces[PIECES - third..]);
         mean(last) / mean(first).max(1.0) - 1.0
     }
@@ -92,55 +95,111 @@ impl<'a> Window<'a> {
     /// cheap, and falls are as good as rises.
     pub(super) fn change(&self) -> f64 {
         let third = PIECES / 3;
-        let middle = |pieces: &[Piece]| {
+        let middle = |pieces: &[Piece], column: fn(&Piece) -> f64| {
             let mut values = [0.0; PIECES / 3];
             for (value, piece) in values.iter_mut().zip(pieces) {
-                *value = piece.residue;
+                *value = column(piece);
             }
             median(&mut values).unwrap_or(0.0)
         };
         let (first, last) = (&self.pieces[..third], &self.pieces[PIECES - third..]);
-        let change = 1.5 * (middle(last) - middle(first));
-        change.signum() * (change.abs() - TRACKING * self.total_range).max(0.0)
+        let change = |column| 1.5 * (middle(last, column) - middle(first, column));
+        let (change, total) = (change(|p| p.residue), change(|p| p.accounted));
+        let explained = TRACKING * (total.abs() + 0.1 * self.accounted_range);
+        change.signum() * (change.abs() - explained).max(0.0)
     }
 
-    /// Growth of at least so many bytes that is steady, straight and beyond chance, whatever the total explains.
+    /// Growth of at least so many bytes that is steady, straight and beyond chance, whatever the accounts explain:
+    /// along time, or along the packets that may drive it, which load makes uneven.
     pub(super) fn growth(&self, need: f64, settings: &ResidueSettings) -> Option<Growth> {
-        let mut slowest: Option<(Slope, f64)> = None;
-        let mut tidiest = 0.0_f64;
-        let mut low = f64::INFINITY;
-        for follows in [0.0, TRACKING, -TRACKING] {
-            let points = self.pieces.map(|piece| (piece.t, piece.residue - follows * piece.total));
-            let values = points.map(|(_, value)| value);
-            let order = mann_kendall(&values);
+        let clocks: [fn(&Piece) -> f64; 3] = [|p| p.t, |p| p.published, |p| p.connects];
+        clocks.into_iter().find_map(|clock| self.along(clock, need, settings))
+    }
+
+    /// The same along one clock.
+    fn along(
+        &self,
+        clock: fn(&Piece) -> f64,
+        need: f64,
+        settings: &ResidueSettings,
+    ) -> Option<Growth> {
+        let ([first, ..], [.., last]) = (&self.pieces, &self.pieces);
+        // All clocks run for as long as the window.
+        let (begin, scale) = (clock(first), (last.t - first.t) / (clock(last) - clock(first)));
+        if !scale.is_finite() || scale <= 0.0 {
+            return None;
+        }
+        let x = self.pieces.map(|piece| (clock(&piece) - begin) * scale);
+        let points = |follows: f64| {
+            let mut points = [(0.0, 0.0); PIECES];
+            for ((point, x), piece) in points.iter_mut().zip(x).zip(&self.pieces) {
+                *point = (x, piece.residue - follows * piece.accounted);
+            }
+            points
+        };
+        let mut slowest: Option<(f64, f64)> = None;
+        let (mut tidiest, mut low) = (0.0_f64, f64::INFINITY);
+        for follows in self.follows(&x)? {
+            let points = points(follows);
+            let order = mann_kendall(&points.map(|(_, value)| value));
             tidiest = tidiest.max(order);
             if order < settings.order_min - 0.2 {
                 return None;
             }
-            let memory = memory(&points)?;
-            let slope = theil_sen_at(&points, settings.significance * memory)?;
+            let slope = theil_sen_at(&points, settings.significance * memory(&points)?)?;
             low = low.min(slope.low);
-            if slowest.is_none_or(|(slowest, _)| slope.per_second < slowest.per_second) {
-                slowest = Some((slope, follows));
+            if slowest.is_none_or(|(slowest, _)| slope.per_second < slowest) {
+                slowest = Some((slope.per_second, follows));
             }
         }
-        let (slope, follows) = slowest?;
-        if slope.per_second * self.length < need || low <= 0.0 || tidiest < settings.order_min {
+        let (slowest, follows) = slowest?;
+        if slowest * self.length < need || low <= 0.0 || tidiest < settings.order_min {
             return None;
         }
-        let points = self.pieces.map(|piece| (piece.t, piece.residue - follows * piece.total));
-        let (first, second) = points.split_at(PIECES / 2);
-        let (first, second) = (theil_sen_at(first, 0.0)?, theil_sen_at(second, 0.0)?);
         // What levels off will end. What gets faster may have begun within the window.
-        if second.per_second < settings.straightness_min * first.per_second {
+        let points = points(follows);
+        let half = |points| Some(theil_sen_at(points, 0.0)?.per_second);
+        let (early, late) = points.split_at(PIECES / 2);
+        if half(late)? < settings.straightness_min * half(early)? {
             return None;
         }
         // The rate is told as it was seen, not as it is at least.
         let seen = self.pieces.map(|piece| (piece.t, piece.residue));
         let seen = theil_sen_at(&seen, 1.96 * memory(&seen)?)?;
-        let rate = seen.per_second.max(slope.per_second);
-        let error = ((seen.high - seen.low) / 2.0).max(rate - slope.per_second);
+        let rate = seen.per_second.max(slowest);
+        let error = ((seen.high - seen.low) / 2.0).max(rate - slowest);
         Some(Growth { rate, error, since: self.since(rate), length: self.length })
+    }
+
+    /// The least and the most share of the accounts that the residue may follow, by what the window shows: least
+    /// squares on the clock and the accounts, three deviations to each side. Accounts that grow as steadily as the
+    /// residue tell nothing, so that all that is plausible remains.
+    fn follows(&self, x: &[f64; PIECES]) -> Option<[f64; 2]> {
+        let n = PIECES as f64;
+        let mean = |column: fn(&Piece) -> f64| self.pieces.iter().map(column).sum::<f64>() / n;
+        let centre = (x.iter().sum::<f64>() / n, mean(|p| p.accounted), mean(|p| p.residue));
+        let mut points = [(0.0, 0.0, 0.0); PIECES];
+        for ((point, x), piece) in points.iter_mut().zip(x).zip(&self.pieces) {
+            *point = (x - centre.0, piece.accounted - centre.1, piece.residue - centre.2);
+        }
+        let sum = |product: fn(&(f64, f64, f64)) -> f64| points.iter().map(product).sum::<f64>();
+        let (xx, aa) = (sum(|p| p.0 * p.0), sum(|p| p.1 * p.1));
+        let (xa, xr, ar) = (sum(|p| p.0 * p.1), sum(|p| p.0 * p.2), sum(|p| p.1 * p.2));
+        if xx <= 0.0 {
+            return None;
+        }
+        // What of the accounts is not their trend.
+        let own = aa - xa * xa / xx;
+        if own <= 1e-9 * aa.max(1.0) {
+            return Some([-TRACKING, TRACKING]);
+        }
+        let best = (ar - xa * xr / xx) / own;
+        let rate = (xr - best * xa) / xx;
+        let left = points.map(|(x, account, residue)| (x, residue - best * account - rate * x));
+        let rest: f64 = left.iter().map(|(_, left)| left * left).sum();
+        let error = 3.0 * (rest / (n - 3.0) / own).sqrt() * memory(&left)?;
+        let within = |share: f64| share.clamp(-TRACKING, TRACKING);
+        Some([within(best - error), within(best + error)])
     }
 
     /// Where the line through the window meets the level before it.
@@ -169,10 +228,18 @@ fn piece_of(ring: &Ring, from: usize, to: usize) -> Piece {
     for bucket in ring.buckets.range(from..to) {
         piece.t += bucket.t;
         piece.residue += bucket.residue;
-        piece.total += bucket.total;
+        piece.accounted += bucket.accounted;
+        piece.published += bucket.published;
+        piece.connects += bucket.connects;
     }
     let count = (to - from) as f64;
-    Piece { t: piece.t / count, residue: piece.residue / count, total: piece.total / count }
+    Piece {
+        t: piece.t / count,
+        residue: piece.residue / count,
+        accounted: piece.accounted / count,
+        published: piece.published / count,
+        connects: piece.connects / count,
+    }
 }
 
 /// By how much a confidence interval must be widened because errors remember: from the correlation of what the
