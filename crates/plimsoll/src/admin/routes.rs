@@ -11,10 +11,12 @@ use axum::routing::{get, post};
 use tokio::sync::Notify;
 
 use super::entry::{self, Remembered};
-use super::problem::Problem;
 use super::history::{self, History};
 use super::look::{Held, Looks};
-use super::{alarms, changes, clients, health, memory, metrics, page, retained, subscriptions, system};
+use super::problem::Problem;
+use super::{
+    alarms, changes, clients, health, memory, metrics, page, retained, subscriptions, system,
+};
 use crate::broker::shared::Shared;
 
 /// What every answer is made from.
