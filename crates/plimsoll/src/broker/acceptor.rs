@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Registry};
 use plimsoll_ledger::Measure;
 
+use super::events::Whence;
 use super::listener::{Accepted, Bound, Order, listen};
 use super::shard::LISTENING;
 use super::shared::{Admitted, Incoming, Limits, Shared};
@@ -164,10 +165,14 @@ impl Acceptor {
                     shared.traffic.sockets.fetch_add(1, Ordering::Relaxed);
                     match shared.admit(listener, peer, limits) {
                         Admitted::To(shard) => {
-                            shared.log.connection(peer, &bound.place());
+                            let whence = Whence { peer, listener: Some(listener) };
+                            shared.log.connection(whence, &bound.place());
                             return Some((shard, Incoming { socket, peer, listener }));
                         }
-                        Admitted::No(why) => shared.log.denied(peer, why),
+                        Admitted::No(why) => {
+                            let whence = Whence { peer, listener: Some(listener) };
+                            shared.log.denied(whence, why);
+                        }
                     }
                     if self.accepted == ACCEPT_MAX {
                         self.leave_off(Duration::ZERO);

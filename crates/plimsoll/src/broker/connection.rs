@@ -8,6 +8,7 @@ use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure};
 use plimsoll_mqtt::Version;
 
+use super::events::Whence;
 use super::shared::Answer;
 use super::transport::{Layers, Outcome, Scratch, Socket};
 
@@ -196,6 +197,11 @@ pub(crate) enum Written {
 }
 
 impl Connection {
+    /// Where it comes from, and to which listener, for the log.
+    pub(crate) fn whence(&self) -> Whence {
+        Whence { peer: self.peer, listener: Some(self.listener) }
+    }
+
     pub(crate) fn new(
         socket: Socket,
         layers: Option<Box<Layers>>,
