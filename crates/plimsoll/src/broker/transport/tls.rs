@@ -200,25 +200,37 @@ impl Tls {
         {}
     }
 
+    /// What rustls and aws-lc hold for it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        if !self.established {
+            return HANDSHAKE_BYTES;
+        }
+        let session = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => SESSION_BYTES_1_2,
+            _ => SESSION_BYTES,
+        };
+        let chain = self.certificates();
+        let certificates = chain.iter().map(|der| usable_size(der.len(), 1)).sum::<usize>();
+        let list = usable_size(size_of_val(chain), align_of::<CertificateDer<'static>>());
+        session + certificates + list
+    }
+
     /// The handshake is over.
     fn establish(&mut self) -> Result<(), String> {
         self.established = true;
         let chain = self.certificates();
-        let bytes: usize = chain.iter().map(|der| usable_size(der.len(), 1)).sum::<usize>()
-            + usable_size(size_of_val(chain), align_of::<CertificateDer<'static>>());
         let certificate = chain.first().map(|leaf| Certificate::read(leaf)).transpose()?;
         if let Some(certificate) = &certificate {
             // A session that is taken up again brings a certificate that was verified when it began.
             self.settings.check_dates(certificate)?;
             self.not_after = certificate.not_after;
         }
+        self.charge.set(self.held_bytes());
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLS",
         };
-        let session = if version == "TLSv1.2" { SESSION_BYTES_1_2 } else { SESSION_BYTES };
-        self.charge.set(session + bytes);
         let suite = self.connection.negotiated_cipher_suite();
         let cipher = suite.map_or_else(String::new, |suite| format!("{:?}", suite.suite()));
         self.handshake = Some(Handshake { version, cipher, certificate });
