@@ -30,6 +30,7 @@ mod event;
 mod flow;
 mod groups;
 mod hash;
+pub mod holders;
 mod input;
 mod leak;
 mod lifecycle;
@@ -48,11 +49,12 @@ mod subscribe;
 pub mod subscriptions;
 mod time;
 mod trace;
+mod views;
 mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};
 pub use audit::Audit;
-pub use counters::Counters;
+pub use counters::{Counters, Presence};
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,
     SessionItem, StateReader, SubscriptionItem, Unreadable, WillItem,
@@ -64,6 +66,6 @@ pub use input::{Input, Link, Loss};
 pub use leak::Leak;
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
-pub use retaining::{RETAINED_DELETE_MAX, RETAINED_PAGE_STEPS};
 pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;
+pub use views::{ClientView, FilterView, SubscriptionView};

@@ -143,6 +143,16 @@ impl Engine {
         self.publish_parts(parts, Some(Publisher { slot, epoch: 0, waits: false }));
     }
 
+    /// An operator ends a session.
+    pub(crate) fn end_session_of(&mut self, client_identifier: &str, reason: ReasonCode) {
+        let Some(slot) = self.sessions.find(client_identifier) else { return };
+        self.disconnect(slot, reason);
+        // It may have ended with its connection.
+        if self.sessions.find(client_identifier) == Some(slot) {
+            self.end_session(slot);
+        }
+    }
+
     /// The session ends: everything it held goes (MQTT-3.1.2-23), and what it got from a shared
     /// subscription and did not take goes to another member.
     pub(crate) fn end_session(&mut self, slot: u32) {

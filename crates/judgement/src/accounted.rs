@@ -77,7 +77,7 @@ pub enum Change {
 }
 
 /// Means of a window, oldest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Scale {
     points: VecDeque<Observation>,
     /// The older half of the next point of the scale above.
@@ -107,9 +107,10 @@ pub struct Accounted {
 }
 
 impl Accounted {
-    /// The most memory that one takes, bytes.
-    pub const BYTES_MAX: usize =
-        size_of::<Self>() + SCALES * (POINTS + 1).next_power_of_two() * size_of::<Observation>();
+    /// Sizes of the blocks that one takes on the heap beside itself, bytes. They do not change.
+    pub fn blocks() -> impl Iterator<Item = usize> {
+        std::iter::repeat_n((POINTS + 1) * size_of::<Observation>(), SCALES)
+    }
 
     /// A judge that has seen nothing.
     pub fn new(bounds: Bounds) -> Self {
@@ -119,7 +120,11 @@ impl Accounted {
             sum: Observation::default(),
             count: 0.0,
             point_from: 0.0,
-            scales: Default::default(),
+            scales: std::array::from_fn(|_| Scale {
+                points: VecDeque::with_capacity(POINTS + 1),
+                half: None,
+                holds_since: None,
+            }),
             standing: None,
         }
     }

@@ -8,12 +8,14 @@ mod control;
 mod events;
 mod failures;
 pub(crate) mod gate;
-mod listener;
+#[cfg(feature = "leaks")]
+mod leaks;
+pub(crate) mod listener;
 mod plan;
 mod reconcile;
 mod reload;
 mod shard;
-mod shared;
+pub(crate) mod shared;
 mod signals;
 mod slots;
 mod storage;
@@ -21,7 +23,7 @@ mod sys;
 mod systemd;
 pub(crate) mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use plimsoll_mqtt::topic::TopicLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::verifier::Verifier;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
@@ -123,10 +126,18 @@ pub(crate) fn run(
     control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
+    let (http, bound) = apart(bound, config);
     let acceptor = Acceptor::new(bound, registry)?;
+    for bound in &http {
+        listener::listen(bound)?;
+    }
+    Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: None })?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     let process_config = config.process.clone();
-    signals.serve(Arc::clone(&shared), Reloader::new(plan, verifier, reload))?;
+    let reloader = Arc::new(Mutex::new(Reloader::new(plan, verifier, reload)));
+    let again = Arc::clone(&reloader);
+    shared.admin.set_reload(Box::new(move |shared| reload::lock(&again).reload(shared)));
+    signals.serve(Arc::clone(&shared), reloader)?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
@@ -141,6 +152,7 @@ pub(crate) fn run(
         .map_err(|error| format!("cannot start the thread that reconciles memory: {error}"))?;
     let outcome = run_all(shards, &shared);
     systemd::stopping();
+    shared.admin.finish();
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
@@ -205,6 +217,13 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
         }
     }
     Ok(bound)
+}
+
+/// Sockets for HTTP, and those for MQTT.
+fn apart(bound: Vec<Bound>, config: &Config) -> (Vec<Bound>, Vec<Bound>) {
+    bound.into_iter().partition(|bound| {
+        config.listeners.get(usize::from(bound.listener)).is_some_and(|listener| listener.http)
+    })
 }
 
 /// Binds every address of a listener.

@@ -28,6 +28,7 @@ pub(crate) use reference::reference;
 use crate::access::plugins::{Builtin, Plugin};
 use crate::broker::transport::proxy::Proxy;
 use crate::log::Setup;
+use crate::memory::Reporting;
 use crate::process::ProcessConfig;
 
 /// Everything that the broker has been told, ready to use.
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) connection_messages: bool,
     pub(crate) sys_interval: u32,
+    pub(crate) reporting: Reporting,
     pub(crate) io_threads: u8,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
@@ -84,6 +86,7 @@ pub(crate) struct Config {
     pub(crate) upgrade_outgoing_qos: bool,
     pub(crate) slow_consumer_timeout: u32,
     pub(crate) max_output_bytes: u32,
+    pub(crate) http: HttpConfig,
 }
 
 /// Who may come through a listener, and as whom.
@@ -136,6 +139,30 @@ pub(crate) struct WebConfig {
     pub(crate) origins: Vec<String>,
 }
 
+/// Bounds of the listeners that speak HTTP (`protocol http_api`), all of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// Connections at one time.
+    pub(crate) max_connections: usize,
+    /// Bytes of a request's line and headers.
+    pub(crate) max_header_bytes: usize,
+    /// Bytes of a request's body.
+    pub(crate) max_body_bytes: usize,
+    /// Seconds in which a handshake, a request and taking its answer have to be over.
+    pub(crate) timeout: u32,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 64,
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            timeout: 30,
+        }
+    }
+}
+
 /// A listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -164,6 +191,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_require_tls: bool,
     /// `protocol websockets`.
     pub(crate) web: Option<WebConfig>,
+    /// `protocol http_api`.
+    pub(crate) http: bool,
     /// A reload took it out: its number is kept for those who came through it.
     pub(crate) closed: bool,
 }
@@ -191,6 +220,7 @@ impl Listener {
             proxy_protocol: None,
             proxy_require_tls: false,
             web: None,
+            http: false,
             closed: false,
         }
     }
@@ -212,6 +242,8 @@ impl Listener {
                 listener.hosts.clone(),
                 listener.path.clone(),
                 listener.interface.clone(),
+                // Others wait at its door.
+                listener.http,
             )
         };
         place(self) == place(other)
@@ -232,6 +264,7 @@ impl Default for Config {
             plugins: Vec::new(),
             connection_messages: true,
             sys_interval: 10,
+            reporting: Reporting::default(),
             io_threads: 0,
             set_tcp_nodelay: true,
             connect_timeout: 30,
@@ -265,6 +298,7 @@ impl Default for Config {
             upgrade_outgoing_qos: settings.upgrade_outgoing_qos,
             slow_consumer_timeout: settings.slow_consumer_timeout,
             max_output_bytes: settings.output_bytes_max,
+            http: HttpConfig::default(),
         }
     }
 }
