@@ -176,6 +176,11 @@ impl Census {
         self.now
     }
 
+    /// What this one has compared with, and what the next one may compare with.
+    pub fn into_parts(self) -> (Option<Bytes>, Bytes) {
+        (self.before, self.now)
+    }
+
     fn see(&mut self, slot: u32, session: &Session, now: Time) {
         let holding = Holding::of(session);
         let (name, bytes) = (name(&session.client_identifier), holding.bytes);

@@ -165,6 +165,11 @@ impl Engine {
         scan
     }
 
+    /// Whether the store cannot take records at present, so that what makes some waits.
+    pub fn store_is_stuck(&self) -> bool {
+        self.dispatch.journal.refuses()
+    }
+
     /// Every limit on retained messages with what there is under it, and whether that is still being
     /// counted after other rules came.
     pub fn retain_limits(&self) -> (impl Iterator<Item = (&RetainLimit, &Tally)>, bool) {

@@ -30,7 +30,7 @@ const COUNTED: [Account; 6] = [
     Account::Wills,
 ];
 
-fn by(user: &User) -> &str {
+pub(super) fn by(user: &User) -> &str {
     user.0.as_deref().unwrap_or("somebody on this machine")
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn reload(
     }
 }
 
-fn broke_off(what: &str) -> Problem {
+pub(super) fn broke_off(what: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what} broke off"))
 }
 
