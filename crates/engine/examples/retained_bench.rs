@@ -18,10 +18,11 @@ fn topic(number: usize) -> String {
     format!("plant/{:02}/line/{:03}/dev/{:06}/t", number % 40, number / 40 % 250, number)
 }
 
-fn engine(rules: RetainRules) -> (Engine, &'static Ledger) {
-    let ledger: &'static Ledger = Box::leak(Box::default());
+static LEDGER: Ledger = Ledger::new();
+
+fn engine(rules: RetainRules) -> Engine {
     let settings = Settings { retain_rules: rules, ..Settings::default() };
-    (Engine::new(settings, 1, 7, ledger), ledger)
+    Engine::new(settings, 1, 7, &LEDGER)
 }
 
 fn fill(engine: &mut Engine, count: usize) -> Duration {
@@ -62,15 +63,14 @@ fn main() {
             count: Some(u64::MAX),
             bytes: None,
         });
-        let (mut engine, _) =
-            engine(RetainRules { limits: limits.collect(), ..RetainRules::default() });
+        let mut engine = engine(RetainRules { limits: limits.collect(), ..RetainRules::default() });
         let took = fill(&mut engine, count / 10);
         let each = took / (count / 10) as u32;
         println!("publish, {rules:2} limits                   {each:>9.3?} each");
     }
-    let (mut engine, ledger) = engine(RetainRules::default());
+    let mut engine = engine(RetainRules::default());
     fill(&mut engine, count);
-    let full = ledger.bytes(Account::Retained);
+    let full = LEDGER.bytes(Account::Retained);
     println!(
         "{count} messages of {raw} bytes (topic and payload): {full} bytes, {:.1} each",
         full as f64 / count as f64
@@ -89,7 +89,7 @@ fn main() {
     pieces("deletion of `#`", || {
         engine.delete_retained(now, "#", &mut cursor, false, |_, _| {}) == Scan::Done
     });
-    println!("left: {} bytes of {full}", ledger.total());
+    println!("left: {} bytes of {full}", LEDGER.total());
 
     fill(&mut engine, count);
     let expiry = RetainExpiry { filter: "#".into(), age: Some(60) };
@@ -109,7 +109,7 @@ fn main() {
         engine.handle(later, &[]);
         engine.next_deadline().is_none_or(|at| at > later)
     });
-    println!("left: {} bytes of {full}", ledger.total());
+    println!("left: {} bytes of {full}", LEDGER.total());
 
     fill(&mut engine, count);
     let mut order: Vec<usize> = (0..count).collect();
@@ -127,7 +127,7 @@ fn main() {
         engine.handle(now, &[input]);
         let left = count - done - 1;
         if [count / 2, count / 10, count / 100, count / 1000].contains(&left) {
-            let bytes = ledger.total();
+            let bytes = LEDGER.total();
             println!(
                 "{left:8} left in random order: {bytes} bytes, {:.1} each",
                 bytes as f64 / left as f64
@@ -135,5 +135,5 @@ fn main() {
         }
     }
     println!("deletes in random order            {:>9.3?} each", begun.elapsed() / count as u32);
-    println!("left: {} bytes of {full}", ledger.total());
+    println!("left: {} bytes of {full}", LEDGER.total());
 }
