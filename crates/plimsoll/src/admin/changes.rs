@@ -21,7 +21,7 @@ use super::entry::User;
 use super::problem::Problem;
 use super::routes::Context;
 
-fn by(user: &User) -> &str {
+pub(super) fn by(user: &User) -> &str {
     user.0.as_deref().unwrap_or("somebody on this machine")
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn reload(
     }
 }
 
-fn broke_off(what: &str) -> Problem {
+pub(super) fn broke_off(what: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what} broke off"))
 }
 

@@ -1,6 +1,7 @@
 //! The broker's I/O shell: sockets and threads around the engine.
 
 mod acceptor;
+pub(crate) mod census;
 mod certificates;
 mod clock;
 mod connection;

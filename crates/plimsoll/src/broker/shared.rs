@@ -12,6 +12,7 @@ use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
 use super::acceptor::Addresses;
+use super::census::Censuses;
 use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
@@ -149,6 +150,7 @@ pub(crate) struct Shared {
     pub(crate) admin: Admin,
     pub(crate) memory: Memory,
     pub(crate) standstill: Standstill,
+    pub(crate) censuses: Censuses,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -193,6 +195,7 @@ impl Shared {
             admin: Admin::default(),
             memory: Memory::new(ledger),
             standstill: Standstill::default(),
+            censuses: Censuses::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -310,6 +313,17 @@ impl Shared {
         let work = engine.has_work_for_store();
         drop(engine);
         self.wake_storage(work);
+    }
+
+    /// Enters the engine for something that makes records, and lets happen what follows from it.
+    pub(crate) fn work<T>(&self, work: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let mut engine = self.engine();
+        let done = work(&mut engine, self.clock.now());
+        self.turn(&mut engine, &[]);
+        let records = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(records);
+        done
     }
 
     fn wake_storage(&self, work: bool) {
