@@ -191,7 +191,11 @@ impl Engine {
         (next < session.subscriptions.len()).then_some(next)
     }
 
-    fn subscription<'a>(&'a self, session: &'a Session, held: Held) -> Option<SubscriptionView<'a>> {
+    fn subscription<'a>(
+        &'a self,
+        session: &'a Session,
+        held: Held,
+    ) -> Option<SubscriptionView<'a>> {
         let client = &session.client_identifier;
         match held.resolve() {
             Ok(group) => {

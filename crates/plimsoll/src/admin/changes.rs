@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use plimsoll_ledger::Account;
 use plimsoll_mqtt::ReasonCode;
 use serde::Serialize;
@@ -63,8 +63,7 @@ pub(super) async fn end_session(
     Path(identifier): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let shared = &context.shared;
-    let ended =
-        books::aside(|| shared.end_session(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
+    let ended = books::aside(|| shared.end_session(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
     if !ended {
         return Err(unknown(&identifier));
     }
@@ -154,10 +153,8 @@ pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Pro
         Ok(Ok(profile)) => {
             let mut response = profile.into_response();
             let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/octet-stream"),
-            );
+            headers
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             headers.insert(
                 header::CONTENT_DISPOSITION,
                 HeaderValue::from_static("attachment; filename=\"plimsoll-heap.pb.gz\""),

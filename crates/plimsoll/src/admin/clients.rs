@@ -153,7 +153,11 @@ async fn page(
                 if wanted.wants(&client, connected) {
                     clients.push(Client::of(&client, &settings));
                 }
-                if clients.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if clients.len() < limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             });
             (next, clients.len() < limit)
         })

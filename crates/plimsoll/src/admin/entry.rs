@@ -88,8 +88,7 @@ impl Remembered {
     fn find(&self, tag: &[u8; 32], generation: u64) -> Option<User> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(tag)?;
-        (found.generation == generation && found.until > Instant::now())
-            .then(|| found.user.clone())
+        (found.generation == generation && found.until > Instant::now()).then(|| found.user.clone())
     }
 
     fn keep(&self, tag: [u8; 32], generation: u64, user: User) {
@@ -245,8 +244,7 @@ async fn identify(
         }
         _ => None,
     };
-    if let Some(user) =
-        tag.as_ref().and_then(|(remembered, tag)| remembered.find(tag, generation))
+    if let Some(user) = tag.as_ref().and_then(|(remembered, tag)| remembered.find(tag, generation))
     {
         return Ok(user);
     }
@@ -313,11 +311,8 @@ async fn authorize(
     topic: &str,
 ) -> Result<(), Problem> {
     let Some(access) = context.shared.admin.settings().access.clone() else { return Ok(()) };
-    let who = Who {
-        client_identifier: GUEST,
-        username: user.0.as_deref(),
-        listener: caller.listener,
-    };
+    let who =
+        Who { client_identifier: GUEST, username: user.0.as_deref(), listener: caller.listener };
     let action = match want {
         Want::Change => Action::Publish { qos: QoS::AtMostOnce, retain: false },
         Want::Health | Want::Read => Action::Receive,

@@ -32,8 +32,6 @@ pub(super) async fn readyz(State(context): State<Context>) -> (StatusCode, Json<
     }
     match reasons.is_empty() {
         true => (StatusCode::OK, Json(Health { status: "ok", reasons })),
-        false => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "unavailable", reasons }))
-        }
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "unavailable", reasons })),
     }
 }

@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn the_page_stands_alone() {
-        for outside in ["src=\"http", "href=\"http", "@import", "url(http", "<script src", " style=\""] {
+        for outside in
+            ["src=\"http", "href=\"http", "@import", "url(http", "<script src", " style=\""]
+        {
             assert!(!PAGE.contains(outside), "{outside}");
         }
         assert_eq!(PAGE.matches("<script").count(), 1);

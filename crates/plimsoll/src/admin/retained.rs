@@ -112,17 +112,18 @@ pub(super) async fn retained(
             let mut cursor =
                 from.map_or_else(ScanCursor::default, |topic| ScanCursor::behind(&topic));
             let mut copied = 0;
-            let scan = engine.retained_below(&filter, &mut cursor, STEPS as usize, |topic, found| {
-                let message = Message::of(topic, &found, preview.min(left));
-                let shown = found.payload.len().min(preview).min(left);
-                left -= shown;
-                copied += topic.len() + shown;
-                messages.push(message);
-                match messages.len() < limit && copied < COPIED_MAX {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(Stop::Behind),
-                }
-            });
+            let scan =
+                engine.retained_below(&filter, &mut cursor, STEPS as usize, |topic, found| {
+                    let message = Message::of(topic, &found, preview.min(left));
+                    let shown = found.payload.len().min(preview).min(left);
+                    left -= shown;
+                    copied += topic.len() + shown;
+                    messages.push(message);
+                    match messages.len() < limit && copied < COPIED_MAX {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(Stop::Behind),
+                    }
+                });
             let next = (scan == Scan::More).then(|| cursor.topic()).flatten();
             (next.map(Some), messages.len() < limit)
         })
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_text_or_base64_and_is_cut_between_letters() {
-        let message = |payload| RetainedMessage { qos: 1, properties: &[], payload, expires_at: None };
+        let message =
+            |payload| RetainedMessage { qos: 1, properties: &[], payload, expires_at: None };
         let whole = Message::of("a", &message("grün".as_bytes()), 100);
         assert_eq!((whole.payload.as_deref(), whole.truncated), (Some("grün"), false));
         let cut = Message::of("a", &message("grün".as_bytes()), 3);

@@ -202,9 +202,7 @@ impl Door {
                 let patience = Duration::from_secs(settings.http.timeout.into());
                 let header_bytes = settings.http.max_header_bytes;
                 drop(settings);
-                if let Some((stream, caller)) =
-                    secure(&context, stream, caller, patience).await
-                {
+                if let Some((stream, caller)) = secure(&context, stream, caller, patience).await {
                     converse(&context, stream, caller, router, patience, header_bytes).await;
                 }
                 drop(place);

@@ -122,7 +122,11 @@ async fn by_filter(context: &Context, search: &str, from: u32, limit: usize) -> 
                     let filter = view.filter.to_owned();
                     filters.push(Filter { filter, subscribers: view.subscribers(), clients });
                 }
-                if filters.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if filters.len() < limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             });
             (next, filters.len() < limit)
         })

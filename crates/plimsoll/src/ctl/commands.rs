@@ -134,9 +134,7 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
             let connected = if wanted.away { "false" } else { "true" };
             clients(client, wanted, Some(connected), json)
         }
-        Command::Sessions(wanted) => {
-            clients(client, wanted, wanted.away.then_some("false"), json)
-        }
+        Command::Sessions(wanted) => clients(client, wanted, wanted.away.then_some("false"), json),
         Command::Kick(wanted) => kick(client, wanted, json),
         Command::Subscriptions(wanted) => subscriptions(client, wanted, json),
         Command::Retained(wanted) => retained(client, wanted, json),
@@ -149,7 +147,8 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
         Command::Listeners => table(client.get("/api/v1/listeners", &[])?, listeners),
         Command::Systree => table(client.get("/api/v1/systree", &[])?, systree),
         Command::Metrics(wanted) => {
-            let accept = if wanted.openmetrics { "application/openmetrics-text" } else { "text/plain" };
+            let accept =
+                if wanted.openmetrics { "application/openmetrics-text" } else { "text/plain" };
             let text = client.bytes("/metrics", accept)?;
             Ok(Said::yes(String::from_utf8_lossy(&text).into_owned()))
         }
@@ -286,8 +285,17 @@ fn clients(
         return Ok(Said::yes(pretty(&answer)));
     }
     let mut table = Table::new(&[
-        "client", "user", "state", "MQTT", "listener", ">subscr.", ">queued", ">inflight",
-        ">unsent", ">dropped", ">seen",
+        "client",
+        "user",
+        "state",
+        "MQTT",
+        "listener",
+        ">subscr.",
+        ">queued",
+        ">inflight",
+        ">unsent",
+        ">dropped",
+        ">seen",
     ]);
     let now = now();
     let found = list(&answer, "clients");
@@ -316,8 +324,18 @@ fn detail(one: &Value) -> String {
     let mut table = Table::new(&["", ""]);
     let now = now();
     for name in [
-        "client_id", "username", "connected", "version", "listener", "keep_alive_seconds",
-        "session_expiry_seconds", "subscriptions", "queued", "inflight", "unsent_bytes", "dropped",
+        "client_id",
+        "username",
+        "connected",
+        "version",
+        "listener",
+        "keep_alive_seconds",
+        "session_expiry_seconds",
+        "subscriptions",
+        "queued",
+        "inflight",
+        "unsent_bytes",
+        "dropped",
         "will",
     ] {
         table.row([name.to_owned(), cell(one, name)]);

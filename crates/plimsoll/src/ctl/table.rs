@@ -37,7 +37,8 @@ impl Table {
             let mut line = String::new();
             for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
                 let room = " ".repeat(width - cell.chars().count());
-                let (before, behind) = if *right { (room, String::new()) } else { (String::new(), room) };
+                let (before, behind) =
+                    if *right { (room, String::new()) } else { (String::new(), room) };
                 let _ = write!(line, "{before}{cell}{behind}  ");
             }
             text.push_str(line.trim_end());

@@ -97,10 +97,14 @@ fn write_alarms(text: &mut Text, shared: &Shared) {
 
 fn write_clients(text: &mut Text, counters: &Counters) {
     let away = counters.clients_total.saturating_sub(counters.clients_connected);
-    text.gauges("plimsoll_clients", "Sessions, by whether their client is connected.", [
-        (&[("state", "connected")][..], counters.clients_connected.into()),
-        (&[("state", "disconnected")][..], away.into()),
-    ]);
+    text.gauges(
+        "plimsoll_clients",
+        "Sessions, by whether their client is connected.",
+        [
+            (&[("state", "connected")][..], counters.clients_connected.into()),
+            (&[("state", "disconnected")][..], away.into()),
+        ],
+    );
     text.gauge(
         "plimsoll_clients_maximum",
         "The most sessions at one time.",
@@ -108,10 +112,14 @@ fn write_clients(text: &mut Text, counters: &Counters) {
     );
     text.counter("plimsoll_connects", "CONNECT packets that were accepted.", counters.connects);
     text.counter("plimsoll_sessions_expired", "Sessions that expired.", counters.sessions_expired);
-    text.gauges("plimsoll_subscriptions", "Subscriptions by kind.", [
-        (&[("kind", "plain")][..], counters.subscriptions.into()),
-        (&[("kind", "shared")][..], counters.shared_subscriptions.into()),
-    ]);
+    text.gauges(
+        "plimsoll_subscriptions",
+        "Subscriptions by kind.",
+        [
+            (&[("kind", "plain")][..], counters.subscriptions.into()),
+            (&[("kind", "shared")][..], counters.shared_subscriptions.into()),
+        ],
+    );
 }
 
 fn write_messages(text: &mut Text, counters: &Counters, shared: &Shared) {
@@ -125,7 +133,11 @@ fn write_messages(text: &mut Text, counters: &Counters, shared: &Shared) {
         shared.traffic.received.load(Ordering::Relaxed),
         shared.traffic.sent.load(Ordering::Relaxed),
     );
-    text.counters("plimsoll_network_bytes", "Bytes over the network.", traffic(network.0, network.1));
+    text.counters(
+        "plimsoll_network_bytes",
+        "Bytes over the network.",
+        traffic(network.0, network.1),
+    );
     text.counters(
         "plimsoll_packets",
         "MQTT packets of all kinds.",
@@ -184,17 +196,19 @@ fn write_broker(text: &mut Text, shared: &Shared) {
         .enumerate()
         .filter(|(_, listener)| !listener.closed)
         .map(|(number, listener)| {
-            (listener.place(), listener.protocol, shared.listener_connections(number), number.to_string())
+            (
+                listener.place(),
+                listener.protocol,
+                shared.listener_connections(number),
+                number.to_string(),
+            )
         })
         .collect();
     let labels: Vec<_> = listeners
         .iter()
         .map(|(place, protocol, connections, number)| {
-            let labels = [
-                ("listener", place.as_str()),
-                ("protocol", protocol),
-                ("number", number.as_str()),
-            ];
+            let labels =
+                [("listener", place.as_str()), ("protocol", protocol), ("number", number.as_str())];
             (labels, *connections)
         })
         .collect();
@@ -204,10 +218,14 @@ fn write_broker(text: &mut Text, shared: &Shared) {
         labels.iter().map(|(labels, connections)| (&labels[..], (*connections).into())),
     );
     let reloads = &shared.reloads;
-    text.counters("plimsoll_reloads", "Reloads of the configuration, by what came of them.", [
-        (&[("result", "succeeded")][..], reloads.succeeded.load(Ordering::Relaxed).into()),
-        (&[("result", "failed")][..], reloads.failed.load(Ordering::Relaxed).into()),
-    ]);
+    text.counters(
+        "plimsoll_reloads",
+        "Reloads of the configuration, by what came of them.",
+        [
+            (&[("result", "succeeded")][..], reloads.succeeded.load(Ordering::Relaxed).into()),
+            (&[("result", "failed")][..], reloads.failed.load(Ordering::Relaxed).into()),
+        ],
+    );
     text.gauge(
         "plimsoll_reload_last_succeeded",
         "Whether the last reload took effect (1 too if there was none).",

@@ -169,7 +169,8 @@ impl Text {
             (Form::Prometheus, Kind::Counter) => "_total",
             _ => "",
         };
-        let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
+        let unit =
+            ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name}{suffix} {}", escaped(help, false));
         let _ = writeln!(self.text, "# TYPE {name}{suffix} {word}");
@@ -211,10 +212,14 @@ mod tests {
     fn text(form: Form) -> String {
         let mut text = Text::new(form);
         text.counter("a_bytes", "Bytes.", 7u64);
-        text.gauges("b", "With \\ and\nline.", [
-            (&[("kind", "x\"y\\z\n"), ("n", "1")][..], 0.5.into()),
-            (&[("kind", "w"), ("n", "2")][..], f64::INFINITY.into()),
-        ]);
+        text.gauges(
+            "b",
+            "With \\ and\nline.",
+            [
+                (&[("kind", "x\"y\\z\n"), ("n", "1")][..], 0.5.into()),
+                (&[("kind", "w"), ("n", "2")][..], f64::INFINITY.into()),
+            ],
+        );
         text.gauges("none", "Nobody.", []);
         text.histogram("c_seconds", "Waits.", &[(0.1, 2), (f64::INFINITY, 1)], 1.25);
         text.finish()
