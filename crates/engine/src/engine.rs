@@ -61,7 +61,7 @@ impl Engine {
             sessions: Sessions::new(ledger, shards, seeded.clone()),
             subscriptions: Subscriptions::new(ledger, seed),
             groups: Groups::new(ledger, seeded),
-            retained: RetainedStore::new(ledger),
+            retained: RetainedStore::new(ledger, settings.all_retain_rules()),
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
@@ -80,6 +80,7 @@ impl Engine {
     pub fn configure(&mut self, now: Time, settings: Settings) {
         self.dispatch.now = now;
         self.dispatch.settings = settings;
+        self.set_retain_rules();
     }
 
     /// Takes new rules; `None` lets everybody do everything. They hold for what happens from now on,
@@ -205,7 +206,7 @@ impl Engine {
             .deadlines
             .first()
             .unwrap_or(Time::NEVER)
-            .min(self.retained_sweep_at)
+            .min(self.tend_retained_at())
             .min(self.waiting.retry_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
@@ -233,6 +234,7 @@ impl Engine {
         let mut counters = self.dispatch.counters.clone();
         counters.clients_total = self.sessions.len() as u64;
         counters.retained = self.retained.len() as u64;
+        counters.retained_bytes = self.retained.bytes();
         counters.stored_payload_bytes = self.retained.payload_bytes();
         counters.messages_stored = self
             .sessions

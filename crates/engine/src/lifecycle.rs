@@ -15,9 +15,6 @@ use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
 use crate::time::Time;
 
-/// Pages of the retained store looked through in one turn for expired messages.
-const SWEEP_PAGES: usize = 64;
-
 /// A will that rules have no answer for yet is looked at again after this.
 const WILL_RETRY_MILLIS: u64 = 200;
 
@@ -184,11 +181,7 @@ impl Engine {
         while let Some(slot) = self.deadlines.pop_reached(now) {
             self.deadline_reached(slot);
         }
-        if self.retained_sweep_at <= now {
-            let journal = &mut self.dispatch.journal;
-            self.retained_sweep_at =
-                self.retained.sweep(now, SWEEP_PAGES, |topic| journal.delete_retained(topic));
-        }
+        self.tend_retained();
     }
 
     fn deadline_reached(&mut self, slot: u32) {

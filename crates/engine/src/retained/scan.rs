@@ -20,12 +20,12 @@ pub struct ScanCursor {
 }
 
 impl ScanCursor {
-    /// Goes on behind a topic, whether it has a message or not.
+    /// Begins behind a topic, whether it is there or not.
     pub fn behind(topic: &str) -> Self {
-        Self { after: Some(Key::of(topic).bytes().to_vec()), again: false }
+        Self { after: Some(Key::of(topic).bytes().into()), again: false }
     }
 
-    /// The topic looked at last, if the scan was broken off.
+    /// The topic that was looked at last.
     pub fn topic(&self) -> Option<String> {
         let (mut bytes, mut topic) = (Vec::new(), String::new());
         write_topic(self.after.as_ref()?, &mut bytes, &mut topic);
@@ -110,7 +110,10 @@ impl RetainedStore {
                     Verdict::Match => {
                         write_topic(&key, &mut topic_bytes, &mut topic);
                         let message = self.inner.message(found.record);
-                        let flow = message.map(|message| visit(&topic, message));
+                        let flow = message.map(|mut message| {
+                            message.expires_at = self.policy.expires_at(&topic, &message);
+                            visit(&topic, message)
+                        });
                         if let Some(ControlFlow::Break(stop)) = flow {
                             cursor.again = stop == Stop::Before;
                             cursor.after = Some(key);

@@ -151,8 +151,13 @@ mod tests {
 
     #[test]
     fn a_payload_is_text_or_base64_and_is_cut_between_letters() {
-        let message =
-            |payload| RetainedMessage { qos: 1, properties: &[], payload, expires_at: None };
+        let message = |payload| RetainedMessage {
+            qos: 1,
+            properties: &[],
+            payload,
+            expires_at: None,
+            written_at: None,
+        };
         let whole = Message::of("a", &message("grün".as_bytes()), 100);
         assert_eq!((whole.payload.as_deref(), whole.truncated), (Some("grün"), false));
         let cut = Message::of("a", &message("grün".as_bytes()), 3);

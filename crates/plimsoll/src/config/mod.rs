@@ -7,6 +7,7 @@ mod directives;
 mod parse;
 mod persistence;
 mod reference;
+mod retain;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use plimsoll_engine::retained::RetainRules;
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::topic::TopicLimits;
 use plimsoll_mqtt::{QoS, Version};
@@ -78,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) queue_qos0_messages: bool,
     pub(crate) persistent_client_expiration: Option<u32>,
     pub(crate) retain_available: bool,
+    /// Age limits and quotas of retained messages.
+    pub(crate) retain_rules: RetainRules,
     pub(crate) allow_duplicate_messages: bool,
     pub(crate) upgrade_outgoing_qos: bool,
     pub(crate) slow_consumer_timeout: u32,
@@ -289,6 +293,7 @@ impl Default for Config {
             queue_qos0_messages: settings.queue_qos0_messages,
             persistent_client_expiration: None,
             retain_available: settings.retain_available,
+            retain_rules: settings.retain_rules,
             allow_duplicate_messages: settings.allow_duplicate_messages,
             upgrade_outgoing_qos: settings.upgrade_outgoing_qos,
             slow_consumer_timeout: settings.slow_consumer_timeout,
@@ -321,6 +326,7 @@ impl Config {
             queue_qos0_messages: self.queue_qos0_messages,
             persistent_client_expiration: self.persistent_client_expiration,
             retain_available: self.retain_available,
+            retain_rules: self.retain_rules.clone(),
             allow_duplicate_messages: self.allow_duplicate_messages,
             upgrade_outgoing_qos: self.upgrade_outgoing_qos,
             slow_consumer_timeout: self.slow_consumer_timeout,

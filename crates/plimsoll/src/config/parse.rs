@@ -289,6 +289,12 @@ impl Reader {
             "include_dir" if main => self.include(value.text()),
             "include_dir" => self.error(name, "cannot stand in an included file"),
             "log_dest" => self.log_dest(value.text()),
+            "retain_expiry" | "retain_limit" => {
+                let rules = &mut self.config.retain_rules;
+                if let Err(problem) = super::retain::read(rules, name, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
             "log_timestamp_format" if !can_format(value.text()) => {
