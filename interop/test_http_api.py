@@ -152,7 +152,7 @@ def figures(broker):
 
 def test_metrics_tell_what_happened(broker):
     before = figures(broker)
-    with client(broker, "counted", "count/#"):
+    with client(broker, "Zebra", "count/#"):
         publish(broker, *[(f"count/{number}", b"x" * 100) for number in range(20)])
         until(lambda: figures(broker)['plimsoll_publishes_total{direction="sent"}'] >= before['plimsoll_publishes_total{direction="sent"}'] + 20)
         now = figures(broker)
@@ -163,7 +163,7 @@ def test_metrics_tell_what_happened(broker):
         assert now['plimsoll_clients{state="connected"}'] >= 1
         assert gained["plimsoll_retained_messages"] >= 20
         until(lambda: figures(broker)['plimsoll_memory_account_bytes{account="retained"}'] > 2000)
-        assert not any("counted" in name for name in now), "no client identifier is a label"
+        assert not any("Zebra" in name for name in now), "no client identifier is a label"
     assert now["plimsoll_memory_rss_bytes"] > 4 * MIB and now["process_resident_memory_bytes"] > 4 * MIB
     # What HTTP itself keeps the engine from others.
     assert now['plimsoll_http_engine_hold_seconds_bucket{le="0.1"}'] == now["plimsoll_http_engine_hold_seconds_count"]
@@ -326,7 +326,7 @@ def test_reload_tells_what_is_wrong_and_listeners_come_and_go():
         # HTTP becomes MQTT at the same port, and the other way round.
         broker.config.write_text(good.replace(f"listener {broker.api.port} ", f"listener {second.port} ").replace("protocol http_api", "protocol mqtt"))
         broker.signal(signal.SIGHUP)
-        until(lambda: "succeeded" not in broker.log_text() and mqtt_answers(second.port))
+        until(lambda: mqtt_answers(second.port))
         broker.config.write_text(good.replace(f"listener {broker.api.port} ", f"listener {second.port} "))
         broker.signal(signal.SIGHUP)
         until(lambda: http_answers(second))

@@ -112,7 +112,7 @@ fn pages_of_filters_have_each_once_with_their_subscribers() {
         from = engine.filters(at, 100, |view| {
             let mut clients = Vec::new();
             view.each(3, |one| {
-                clients.push((one.client_identifier.to_string(), one.filter.to_string()))
+                clients.push((one.client_identifier.to_string(), one.filter.to_string()));
             });
             match view.filter {
                 "all/#" => {
