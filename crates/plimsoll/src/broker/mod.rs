@@ -13,6 +13,7 @@ mod leaks;
 pub(crate) mod listener;
 mod plan;
 mod reconcile;
+pub(crate) mod recount;
 mod reload;
 mod shard;
 pub(crate) mod shared;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
-use plimsoll_ledger::{Account, Charged, Ledger};
+use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
 use super::acceptor::Addresses;
@@ -19,6 +19,7 @@ use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
 use super::listener::Order;
+use super::recount::Standstill;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
@@ -147,6 +148,7 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) admin: Admin,
     pub(crate) memory: Memory,
+    pub(crate) standstill: Standstill,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -190,6 +192,7 @@ impl Shared {
             control: Control::new(ledger),
             admin: Admin::default(),
             memory: Memory::new(ledger),
+            standstill: Standstill::default(),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -279,6 +282,25 @@ impl Shared {
         for handle in &self.shards {
             let _ = handle.waker.wake();
         }
+    }
+
+    /// How many I/O threads there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Has every I/O thread begin a turn.
+    pub(crate) fn wake_all(&self) {
+        for handle in &self.shards {
+            let _ = handle.waker.wake();
+        }
+    }
+
+    /// Counts what is held here, and not by a thread.
+    pub(crate) fn recount_own(&self, counted: &mut Snapshot) {
+        counted.add(Account::Connections, unpoisoned(self.addresses.lock()).heap_bytes());
+        counted.add(Account::Connections, self.gate.failures.heap_bytes());
+        counted.add(Account::Tls, self.certificates.heap_bytes());
     }
 
     /// Tells the engine something without taking output: every shard with some is woken.
