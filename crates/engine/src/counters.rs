@@ -1,5 +1,7 @@
 //! What has happened so far: the figures behind `$SYS`.
 
+use crate::load::LoadCounts;
+
 /// Counts since the engine was made, and gauges of the present.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -39,4 +41,6 @@ pub struct Counters {
     pub messages_stored: u64,
     /// Payload bytes of retained messages.
     pub stored_payload_bytes: u64,
+    /// What the load line has done.
+    pub load: LoadCounts,
 }

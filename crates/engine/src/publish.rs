@@ -12,6 +12,7 @@ use crate::durable::Item;
 use crate::engine::Engine;
 use crate::flow::Owed;
 use crate::input::{Input, Link};
+use crate::load::Refused;
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
 use crate::retained::RetainedMessage;
@@ -19,11 +20,9 @@ use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 use crate::time::Time;
 
-/// Publishes whose acknowledgement is held back before the publisher is read from no more.
+/// Publishes whose acknowledgement is held back before the publisher is read from no more; it is again
+/// once half as many are.
 const HELD_MAX: usize = 1000;
-
-/// Once so few are held, it is read from again.
-const HELD_RESUME: usize = HELD_MAX / 2;
 
 /// The acknowledgement of one publish of a run.
 struct Due {
@@ -70,6 +69,9 @@ impl Engine {
             }
         };
         let refusing = self.store_refuses(slot, topic);
+        let taken = run_len(link, first, inputs, self.load.run_bytes_max).max(1);
+        let retains = publishes(link, inputs).take(taken).any(|publish| publish.retain);
+        let overload = self.overload(slot, topic, retains);
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
         let before = self.dispatch.journal.position();
@@ -77,7 +79,6 @@ impl Engine {
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
         let mut ordinal = session.next_ordinal();
         let forwarded = forwarded(&first.properties, self.dispatch.now);
-        let taken = run_len(link, first, inputs).max(1);
         let mut run = Vec::with_capacity(taken);
         let mut due = Vec::new();
         let mut violation = None;
@@ -89,6 +90,16 @@ impl Engine {
             let admission = match admission {
                 Admission::Route if !permitted => refusal(publish, ReasonCode::NOT_AUTHORIZED),
                 Admission::Route => refusing.admit(publish),
+                other => other,
+            };
+            let admission = match admission {
+                Admission::Route if !commands => {
+                    match overload.refuses(publish, &mut self.dispatch.counters.load) {
+                        None => Admission::Route,
+                        Some(Refused::Said) => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
+                        Some(Refused::Closed) => Admission::Violation(ReasonCode::QUOTA_EXCEEDED),
+                    }
+                }
                 other => other,
             };
             let answer = match admission {
@@ -127,12 +138,19 @@ impl Engine {
                 });
             }
         }
-        for outgoing in run.iter().filter(|outgoing| outgoing.parts.retain) {
-            self.retain(&outgoing.parts);
+        for parts in run.iter().map(|outgoing| &outgoing.parts).filter(|parts| parts.retain) {
+            if !overload.keeps_from_retaining(parts.payload) {
+                self.retain(parts);
+            }
         }
         self.route(&mut run, Some(publisher));
         self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
+        // Whoever deletes gives memory back.
+        let deletes = |run: &Outgoing<'_>| run.parts.retain && run.parts.payload.is_empty();
+        if run.is_empty() || !run.iter().all(deletes) {
+            self.slow_publisher(slot);
+        }
         if let Some(reason) = violation {
             self.refuse(slot, reason);
         }
@@ -333,20 +351,31 @@ impl crate::dispatch::Dispatch {
 
     /// Reads again from a publisher when few enough of its acknowledgements wait.
     pub(crate) fn resume_if_relieved(&mut self, session: &mut Session) {
-        if session.flags.paused && held_len(session) <= HELD_RESUME {
+        if session.flags.paused && held_len(session) <= self.held_max(session) / 2 {
             session.flags.paused = false;
             session.seen_at = self.now;
+            if session.flags.slowed {
+                return;
+            }
             if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
                 outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
             }
         }
     }
 
+    /// Acknowledgements of a client that may be held back before it is not read from. While memory is
+    /// short that is none, for as long as the client has nothing to acknowledge itself: if two of them
+    /// waited for each other's queue, neither's acknowledgements would be read.
+    fn held_max(&self, session: &Session) -> usize {
+        let receives = session.flow.as_ref().is_some_and(|flow| flow.inflight_len() > 0);
+        if self.holds_publishers && !receives { 0 } else { HELD_MAX }
+    }
+
     /// Stops reading from a client that goes on though its answers are held; at once if they wait
     /// for a disk that fails.
     pub(crate) fn pause_if_held(&mut self, session: &mut Session) {
         let in_vain = self.journal.refuses() && session.held > 0;
-        if session.flags.paused || !in_vain && held_len(session) <= HELD_MAX {
+        if session.flags.paused || !in_vain && held_len(session) <= self.held_max(session) {
             return;
         }
         if let Some(link) = session.link {
@@ -476,13 +505,16 @@ fn publishes<'i, 'a>(link: Link, inputs: &'i [Input<'a>]) -> impl Iterator<Item 
     })
 }
 
-/// How many publishes go with the first: the same topic, and no properties.
-fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>]) -> usize {
+/// How many publishes go with the first: the same topic, no properties, and payloads of `bytes_max` in all.
+fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>], bytes_max: usize) -> usize {
     if !first.properties.is_empty() {
         return 1;
     }
-    let same =
-        |publish: &&Publish<'_>| publish.topic == first.topic && publish.properties.is_empty();
+    let mut bytes = 0;
+    let same = |publish: &&Publish<'_>| {
+        bytes += publish.topic.len() + publish.payload.len();
+        publish.topic == first.topic && publish.properties.is_empty() && bytes <= bytes_max
+    };
     publishes(link, inputs).take_while(same).count()
 }
 

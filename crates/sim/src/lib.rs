@@ -9,6 +9,7 @@
 
 mod client;
 mod crash;
+mod load;
 mod oracle;
 mod plan;
 mod rng;
@@ -39,6 +40,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Times that the broker died and came back.
     pub crashes: u64,
+    /// Steps of the load line that were taken, a bit each.
+    pub steps: u8,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll_engine::{
-    Admission, Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time,
+    Admission, Engine, Event, Input, Limit, Link, Loss, Outbox, Persistence, Piece, Time,
 };
 use plimsoll_ledger::{Account, Ledger};
 use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
@@ -37,7 +37,7 @@ pub(crate) struct Wire {
     partial: Vec<u8>,
     version: Option<Version>,
     pub(crate) client: u32,
-    closing: bool,
+    pub(crate) closing: bool,
     paused: bool,
 }
 
@@ -121,6 +121,7 @@ impl World {
                 self.crash()?;
             }
             self.disk_moods();
+            self.load_moods()?;
             self.act();
             self.step()?;
         }
@@ -144,6 +145,7 @@ impl World {
     /// Faults are over: everybody comes back, and everything must arrive.
     fn heal(&mut self) -> Result<(), Violation> {
         self.faults_on = false;
+        self.relieve()?;
         if let Some(storage) = self.storage.as_mut() {
             storage.set_failing(false, &mut self.rng);
         }
@@ -364,7 +366,7 @@ impl World {
     }
 
     /// The storage thread has its turn.
-    fn storage_turn(&mut self) -> Result<(), Violation> {
+    pub(crate) fn storage_turn(&mut self) -> Result<(), Violation> {
         let Some(storage) = self.storage.as_mut() else { return Ok(()) };
         let answers = storage.turn(self.ledger)?;
         if answers.is_empty() { Ok(()) } else { self.handle(&answers) }
@@ -484,7 +486,9 @@ impl World {
             let mut outbox = Outbox::new(self.ledger);
             self.engine.take_outbox(shard, &mut outbox);
             for (_, event) in outbox.take_events() {
-                if let Event::Dropped { client, .. } = &event
+                // What the load line drops is QoS 0: it excuses nothing else.
+                if let Event::Dropped { client, limit, .. } = &event
+                    && *limit != Limit::Memory
                     && let Some(who) =
                         client.strip_prefix("client-").and_then(|who| who.parse().ok())
                 {
@@ -549,6 +553,13 @@ impl World {
                 continue;
             }
             self.summary.received += client.received - before;
+            if closed && self.oracle.refusals_expected {
+                // Too large for what is left of memory.
+                client.will = None;
+                client.connection_lost(&mut self.oracle, self.now);
+                self.wires.remove(&slot);
+                continue;
+            }
             if closed {
                 return Err(Violation(format!("client {who} was closed without a reason")));
             }
