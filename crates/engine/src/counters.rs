@@ -44,3 +44,18 @@ pub struct Counters {
     /// What the load line has done.
     pub load: LoadCounts,
 }
+
+/// How much of what is there: gauges that cost next to nothing to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Connected clients.
+    pub connected: u64,
+    /// Subscriptions, shared ones included.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Their payload bytes.
+    pub retained_payload_bytes: u64,
+}

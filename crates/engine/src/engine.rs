@@ -7,7 +7,7 @@ use plimsoll_ledger::{Account, Ledger, Snapshot};
 use plimsoll_mqtt::{Packet, ReasonCode};
 
 use crate::access::{Access, Who};
-use crate::counters::Counters;
+use crate::counters::{Counters, Presence};
 use crate::deadlines::Deadlines;
 use crate::dispatch::Dispatch;
 use crate::durable::{Load, Records, Released};
@@ -248,6 +248,18 @@ impl Engine {
             .map(|flow| (flow.queue_len() + flow.inflight_len()) as u64)
             .sum();
         counters
+    }
+
+    /// Gauges, without a walk.
+    pub fn presence(&self) -> Presence {
+        let counters = &self.dispatch.counters;
+        Presence {
+            sessions: self.sessions.len() as u64,
+            connected: counters.clients_connected,
+            subscriptions: counters.subscriptions + counters.shared_subscriptions,
+            retained: self.retained.len() as u64,
+            retained_payload_bytes: self.retained.payload_bytes(),
+        }
     }
 
     /// Every filter with its number of subscribers.

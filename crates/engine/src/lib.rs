@@ -52,7 +52,7 @@ mod waiting;
 
 pub use access::{Access, Action, Admission, Decision, Who};
 pub use audit::Audit;
-pub use counters::Counters;
+pub use counters::{Counters, Presence};
 pub use durable::{
     Content, Each, Item, Load, Loaded, QueuedItem, Record, Records, Restoration, Restoring,
     SessionItem, StateReader, SubscriptionItem, Unreadable, WillItem,

@@ -8,6 +8,8 @@ mod control;
 mod events;
 mod failures;
 pub(crate) mod gate;
+#[cfg(feature = "leaks")]
+mod leaks;
 mod listener;
 mod plan;
 mod reconcile;

@@ -93,6 +93,7 @@ impl Plan {
         shared.control.set_plugins(Arc::clone(&plugins));
         shared.set_limits(limits(config, self.transports.clone()));
         shared.gate.set(self.access.doors(config, &plugins, verifier));
+        shared.memory.report_to(config.reporting.clone());
         shared.gate.failures.set_most(config.auth_failures_per_minute);
         let rules = self.access.rules(config, &plugins);
         let rules = rules.map(|rules| Arc::new(rules) as Arc<dyn Access>);

@@ -112,6 +112,7 @@ impl Sys {
         self.heap_maximum = self.heap_maximum.max(waterfall.allocated_bytes);
         figures.push(("heap/current".to_owned(), waterfall.allocated_bytes.to_string()));
         figures.push(("heap/maximum".to_owned(), self.heap_maximum.to_string()));
+        figures.push(("memory/leaks".to_owned(), shared.memory.standing().to_string()));
         for (name, bytes) in waterfall.figures() {
             figures.push((format!("memory/{name}"), bytes.to_string()));
         }

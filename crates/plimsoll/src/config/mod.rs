@@ -26,6 +26,7 @@ pub(crate) use reference::reference;
 use crate::access::plugins::{Builtin, Plugin};
 use crate::broker::transport::proxy::Proxy;
 use crate::log::Setup;
+use crate::memory::Reporting;
 use crate::process::ProcessConfig;
 
 /// Everything that the broker has been told, ready to use.
@@ -42,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) plugins: Vec<Plugin>,
     pub(crate) connection_messages: bool,
     pub(crate) sys_interval: u32,
+    pub(crate) reporting: Reporting,
     pub(crate) io_threads: u8,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
@@ -228,6 +230,7 @@ impl Default for Config {
             plugins: Vec::new(),
             connection_messages: true,
             sys_interval: 10,
+            reporting: Reporting::default(),
             io_threads: 0,
             set_tcp_nodelay: true,
             connect_timeout: 30,

@@ -12,6 +12,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tikv_jemalloc_ctl::raw;
 
+use super::symbols::{self, Names};
+
 /// Addresses of calls, innermost first.
 pub(crate) type Stack = Box<[u64]>;
 
@@ -56,13 +58,13 @@ impl HeapProfile {
         Self::parse(&text).ok_or_else(|| "no heap profile: jemalloc wrote an unknown form".into())
     }
 
-    /// All addresses, each once.
-    pub(crate) fn addresses(&self) -> Vec<u64> {
-        let mut addresses: Vec<u64> =
-            self.stacks.keys().flat_map(|stack| stack.iter().copied()).collect();
+    /// Names of all addresses.
+    pub(crate) fn names(&self) -> Names {
+        let stacks = self.stacks.keys();
+        let mut addresses: Vec<u64> = stacks.flat_map(|stack| stack.iter().copied()).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        addresses
+        symbols::name(&addresses, &self.mappings)
     }
 
     /// Reads what jemalloc writes.

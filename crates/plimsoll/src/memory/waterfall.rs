@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use plimsoll_ledger::Ledger;
+use plimsoll_ledger::{Account, Ledger};
 use serde::Serialize;
 
 use super::reading::Reading;
@@ -82,6 +82,12 @@ impl Waterfall {
         }
     }
 
+    /// What an account holds.
+    pub(crate) fn bytes(&self, account: Account) -> usize {
+        let holding = self.accounts.iter().find(|holding| holding.name == account.name());
+        holding.map_or(0, |holding| holding.bytes)
+    }
+
     /// Every figure with its name in `$SYS/broker/memory/…`.
     pub(crate) fn figures(&self) -> impl Iterator<Item = (&'static str, i64)> + '_ {
         let sizes = [
@@ -99,5 +105,13 @@ impl Waterfall {
         let accounts = self.accounts.iter().map(|account| (account.name, account.bytes));
         let sizes = sizes.into_iter().chain(accounts).map(|(name, bytes)| (name, bytes as i64));
         sizes.chain(iter::once(("residue", self.residue_bytes)))
+    }
+}
+
+#[cfg(test)]
+impl Waterfall {
+    /// A waterfall in which `account` holds `bytes`.
+    pub(super) fn set(&mut self, account: Account, bytes: usize) {
+        self.accounts.push(Holding { name: account.name(), bytes, budget_bytes: None });
     }
 }

@@ -3,6 +3,7 @@
 mod bridges;
 mod limits;
 mod listeners;
+mod memory;
 mod persistence;
 
 use plimsoll_mqtt::QoS;
@@ -107,6 +108,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Directive> {
     listeners::DIRECTIVES
         .iter()
         .chain(limits::DIRECTIVES)
+        .chain(memory::DIRECTIVES)
         .chain(persistence::DIRECTIVES)
         .chain(bridges::DIRECTIVES)
 }

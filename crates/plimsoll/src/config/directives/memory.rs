@@ -1,0 +1,23 @@
+//! Where alarms of leaks go.
+
+use super::{Directive, Global, Scope, Text, done};
+
+/// The directives of this subject.
+pub(super) static DIRECTIVES: &[Directive] = &[
+    done(
+        "memory_alarm_url",
+        Scope::Global,
+        Text,
+        "",
+        "(Plimsoll) When memory leaks, and when that is over, this URL is sent the alarm as JSON with a POST. Tried four times.",
+        Global(|c, v| c.reporting.url = Some(v.text().to_owned())),
+    ),
+    done(
+        "memory_alarm_directory",
+        Scope::Global,
+        Text,
+        "",
+        "(Plimsoll) Directory in which each alarm is kept as JSON, with a heap profile of that moment for `pprof`. The last 32 are kept. It is made if it is not there.",
+        Global(|c, v| c.reporting.directory = Some(v.text().into())),
+    ),
+];
