@@ -143,6 +143,11 @@ impl Approach {
 }
 
 impl Engine {
+    /// The step of the load line that is in force.
+    pub fn step(&self) -> Step {
+        self.load.step
+    }
+
     /// The load line as it is now.
     pub fn load_line(&self) -> LoadState {
         LoadState {

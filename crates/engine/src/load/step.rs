@@ -69,6 +69,7 @@ impl Step {
 
     /// The step that follows from what is held: up at once; down by one, once it is well below where
     /// this step begins.
+    #[must_use]
     pub fn after(self, used: usize, limit: usize) -> Self {
         let begins = |step: Self| limit / 100 * step.percent();
         let reached = Self::ALL.into_iter().rev().find(|&step| used >= begins(step));

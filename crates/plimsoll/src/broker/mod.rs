@@ -11,6 +11,7 @@ pub(crate) mod gate;
 #[cfg(feature = "leaks")]
 mod leaks;
 mod listener;
+mod load_line;
 mod plan;
 mod reconcile;
 mod reload;
@@ -141,6 +142,8 @@ pub(crate) fn run(
     systemd::ready();
     reconcile::serve(&shared)
         .map_err(|error| format!("cannot start the thread that reconciles memory: {error}"))?;
+    load_line::serve(&shared)
+        .map_err(|error| format!("cannot start the thread of the load line: {error}"))?;
     let outcome = run_all(shards, &shared);
     systemd::stopping();
     finish_storage(&shared, storage);
@@ -264,6 +267,7 @@ fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
             .map(|listener| listener.max_connection_rate)
             .collect(),
         sys_interval: config.sys_interval,
+        memory_limit: config.memory_limit,
         listener_connections: config
             .listeners
             .iter()

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Loss, Outbox, Time};
+use plimsoll_engine::{Loss, Outbox, Step, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure};
 
 use plimsoll_mqtt::ReasonCode;
@@ -495,6 +495,9 @@ impl Shard {
 
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
+        if self.shared.step() >= Step::ShrinkCaches && self.pool.capacity() > 0 {
+            self.pool = Vec::new();
+        }
         let lists = self.readable.heap_bytes()
             + self.handshakes.heap_bytes()
             + self.purges.heap_bytes()
