@@ -37,6 +37,14 @@ pub struct Counters {
     pub shared_subscriptions: u64,
     /// Retained messages.
     pub retained: u64,
+    /// Bytes of retained messages: topics, properties and payloads.
+    pub retained_bytes: u64,
+    /// Retained messages that were not stored because of a limit.
+    pub retained_refused: u64,
+    /// Retained messages that expired.
+    pub retained_expired: u64,
+    /// Retained messages that an operator deleted by a filter.
+    pub retained_deleted: u64,
     /// Messages queued or in flight, summed over sessions.
     pub messages_stored: u64,
     /// Payload bytes of retained messages.

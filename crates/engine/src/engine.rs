@@ -63,7 +63,7 @@ impl Engine {
             sessions: Sessions::new(ledger, shards, seeded.clone()),
             subscriptions: Subscriptions::new(ledger, seed),
             groups: Groups::new(ledger, seeded),
-            retained: RetainedStore::new(ledger),
+            retained: RetainedStore::new(ledger, settings.all_retain_rules()),
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             load: Approach::new(settings.clone(), ledger),
@@ -83,6 +83,7 @@ impl Engine {
     pub fn configure(&mut self, now: Time, settings: Settings) {
         self.dispatch.now = now;
         self.tighten(settings);
+        self.set_retain_rules();
     }
 
     /// Takes new rules; `None` lets everybody do everything. They hold for what happens from now on,
@@ -113,6 +114,10 @@ impl Engine {
                 }
                 Input::Expel { link, reason } => {
                     self.expel(*link, *reason);
+                    1
+                }
+                Input::EndSession { client, reason } => {
+                    self.end_session_of(client, *reason);
                     1
                 }
                 Input::Malformed { link, error } => {
@@ -211,7 +216,7 @@ impl Engine {
             .deadlines
             .first()
             .unwrap_or(Time::NEVER)
-            .min(self.retained_sweep_at)
+            .min(self.tend_retained_at())
             .min(self.waiting.retry_at)
             .min(self.load.resume_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
@@ -240,6 +245,7 @@ impl Engine {
         let mut counters = self.dispatch.counters.clone();
         counters.clients_total = self.sessions.len() as u64;
         counters.retained = self.retained.len() as u64;
+        counters.retained_bytes = self.retained.bytes();
         counters.stored_payload_bytes = self.retained.payload_bytes();
         counters.messages_stored = self
             .sessions

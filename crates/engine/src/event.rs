@@ -52,6 +52,16 @@ pub enum Event {
         /// Which limit.
         limit: Limit,
     },
+    /// Retained messages were not stored because of a limit: said at the first, and then at each
+    /// doubling of the count.
+    RetainRefused {
+        /// Filter of the limit.
+        filter: Box<str>,
+        /// Topic of the last one.
+        topic: Box<str>,
+        /// How many so far.
+        total: u64,
+    },
     /// A subscription was made.
     Subscribed {
         /// Client identifier.

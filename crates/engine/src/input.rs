@@ -87,6 +87,13 @@ pub enum Input<'a> {
         /// Why.
         reason: ReasonCode,
     },
+    /// An operator ends a session: its client is disconnected, and everything kept for it goes.
+    EndSession {
+        /// Its client identifier.
+        client: &'a str,
+        /// Why, for the client.
+        reason: ReasonCode,
+    },
     /// The connection is gone. Nothing is sent to this link any more.
     Lost {
         /// Which one.

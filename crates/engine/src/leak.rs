@@ -79,9 +79,11 @@ impl Leaking {
     pub(crate) fn retained_updated(&mut self, topic: &str) {
         self.updates += 1;
         match self.leak {
-            Some(Leak::TopicString) => core::mem::forget(Box::<str>::from(topic)),
+            Some(Leak::TopicString) => {
+                Box::leak(Box::<str>::from(topic));
+            }
             Some(Leak::PinnedSlice) if self.updates.is_multiple_of(16) => {
-                core::mem::forget(vec![0u8; 8192]);
+                vec![0u8; 8192].leak();
             }
             Some(Leak::Map) => {
                 self.map.insert((self.updates, Box::from(topic)), self.updates);
@@ -93,7 +95,7 @@ impl Leaking {
     #[inline(never)]
     pub(crate) fn rescheduled(&mut self, slot: u32, at: Time) {
         if self.leak == Some(Leak::Timer) {
-            core::mem::forget(Box::new((slot, at)));
+            Box::leak(Box::new((slot, at)));
         }
     }
 

@@ -15,9 +15,6 @@ use crate::session::{Held, Session, Will};
 use crate::settings::Settings;
 use crate::time::Time;
 
-/// Pages of the retained store looked through in one turn for expired messages.
-const SWEEP_PAGES: usize = 64;
-
 /// A will that rules have no answer for yet is looked at again after this.
 const WILL_RETRY_MILLIS: u64 = 200;
 
@@ -147,6 +144,16 @@ impl Engine {
         self.publish_parts(parts, Some(Publisher { slot, epoch: 0, waits: false }));
     }
 
+    /// An operator ends a session.
+    pub(crate) fn end_session_of(&mut self, client_identifier: &str, reason: ReasonCode) {
+        let Some(slot) = self.sessions.find(client_identifier) else { return };
+        self.disconnect(slot, reason);
+        // It may have ended with its connection.
+        if self.sessions.find(client_identifier) == Some(slot) {
+            self.end_session(slot);
+        }
+    }
+
     /// The session ends: everything it held goes (MQTT-3.1.2-23), and what it got from a shared
     /// subscription and did not take goes to another member.
     pub(crate) fn end_session(&mut self, slot: u32) {
@@ -175,11 +182,7 @@ impl Engine {
         while let Some(slot) = self.deadlines.pop_reached(now) {
             self.deadline_reached(slot);
         }
-        if self.retained_sweep_at <= now {
-            let journal = &mut self.dispatch.journal;
-            self.retained_sweep_at =
-                self.retained.sweep(now, SWEEP_PAGES, |topic| journal.delete_retained(topic));
-        }
+        self.tend_retained();
     }
 
     fn deadline_reached(&mut self, slot: u32) {

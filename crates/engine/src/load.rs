@@ -18,7 +18,6 @@ use crate::event::Event;
 use crate::settings::Settings;
 use crate::time::Time;
 
-pub(crate) use refusal::Refused;
 pub use step::Step;
 
 /// How much memory there may be.

@@ -8,17 +8,13 @@ use plimsoll_mqtt::{Ack, Packet, Publish, QoS, ReasonCode};
 
 use crate::access::{Action, Decision, mounted};
 use crate::dispatch::{Outgoing, Publisher, rare};
-use crate::durable::Item;
 use crate::engine::Engine;
 use crate::flow::Owed;
 use crate::input::{Input, Link};
-use crate::load::Refused;
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
-use crate::retained::RetainedMessage;
 use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
-use crate::time::Time;
 
 /// Publishes whose acknowledgement is held back before the publisher is read from no more; it is again
 /// once half as many are.
@@ -82,6 +78,7 @@ impl Engine {
         let mut run = Vec::with_capacity(taken);
         let mut due = Vec::new();
         let mut violation = None;
+        let mut full = Vec::new();
         for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
@@ -94,10 +91,19 @@ impl Engine {
             };
             let admission = match admission {
                 Admission::Route if !commands => {
-                    match overload.refuses(publish, &mut self.dispatch.counters.load) {
-                        None => Admission::Route,
-                        Some(Refused::Said) => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
-                        Some(Refused::Closed) => Admission::Violation(ReasonCode::QUOTA_EXCEEDED),
+                    overload.admit(publish, &mut self.dispatch.counters.load)
+                }
+                other => other,
+            };
+            let admission = match admission {
+                Admission::Route if publish.retain && told(session, publish) => {
+                    let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
+                    match self.retained.admits(topic, size) {
+                        Err(limit) if !publish.payload.is_empty() => {
+                            full.push(limit);
+                            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
+                        }
+                        _ => Admission::Route,
                     }
                 }
                 other => other,
@@ -137,6 +143,9 @@ impl Engine {
                     answer,
                 });
             }
+        }
+        for limit in full {
+            self.retain_refused(topic, limit);
         }
         for parts in run.iter().map(|outgoing| &outgoing.parts).filter(|parts| parts.retain) {
             if !overload.keeps_from_retaining(parts.payload) {
@@ -191,41 +200,6 @@ impl Engine {
         }
         aliases.edit().set(alias, publish.topic);
         Ok(None)
-    }
-
-    /// Stores or deletes the retained message of a topic (MQTT-3.3.1-5, MQTT-3.3.1-6); an empty one is
-    /// never stored (MQTT-3.3.1-7).
-    pub(crate) fn retain(&mut self, parts: &Parts<'_>) {
-        if !self.dispatch.settings.retain_available {
-            return;
-        }
-        let stored = !(parts.topic == "$SYS" || parts.topic.starts_with("$SYS/"));
-        if parts.payload.is_empty() {
-            if self.retained.remove(parts.topic) && stored {
-                self.dispatch.journal.delete_retained(parts.topic);
-            }
-            return;
-        }
-        let age = self.dispatch.settings.retain_expiry_interval;
-        let by_age = (age > 0 && !parts.topic.starts_with('$'))
-            .then(|| self.dispatch.now.as_secs().saturating_add(age));
-        let message = RetainedMessage {
-            qos: parts.qos as u8,
-            properties: parts.properties,
-            payload: parts.payload,
-            expires_at: match (parts.expires_at, by_age) {
-                (Some(own), Some(age)) => Some(own.min(age)),
-                (own, age) => own.or(age),
-            },
-        };
-        if let Some(at) = message.expires_at {
-            self.retained_sweep_at = self.retained_sweep_at.min(Time::from_secs(at));
-        }
-        self.retained.set(parts.topic, message);
-        self.leaking.retained_updated(parts.topic);
-        if stored {
-            self.dispatch.journal.put(&Item::Retained { topic: parts.topic.into(), message });
-        }
     }
 
     /// What the session is told from now on depends on the records made since `before`.
@@ -430,7 +404,7 @@ impl Refusing {
 }
 
 /// Whether a publish is routed, and how it is answered if not.
-enum Admission {
+pub(crate) enum Admission {
     Route,
     Settle(ReasonCode),
     Ignore,
@@ -478,7 +452,12 @@ pub(crate) fn is_own_topic(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
-fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
+/// Whether a publisher can be told that its message is refused.
+fn told(session: &Session, publish: &Publish<'_>) -> bool {
+    session.version.is_v5() && publish.qos != QoS::AtMostOnce
+}
+
+pub(crate) fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
     match publish.qos {
         QoS::AtMostOnce => Admission::Ignore,
         _ => Admission::Settle(reason),

@@ -76,6 +76,11 @@ impl Sessions {
         self.slots.elements_mut().get_mut(slot as usize)?.as_deref_mut()
     }
 
+    /// Places in the table, free ones too.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(slot, session)| Some((slot as u32, session.as_deref()?)))

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::QoS;
 
+use crate::retained::RetainRules;
+
 /// Limits and choices. The names are those of the directives where there is one.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -33,8 +35,10 @@ pub struct Settings {
     pub persistent_client_expiration: Option<u32>,
     /// Whether retained messages are supported.
     pub retain_available: bool,
-    /// Age limit of retained messages, seconds; 0 is none.
+    /// Age limit of retained messages for which `retain_rules` has none, seconds; 0 is none.
     pub retain_expiry_interval: u32,
+    /// Age limits and quotas of retained messages.
+    pub retain_rules: RetainRules,
     /// Whether overlapping subscriptions of a 3.x client each get their copy.
     pub allow_duplicate_messages: bool,
     /// Deliver at the subscription's QoS even if the message was published at a lower one.
@@ -123,6 +127,7 @@ impl Default for Settings {
             persistent_client_expiration: None,
             retain_available: true,
             retain_expiry_interval: 0,
+            retain_rules: RetainRules::default(),
             allow_duplicate_messages: true,
             upgrade_outgoing_qos: false,
             slow_consumer_timeout: 10,
@@ -152,6 +157,15 @@ impl Settings {
             tight if connected => tight as usize,
             _ => self.max_queued_messages as usize,
         }
+    }
+
+    /// All rules for retained messages.
+    pub(crate) fn all_retain_rules(&self) -> RetainRules {
+        let age = match self.retain_rules.age {
+            0 => self.retain_expiry_interval,
+            age => age,
+        };
+        RetainRules { age, ..self.retain_rules.clone() }
     }
 
     /// Entries of a queue that are read from the store at once.

@@ -10,10 +10,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::broker::{self, Failure};
 use crate::config::{self, Arguments};
 use crate::state::commands;
-use crate::{fleet, memory, process};
+use crate::{ctl, fleet, memory, process};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
-const EXIT_CONFIGURATION: u8 = 3;
+pub(crate) const EXIT_CONFIGURATION: u8 = 3;
 
 /// An MQTT broker for device fleets that knows who holds its memory.
 #[derive(Parser, Debug)]
@@ -92,6 +92,7 @@ enum Command {
     },
     /// Simulate a fleet of sensors against a broker
     Fleet(fleet::Options),
+    Ctl(Box<ctl::Options>),
     /// Take in what Mosquitto has kept: its persistence file
     Import(commands::Import),
     /// Write what a broker has kept as JSON lines
@@ -144,6 +145,7 @@ impl CommandLine {
                 check(&Arguments { file: Some(config_file), ..Arguments::default() })
             }
             Some(Command::Fleet(options)) => fleet::run(&options),
+            Some(Command::Ctl(options)) => ctl::run(&options),
             Some(Command::Import(options)) => options.run(),
             Some(Command::Export(options)) => options.run(),
             Some(Command::Check(options)) => options.run(),
@@ -230,6 +232,8 @@ fn check(arguments: &Arguments) -> ExitCode {
             None => format!("port {} of {}", listener.port, hosts.join(" and ")),
         };
         let kind = match (listener.tls.is_off(), listener.web.is_some()) {
+            (true, _) if listener.http => "HTTP API",
+            (false, _) if listener.http => "HTTP API over TLS",
             (true, false) => "plain",
             (true, true) => "WebSocket",
             (false, false) => "TLS",

@@ -4,9 +4,11 @@
 //! outside ([`fuzzing`]); nothing else is for others to use.
 
 mod access;
+mod admin;
 mod broker;
 mod cli;
 mod config;
+mod ctl;
 mod fleet;
 pub mod fuzzing;
 mod log;

@@ -19,6 +19,9 @@ use crate::time::Time;
 /// Version of the values' layout, their first byte.
 const LAYOUT: u8 = 1;
 
+/// Layout of retained messages: with the time at which they were written.
+const LAYOUT_WRITTEN: u8 = 2;
+
 /// Kinds of items: the first byte of a key.
 const ALIVE: u8 = 1;
 const SESSION: u8 = 2;
@@ -203,7 +206,7 @@ impl<'a> Item<'a> {
     /// Writes the item's value in place of what is in `out`.
     pub fn value(&self, out: &mut Vec<u8>) {
         out.clear();
-        out.push(LAYOUT);
+        out.push(if matches!(self, Self::Retained { .. }) { LAYOUT_WRITTEN } else { LAYOUT });
         match self {
             Self::Alive { at } => put_varint(out, at.as_millis()),
             Self::Session(session) => session.value(out),
@@ -216,6 +219,7 @@ impl<'a> Item<'a> {
             Self::Body { message, .. } => put_parts(out, message),
             Self::Retained { message, .. } => {
                 out.push(message.qos & 0b11);
+                put_option(out, message.written_at.map(u64::from));
                 put_option(out, message.expires_at.map(u64::from));
                 put_bytes(out, message.properties);
                 out.extend_from_slice(message.payload);
@@ -232,9 +236,11 @@ impl<'a> Item<'a> {
         let mut key = Reader(key);
         let kind = key.byte()?;
         let mut value = Reader(value);
-        if value.byte()? != LAYOUT {
-            return None;
-        }
+        let written = match (value.byte()?, kind) {
+            (LAYOUT, _) => false,
+            (LAYOUT_WRITTEN, RETAINED) => true,
+            _ => return None,
+        };
         Some(match kind {
             ALIVE => Self::Alive { at: Time::from_millis(value.varint()?) },
             SESSION => Self::Session(SessionItem::read(number(&mut key)?, value)?),
@@ -260,6 +266,7 @@ impl<'a> Item<'a> {
                 topic: Cow::Owned(topic_of(key.0)?),
                 message: RetainedMessage {
                     qos: value.byte()? & 0b11,
+                    written_at: if written { value.option()? } else { None },
                     expires_at: value.option()?,
                     properties: value.bytes()?,
                     payload: value.0,
@@ -560,8 +567,23 @@ mod tests {
                 properties: &[1, 0],
                 payload: b"x",
                 expires_at: None,
+                written_at: Some(1_700_000_000),
             },
         });
+    }
+
+    #[test]
+    fn retained_messages_of_the_first_layout_are_read() {
+        let value = [&[1, 1, 78, 2, 1, 0][..], b"old"].concat();
+        let message = RetainedMessage {
+            qos: 1,
+            properties: &[1, 0],
+            payload: b"old",
+            expires_at: Some(77),
+            written_at: None,
+        };
+        let item = Item::Retained { topic: "a/b".into(), message };
+        assert_eq!(Item::decode(b"\x07a\0b", &value), Ok(item));
     }
 
     #[test]

@@ -262,13 +262,13 @@ impl Restoring<'_> {
 
     fn retained(&mut self, topic: &str, message: &RetainedMessage<'_>) {
         let engine = &mut *self.engine;
-        if message.expires_at.is_some_and(|second| second <= engine.dispatch.now.as_secs()) {
+        let expires_at = engine.retained.expires_at(topic, message);
+        if expires_at.is_some_and(|second| second <= engine.dispatch.now.as_secs()) {
+            engine.dispatch.counters.retained_expired += 1;
             return engine.dispatch.journal.delete_retained(topic);
         }
-        if let Some(second) = message.expires_at {
-            engine.retained_sweep_at = engine.retained_sweep_at.min(Time::from_secs(second));
-        }
         engine.retained.set(topic, *message);
+        engine.retained_expires(expires_at);
         self.report.retained += 1;
     }
 
@@ -289,6 +289,9 @@ impl Restoring<'_> {
                 until: u64::MAX,
                 entries_max: self.engine.dispatch.settings.load_entries(),
             });
+        }
+        if self.engine.retained.has_undated() {
+            self.engine.retained.begin_counting(); // And so date what an earlier release stored.
         }
         let now = self.engine.dispatch.now;
         for slot in core::mem::take(&mut self.slots).into_values() {

@@ -8,6 +8,7 @@ use plimsoll_mqtt::{Publish, QoS, ReasonCode};
 
 use super::{LoadCounts, Step};
 use crate::engine::Engine;
+use crate::publish::{Admission, refusal};
 use crate::session::{GROUP, Session};
 
 /// A retained message may grow up to this size while new topics are refused: what changes by a digit is
@@ -26,8 +27,8 @@ pub(crate) struct Overload {
 }
 
 /// How a publish that is refused is answered.
-pub(crate) enum Refused {
-    /// By its acknowledgement; QoS 0 is dropped.
+enum Refused {
+    /// By its acknowledgement.
     Said,
     /// There is no way to say so in 3.x, and an acknowledgement would be a lie: the connection ends.
     Closed,
@@ -41,19 +42,28 @@ impl Overload {
         payload.len() > self.retained_max
     }
 
-    /// Whether, and how, a publish is refused. One of QoS 0 is delivered, just not retained.
-    pub(crate) fn refuses(self, publish: &Publish<'_>, counts: &mut LoadCounts) -> Option<Refused> {
-        if publish.retain && self.keeps_from_retaining(publish.payload) {
-            counts.retained_refused += 1;
-        } else if self.queues && publish.qos != QoS::AtMostOnce {
-            counts.publishes_refused += 1;
-        } else {
+    /// Whether, and how, a publish is refused. What must not be retained is delivered all the same if
+    /// its publisher cannot be told.
+    fn refuses(self, publish: &Publish<'_>, counts: &mut LoadCounts) -> Option<Refused> {
+        let told = self.told && publish.qos != QoS::AtMostOnce;
+        let unretained = publish.retain && self.keeps_from_retaining(publish.payload);
+        counts.retained_refused += u64::from(unretained);
+        if unretained && told {
+            return Some(Refused::Said);
+        }
+        if !self.queues || publish.qos == QoS::AtMostOnce {
             return None;
         }
-        match publish.qos {
-            QoS::AtMostOnce => None,
-            _ if self.told => Some(Refused::Said),
-            _ => Some(Refused::Closed),
+        counts.publishes_refused += 1;
+        Some(if told { Refused::Said } else { Refused::Closed })
+    }
+
+    /// What becomes of a publish that would be routed if there were room.
+    pub(crate) fn admit(self, publish: &Publish<'_>, counts: &mut LoadCounts) -> Admission {
+        match self.refuses(publish, counts) {
+            None => Admission::Route,
+            Some(Refused::Said) => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
+            Some(Refused::Closed) => Admission::Violation(ReasonCode::QUOTA_EXCEEDED),
         }
     }
 }

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use plimsoll_ledger::Measure;
 
 use super::page::{Page, Spot};
-use super::record::Record;
 
 /// Pages of a group at most.
 const GROUP_PAGES_MAX: usize = 256;
@@ -59,8 +58,8 @@ impl Directory {
         if page + 1 < len { (group, page + 1) } else { (group + 1, 0) }
     }
 
-    pub(super) fn pages(&self) -> impl Iterator<Item = &Page> {
-        self.groups.iter().flatten()
+    pub(super) fn pages_mut(&mut self) -> impl Iterator<Item = &mut Page> {
+        self.groups.iter_mut().flatten()
     }
 
     pub(super) fn find(&self, key: &[u8]) -> Place {
@@ -201,18 +200,43 @@ impl Directory {
         page
     }
 
-    /// Sets every page's bound to the first expiry that is really in it.
-    pub(super) fn tighten_expiries(&mut self) {
-        for page in self.groups.iter_mut().flatten() {
-            if page.expires_at() == u32::MAX {
-                continue;
-            }
-            let mut first = u32::MAX;
-            page.for_each(|_, record| {
-                first = first.min(Record::of(record).expires_at.unwrap_or(u32::MAX));
-            });
-            page.set_expires_at(first);
+    /// Other rules are in force: every page is to be looked through for what has expired by them.
+    pub(super) fn doubt_expiries(&mut self) {
+        for page in self.pages_mut() {
+            page.set_expires_at(0);
         }
+    }
+
+    /// Calls `each` with the keys behind `after` and their records, `steps` at most. Answers whether
+    /// those were the last.
+    pub(super) fn walk(
+        &self,
+        after: &[u8],
+        steps: usize,
+        mut each: impl FnMut(&[u8], &[u8]),
+    ) -> bool {
+        let mut left = steps;
+        let (mut group, mut page) = self.page_of(after);
+        let mut key: Vec<u8> = Vec::new();
+        while let Some(here) = self.page(group, page) {
+            let mut entry = here.entry(0);
+            key.clear();
+            while let Some(found) = entry {
+                key.truncate(found.shared);
+                key.extend_from_slice(found.rest);
+                entry = here.after(&found);
+                if *key <= *after {
+                    continue;
+                }
+                if left == 0 {
+                    return false;
+                }
+                left -= 1;
+                each(&key, found.record);
+            }
+            (group, page) = self.next(group, page);
+        }
+        true
     }
 
     /// The same as [`Measure::heap_bytes`], by walking.

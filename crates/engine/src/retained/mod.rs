@@ -8,23 +8,27 @@
 //!
 //! Payloads of more than [`INLINE_BYTES_MAX`] lie in blocks of their own.
 
+mod blobs;
 mod directory;
 mod key;
 mod page;
+mod passes;
+mod policy;
 mod record;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Charged, Ledger, Measure};
 
-use crate::time::Time;
+use blobs::Blobs;
 use directory::{Directory, Place};
 use key::Key;
+pub use passes::Deleted;
+use policy::Policy;
+pub use policy::{RETAIN_RULES_MAX, RetainExpiry, RetainLimit, RetainRules, Tally};
 use record::Record;
 pub use scan::{Scan, ScanCursor, Stop};
 
@@ -40,8 +44,19 @@ pub struct RetainedMessage<'a> {
     pub properties: &'a [u8],
     /// Payload; never empty.
     pub payload: &'a [u8],
-    /// Absolute second at which it expires, if it does.
+    /// Absolute second at which it expires, if it does. Of a message that is stored, its publisher's
+    /// wish; of one that is read, whichever comes first, that or its age limit.
     pub expires_at: Option<u32>,
+    /// Absolute second in which it was published; `None` if that is not known, which is so only of
+    /// what an earlier release has stored.
+    pub written_at: Option<u32>,
+}
+
+impl RetainedMessage<'_> {
+    /// What it counts for in quotas and lists: the bytes of topic, properties and payload.
+    pub fn size(&self, topic: &str) -> usize {
+        topic.len() + self.properties.len() + self.payload.len()
+    }
 }
 
 /// What [`RetainedStore::set`] did.
@@ -57,8 +72,7 @@ pub enum Set {
 #[derive(Debug)]
 pub struct RetainedStore {
     inner: Charged<Inner>,
-    /// Where the sweep for expired messages goes on.
-    sweep_page: usize,
+    policy: Policy,
 }
 
 #[derive(Debug)]
@@ -67,6 +81,10 @@ struct Inner {
     blobs: Blobs,
     len: usize,
     payload_bytes: u64,
+    /// Topics, properties and payloads.
+    bytes: u64,
+    /// Messages of which it is not known when they were written.
+    undated: usize,
 }
 
 impl Measure for Inner {
@@ -75,71 +93,22 @@ impl Measure for Inner {
     }
 }
 
-/// Payloads that are too large for a page.
-#[derive(Debug, Default)]
-struct Blobs {
-    blobs: Vec<Option<Box<[u8]>>>,
-    free: Vec<u32>,
-    bytes: usize,
-}
-
-impl Measure for Blobs {
-    fn heap_bytes(&self) -> usize {
-        self.blobs.heap_bytes() + self.free.heap_bytes() + self.bytes
-    }
-}
-
-impl Blobs {
-    fn get(&self, number: u32) -> &[u8] {
-        self.blobs.get(number as usize).and_then(Option::as_deref).unwrap_or_default()
-    }
-
-    fn insert(&mut self, properties: &[u8], payload: &[u8]) -> u32 {
-        let mut blob = Vec::with_capacity(properties.len() + payload.len());
-        blob.extend_from_slice(properties);
-        blob.extend_from_slice(payload);
-        let blob = blob.into_boxed_slice();
-        self.bytes += blob.heap_bytes();
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.blobs.push(None);
-            self.blobs.len() as u32 - 1
-        });
-        if let Some(place) = self.blobs.get_mut(number as usize) {
-            *place = Some(blob);
-        }
-        number
-    }
-
-    fn remove(&mut self, number: u32) {
-        let blob = self.blobs.get_mut(number as usize).and_then(Option::take);
-        let Some(blob) = blob else { return };
-        self.bytes -= blob.heap_bytes();
-        self.free.push(number);
-        if self.free.len() == self.blobs.len() {
-            *self = Self::default();
-        }
-    }
-
-    fn recount(&self) -> usize {
-        let blobs: usize = self.blobs.iter().map(Measure::heap_bytes).sum();
-        self.blobs.heap_bytes() + self.free.heap_bytes() + blobs
-    }
-}
-
 impl RetainedStore {
     /// An empty store, charged to [`Account::Retained`].
-    pub fn new(ledger: &'static Ledger) -> Self {
-        Self::with_page_bytes(ledger, page::PAGE_BYTES_MAX)
+    pub fn new(ledger: &'static Ledger, rules: RetainRules) -> Self {
+        Self::with_page_bytes(ledger, rules, page::PAGE_BYTES_MAX)
     }
 
-    fn with_page_bytes(ledger: &'static Ledger, page_bytes: usize) -> Self {
+    fn with_page_bytes(ledger: &'static Ledger, rules: RetainRules, page_bytes: usize) -> Self {
         let inner = Inner {
             directory: Directory::new(page_bytes),
             blobs: Blobs::default(),
             len: 0,
             payload_bytes: 0,
+            bytes: 0,
+            undated: 0,
         };
-        Self { inner: ledger.own(Account::Retained, inner), sweep_page: 0 }
+        Self { inner: ledger.own(Account::Retained, inner), policy: Policy::new(rules) }
     }
 
     /// How many messages there are.
@@ -157,20 +126,48 @@ impl RetainedStore {
         self.inner.payload_bytes
     }
 
-    /// Stores the message of a topic, in place of the one that is there (MQTT-3.3.1-5).
-    pub fn set(&mut self, topic: &str, message: RetainedMessage<'_>) -> Set {
+    /// Sum of topics, properties and payloads, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.inner.bytes
+    }
+
+    /// Whether a message would be stored: the number of the first limit that is in the way. A new topic
+    /// needs room in number and bytes, another message in the place of one only for what it is larger.
+    ///
+    /// While everything is counted anew after other rules came, what has not been counted is not
+    /// held against anybody.
+    pub fn admits(&self, topic: &str, size: usize) -> Result<(), usize> {
+        if self.policy.rules().limits.is_empty() {
+            return Ok(());
+        }
+        let key = Key::of(topic);
+        let place = self.inner.directory.find(key.bytes());
+        let old = place.found.then(|| self.inner.size(&place, key.bytes()));
+        self.policy.admits(topic, old, size as u64)
+    }
+
+    /// Counts a refusal: the limit, and how often it has refused.
+    pub fn refused(&mut self, rule: usize) -> Option<(&RetainLimit, u64)> {
+        self.policy.refused(rule)
+    }
+
+    /// Stores the message of a topic, in place of the one that is there (MQTT-3.3.1-5), whatever the
+    /// limits are. Answers also when it expires.
+    pub fn set(&mut self, topic: &str, message: RetainedMessage<'_>) -> (Set, Option<u32>) {
         let key = Key::of(topic);
         let mut inner = self.inner.edit();
         let place = inner.directory.find(key.bytes());
-        let replaced = place.found;
-        if replaced {
-            inner.forget(&place);
-        }
+        let old = place.found.then(|| inner.forget(&place, key.bytes()));
+        let expires_at = self.policy.expires_at(topic, &message);
         let record = inner.record(&message);
-        inner.directory.put(&place, key.bytes(), &record, message.expires_at);
-        inner.len += usize::from(!replaced);
+        inner.directory.put(&place, key.bytes(), &record, expires_at);
+        let size = message.size(topic) as u64;
+        inner.len += usize::from(old.is_none());
         inner.payload_bytes += message.payload.len() as u64;
-        if replaced { Set::Replaced } else { Set::New }
+        inner.bytes += size;
+        inner.undated += usize::from(message.written_at.is_none());
+        self.policy.moved(topic, key.bytes(), old, Some(size));
+        (if old.is_some() { Set::Replaced } else { Set::New }, expires_at)
     }
 
     /// Deletes the message of a topic (MQTT-3.3.1-6). Answers whether there was one.
@@ -178,62 +175,27 @@ impl RetainedStore {
         let key = Key::of(topic);
         let place = self.inner.directory.find(key.bytes());
         if place.found {
-            self.inner.edit().remove(&place);
+            let old = self.inner.edit().remove(&place, key.bytes());
+            self.policy.moved(topic, key.bytes(), Some(old), None);
         }
         place.found
     }
 
     /// The message of a topic.
     pub fn get(&self, topic: &str) -> Option<RetainedMessage<'_>> {
+        let message = self.stored(topic)?;
+        Some(RetainedMessage { expires_at: self.policy.expires_at(topic, &message), ..message })
+    }
+
+    /// The message of a topic, as it was given.
+    pub(crate) fn stored(&self, topic: &str) -> Option<RetainedMessage<'_>> {
         let place = self.inner.directory.find(Key::of(topic).bytes());
         if place.found { self.inner.message(self.inner.directory.record(&place)) } else { None }
     }
 
-    /// Frees messages that have expired, looking through at most `pages_max` pages, and says the topic
-    /// of `each`. Answers when to look again: at once if there is more to look through, else at the
-    /// next expiry.
-    pub fn sweep(&mut self, now: Time, pages_max: usize, mut each: impl FnMut(&str)) -> Time {
-        let mut next = u32::MAX;
-        for page in self.inner.directory.pages() {
-            next = next.min(page.expires_at());
-        }
-        if next > now.as_secs() {
-            self.sweep_page = 0;
-            return if next == u32::MAX { Time::NEVER } else { Time::from_secs(next) };
-        }
-        let from = self.sweep_page;
-        let due = self.inner.directory.pages().enumerate().skip(from);
-        let due = due.filter(|(_, page)| page.expires_at() <= now.as_secs()).map(|(at, _)| at);
-        let due: Vec<usize> = due.take(pages_max).collect();
-        let Some(&last) = due.last() else {
-            self.sweep_page = 0;
-            return now;
-        };
-        let mut expired = Vec::new();
-        for at in due {
-            if let Some(page) = self.inner.directory.pages().nth(at) {
-                page.for_each(|key, record| {
-                    if Record::of(record).expires_at.is_some_and(|second| second <= now.as_secs()) {
-                        expired.push(Box::<[u8]>::from(key));
-                    }
-                });
-            }
-        }
-        self.sweep_page = last;
-        let mut inner = self.inner.edit();
-        let any = !expired.is_empty();
-        let (mut bytes, mut topic) = (Vec::new(), String::new());
-        for key in expired {
-            let place = inner.directory.find(&key);
-            inner.remove(&place);
-            key::write_topic(&key, &mut bytes, &mut topic);
-            each(&topic);
-        }
-        if !any {
-            // Bounds that were too early: the messages that they stood for are gone.
-            inner.directory.tighten_expiries();
-        }
-        now
+    /// When a message would expire.
+    pub fn expires_at(&self, topic: &str, message: &RetainedMessage<'_>) -> Option<u32> {
+        self.policy.expires_at(topic, message)
     }
 
     /// Bytes that the store holds, by walking it: equal to what is charged.
@@ -261,24 +223,41 @@ impl Inner {
             properties,
             payload,
             expires_at: record.expires_at,
+            written_at: record.written_at,
         })
     }
 
-    /// Takes what a message holds out of the books, before its record goes.
-    fn forget(&mut self, place: &Place) {
-        let payload = self.message(self.directory.record(place)).map_or(0, |m| m.payload.len());
-        let blob = Record::of(self.directory.record(place)).blob;
+    /// Bytes of properties and payload of a record.
+    fn content_bytes(&self, record: &[u8]) -> usize {
+        let record = Record::of(record);
+        record.blob.map_or(record.bytes, |number| self.blobs.get(number)).len()
+    }
+
+    /// What a message counts for ([`RetainedMessage::size`]).
+    fn size(&self, place: &Place, key: &[u8]) -> u64 {
+        (key.len() + self.content_bytes(self.directory.record(place))) as u64
+    }
+
+    /// Takes what a message holds out of the books, before its record goes. Answers its size.
+    fn forget(&mut self, place: &Place, key: &[u8]) -> u64 {
+        let size = self.size(place, key);
+        let record = self.directory.record(place);
+        let payload = self.message(record).map_or(0, |m| m.payload.len());
+        let Record { blob, written_at, .. } = Record::of(record);
         self.payload_bytes -= payload as u64;
+        self.bytes -= size;
+        self.undated -= usize::from(written_at.is_none());
         if let Some(number) = blob {
             self.blobs.remove(number);
         }
+        size
     }
 
-    fn remove(&mut self, place: &Place) {
-        if place.found {
-            self.forget(place);
-            self.directory.remove(place);
-            self.len -= 1;
-        }
+    /// Removes a message that was found. Answers its size.
+    fn remove(&mut self, place: &Place, key: &[u8]) -> u64 {
+        let size = self.forget(place, key);
+        self.directory.remove(place);
+        self.len -= 1;
+        size
     }
 }

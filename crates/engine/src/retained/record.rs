@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! flags 1 B   bits 0–1 QoS, bit 2 expiry, bit 3 properties, bit 4 blob
+//! written     second in which it was published, 4 B; 0 is unknown
 //! expiry      4 B, if bit 2
 //! properties  length, 4 B, if bit 3
 //! then        number of the blob, 4 B, if bit 4; else properties and payload
@@ -20,6 +21,7 @@ const BLOB: u8 = 1 << 4;
 pub(super) struct Record<'a> {
     pub(super) qos: u8,
     pub(super) expires_at: Option<u32>,
+    pub(super) written_at: Option<u32>,
     pub(super) properties_len: usize,
     pub(super) blob: Option<u32>,
     /// Properties and payload, unless they are in a blob.
@@ -28,7 +30,7 @@ pub(super) struct Record<'a> {
 
 pub(super) fn encode(message: &RetainedMessage<'_>, blob: Option<u32>) -> Vec<u8> {
     let inline = message.properties.len() + message.payload.len();
-    let mut out = Vec::with_capacity(13 + if blob.is_some() { 0 } else { inline });
+    let mut out = Vec::with_capacity(17 + if blob.is_some() { 0 } else { inline });
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     out.push(
         message.qos & 0b11
@@ -36,6 +38,7 @@ pub(super) fn encode(message: &RetainedMessage<'_>, blob: Option<u32>) -> Vec<u8
             | flag(!message.properties.is_empty(), PROPERTIES)
             | flag(blob.is_some(), BLOB),
     );
+    out.extend_from_slice(&message.written_at.unwrap_or(0).to_le_bytes());
     if let Some(at) = message.expires_at {
         out.extend_from_slice(&at.to_le_bytes());
     }
@@ -56,6 +59,11 @@ impl<'a> Record<'a> {
     /// Reads a record that [`encode`] made.
     pub(super) fn of(bytes: &'a [u8]) -> Self {
         let Some((&flags, mut rest)) = bytes.split_first() else { return Self::default() };
+        let written_at = match rest.split_first_chunk() {
+            None | Some((&[0, 0, 0, 0], _)) => None,
+            Some((bytes, _)) => Some(u32::from_le_bytes(*bytes)),
+        };
+        rest = rest.get(4..).unwrap_or_default();
         let mut number = |bit: u8| {
             if flags & bit == 0 {
                 return None;
@@ -67,6 +75,6 @@ impl<'a> Record<'a> {
         let expires_at = number(EXPIRY);
         let properties_len = number(PROPERTIES).unwrap_or(0) as usize;
         let blob = number(BLOB);
-        Self { qos: flags & 0b11, expires_at, properties_len, blob, bytes: rest }
+        Self { qos: flags & 0b11, expires_at, written_at, properties_len, blob, bytes: rest }
     }
 }

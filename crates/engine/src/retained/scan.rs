@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use plimsoll_ledger::Measure;
 
-use super::key::write_topic;
+use super::key::{Key, write_topic};
 use super::{RetainedMessage, RetainedStore};
 
 /// How far a scan has come. It stays valid whatever is changed in between: a message that is
@@ -17,6 +17,20 @@ pub struct ScanCursor {
     after: Option<Vec<u8>>,
     /// It is to be looked at again.
     again: bool,
+}
+
+impl ScanCursor {
+    /// Begins behind a topic, whether it is there or not.
+    pub fn behind(topic: &str) -> Self {
+        Self { after: Some(Key::of(topic).bytes().into()), again: false }
+    }
+
+    /// The topic that was looked at last.
+    pub fn topic(&self) -> Option<String> {
+        let (mut bytes, mut topic) = (Vec::new(), String::new());
+        write_topic(self.after.as_ref()?, &mut bytes, &mut topic);
+        Some(topic)
+    }
 }
 
 /// Where a scan that is broken off goes on.
@@ -96,7 +110,10 @@ impl RetainedStore {
                     Verdict::Match => {
                         write_topic(&key, &mut topic_bytes, &mut topic);
                         let message = self.inner.message(found.record);
-                        let flow = message.map(|message| visit(&topic, message));
+                        let flow = message.map(|mut message| {
+                            message.expires_at = self.policy.expires_at(&topic, &message);
+                            visit(&topic, message)
+                        });
                         if let Some(ControlFlow::Break(stop)) = flow {
                             cursor.again = stop == Stop::Before;
                             cursor.after = Some(key);

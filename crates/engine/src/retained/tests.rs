@@ -10,8 +10,10 @@ use plimsoll_ledger::Ledger;
 use plimsoll_mqtt::topic;
 use proptest::prelude::*;
 
-use super::{RetainedMessage, RetainedStore, Scan, ScanCursor, Set, Stop};
+use super::{RetainRules, RetainedMessage, RetainedStore, Scan, ScanCursor, Set, Stop};
 use crate::time::Time;
+
+mod rules;
 
 type Model = BTreeMap<String, (Vec<u8>, Option<u32>)>;
 
@@ -20,7 +22,9 @@ fn ledger() -> &'static Ledger {
 }
 
 fn message(payload: &[u8], expires_at: Option<u32>) -> RetainedMessage<'_> {
-    RetainedMessage { qos: 1, properties: &payload[..payload.len() / 3], payload, expires_at }
+    let properties = &payload[..payload.len() / 3];
+    let written_at = payload.first().map(|&byte| u32::from(byte) + 1);
+    RetainedMessage { qos: 1, properties, payload, expires_at, written_at }
 }
 
 fn level() -> impl Strategy<Value = String> {
@@ -92,7 +96,7 @@ fn check_step(store: &mut RetainedStore, model: &mut Model, step: Step, number: 
             let payload = alloc::vec![number as u8; size];
             let before = model.insert(topic.clone(), (payload.clone(), at));
             let expected = if before.is_some() { Set::Replaced } else { Set::New };
-            assert_eq!(store.set(&topic, message(&payload, at)), expected);
+            assert_eq!(store.set(&topic, message(&payload, at)).0, expected);
         }
         Step::Remove(topic) => assert_eq!(store.remove(&topic), model.remove(&topic).is_some()),
         Step::Get(topic) => {
@@ -122,7 +126,7 @@ proptest! {
     #[test]
     fn behaves_as_a_sorted_map(steps in prop::collection::vec(step(), 0..250), page in 64usize..256) {
         let ledger = ledger();
-        let mut store = RetainedStore::with_page_bytes(ledger, page);
+        let mut store = RetainedStore::with_page_bytes(ledger, RetainRules::default(), page);
         let mut model = Model::new();
         for (number, step) in steps.into_iter().enumerate() {
             check_step(&mut store, &mut model, step, number);
@@ -141,7 +145,7 @@ proptest! {
 
 #[test]
 fn a_scan_survives_changes_between_its_pieces() {
-    let mut store = RetainedStore::with_page_bytes(ledger(), 128);
+    let mut store = RetainedStore::with_page_bytes(ledger(), RetainRules::default(), 128);
     let topic = |n: usize| alloc::format!("plant/{}/sensor/{n:05}", n % 7);
     for n in 0..1000 {
         store.set(&topic(n), message(b"x", None));
@@ -167,7 +171,7 @@ fn a_scan_survives_changes_between_its_pieces() {
 #[test]
 fn long_topics_and_large_payloads_fit() {
     let ledger = ledger();
-    let mut store = RetainedStore::new(ledger);
+    let mut store = RetainedStore::new(ledger, RetainRules::default());
     let long = "t".repeat(65_535);
     let large = alloc::vec![7; 1 << 20];
     for n in 0..50 {

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use plimsoll_ledger::Measure;
 
@@ -267,6 +268,28 @@ impl Filters {
                 }
             }
         }
+    }
+
+    /// Calls `each` with filters, from place `from` on, until it breaks or `steps_max` places have been
+    /// looked at. Answers where to go on; `None` is the end.
+    pub(super) fn page(
+        &self,
+        from: u32,
+        steps_max: u32,
+        mut each: impl FnMut(&str, &[Entry]) -> ControlFlow<()>,
+    ) -> Option<u32> {
+        let end = (self.blocks.len() << BLOCK_BITS) as u32;
+        let stop = from.saturating_add(steps_max).min(end);
+        for number in from..stop {
+            let key = FilterKey(number);
+            let Some(filter) = self.get(key).filter(|filter| !filter.text.is_empty()) else {
+                continue;
+            };
+            if each(&filter.text, self.entries(key)).is_break() {
+                return (number + 1 < end).then_some(number + 1);
+            }
+        }
+        (stop < end).then_some(stop)
     }
 
     /// The same as [`Measure::heap_bytes`], by walking.

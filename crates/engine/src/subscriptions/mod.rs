@@ -17,6 +17,8 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use core::ops::ControlFlow;
+
 use plimsoll_ledger::{Account, Charged, Ledger, Measure, usable_size};
 
 use filters::Filters;
@@ -229,6 +231,17 @@ impl Subscriptions {
     /// Calls `each` with every filter and its subscribers.
     pub fn for_each(&self, each: impl FnMut(&str, &[Entry])) {
         self.filters.for_each(each);
+    }
+
+    /// Calls `each` with filters, from place `from` on, until it breaks or `steps_max` places have been
+    /// looked at. Answers where to go on; `None` is the end.
+    pub fn page(
+        &self,
+        from: u32,
+        steps_max: u32,
+        each: impl FnMut(&str, &[Entry]) -> ControlFlow<()>,
+    ) -> Option<u32> {
+        self.filters.page(from, steps_max, each)
     }
 
     /// Bytes that the index holds, by walking it: equal to what is charged.

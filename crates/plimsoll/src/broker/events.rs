@@ -142,6 +142,11 @@ impl EventLog {
                     limit_text(*limit)
                 ));
             }
+            Event::RetainRefused { filter, topic, total } => {
+                self.warning(&format!(
+                    "Retained messages are refused by retain_limit {filter}: {total} so far, the last one on {topic}."
+                ));
+            }
             Event::Subscribed { client, filter, qos } => {
                 self.log.write(Kind::Subscribe, &format!("{client} {} {filter}", *qos as u8));
             }

@@ -69,11 +69,22 @@ pub(crate) struct Waiting {
     pub(crate) serial: u32,
 }
 
+/// Somebody beside the I/O threads who hears an answer.
+pub(crate) type Hears = Box<dyn FnOnce(Admission) + Send>;
+
+/// To whom an answer is owed.
+enum To {
+    /// It has been answered, or nobody waits.
+    Nobody,
+    Connection(Waiting),
+    Asker(Hears),
+}
+
 /// An answer that is owed to a waiting connection. Dropped without one it is a refusal.
 pub(crate) struct Reply {
     pub(crate) credentials: Arc<Credentials>,
     shared: Weak<Shared>,
-    waiting: Option<Waiting>,
+    to: To,
     door: Arc<Door>,
     /// Of the gate when it was asked.
     generation: u64,
@@ -84,7 +95,11 @@ pub(crate) struct Reply {
 
 impl Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("waiting", &self.waiting).finish_non_exhaustive()
+        let waiting = match &self.to {
+            To::Connection(waiting) => Some(waiting),
+            To::Nobody | To::Asker(_) => None,
+        };
+        f.debug_struct("Reply").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
@@ -103,10 +118,11 @@ impl Reply {
 
     /// The same, until a time (seconds since 1970): then it is disconnected.
     pub(crate) fn accept_until(self, username: Option<Box<str>>, expires_at: Option<u64>) {
-        if let (Some(at), Some(waiting), Some(shared)) =
-            (expires_at, self.waiting, self.shared.upgrade())
+        // Others ask again before long.
+        if let (Some(at), To::Connection(waiting), Some(shared)) =
+            (expires_at, &self.to, self.shared.upgrade())
         {
-            shared.expire_client(waiting, at);
+            shared.expire_client(*waiting, at);
         }
         self.accept_as(username);
     }
@@ -152,7 +168,7 @@ impl Reply {
         Self {
             credentials: Arc::new(credentials),
             shared: Weak::new(),
-            waiting: None,
+            to: To::Nobody,
             door: Arc::new(Door::default()),
             generation: 0,
             asked: 0,
@@ -161,8 +177,12 @@ impl Reply {
     }
 
     fn answer(&mut self, admission: Admission) {
-        if let (Some(waiting), Some(shared)) = (self.waiting.take(), self.shared.upgrade()) {
-            shared.admit_client(waiting, self.generation, admission);
+        match (std::mem::replace(&mut self.to, To::Nobody), self.shared.upgrade()) {
+            (To::Connection(waiting), Some(shared)) => {
+                shared.admit_client(waiting, self.generation, admission);
+            }
+            (To::Asker(hears), _) => hears(admission),
+            (To::Nobody, _) | (To::Connection(_), None) => {}
         }
     }
 }
@@ -187,6 +207,19 @@ pub(crate) struct Gate {
     pub(crate) failures: Failures,
     ledger: &'static Ledger,
 }
+
+/// Somebody who wants in without MQTT: over HTTP.
+pub(crate) struct Guest {
+    pub(crate) listener: u16,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Who its certificate says that it is: what the listener takes as the user name.
+    pub(crate) identity: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
+}
+
+/// What such a one is called where MQTT has a client identifier, as in Mosquitto.
+pub(crate) const GUEST: &str = "http-api";
 
 /// A client at the gate.
 pub(crate) struct Visitor<'a> {
@@ -238,7 +271,7 @@ impl Gate {
                 let reply = Reply {
                     credentials: Arc::new(self.credentials(visitor, client_identifier.as_deref())),
                     shared: Arc::downgrade(shared),
-                    waiting: Some(visitor.waiting),
+                    to: To::Connection(visitor.waiting),
                     door,
                     generation,
                     asked: 0,
@@ -250,17 +283,67 @@ impl Gate {
         }
     }
 
+    /// Finds out whether a guest is let in, by the users that the listener's MQTT clients would have.
+    /// `hears` gets the answer: at once, or later and from another thread. Who has no name, or none
+    /// that anybody checks, is let in as nobody or not at all.
+    pub(crate) fn ask_for(&self, shared: &Arc<Shared>, guest: Guest, hears: Hears) {
+        let generation = self.generation();
+        let Some(door) = self.door(guest.listener) else {
+            return hears(Admission::Refused(ReasonCode::NOT_AUTHORIZED));
+        };
+        if door.certificate_is_identity {
+            return hears(match guest.identity {
+                Some(identity) => {
+                    Admission::As { username: Some(identity.into()), client_identifier: None }
+                }
+                None => Admission::Refused(ReasonCode::NOT_AUTHORIZED),
+            });
+        }
+        let username = guest.username.filter(|username| !username.is_empty());
+        let named = username.is_some() || door.takes_tokens && guest.password.is_some();
+        if !named || door.authenticators.is_empty() {
+            return hears(match door.allow_anonymous {
+                true => Admission::As { username: None, client_identifier: None },
+                false => Admission::Refused(ReasonCode::NOT_AUTHORIZED),
+            });
+        }
+        if self.failures.too_many(guest.peer) {
+            return hears(Admission::Refused(ReasonCode::CONNECTION_RATE_EXCEEDED));
+        }
+        let credentials = self.keep(guest.peer, GUEST.into(), username, guest.password);
+        let reply = Reply {
+            credentials: Arc::new(credentials),
+            shared: Arc::downgrade(shared),
+            to: To::Asker(hears),
+            door,
+            generation,
+            asked: 0,
+            client_identifier: None,
+        };
+        reply.defer();
+    }
+
     fn credentials(&self, visitor: &Visitor<'_>, identifier: Option<&str>) -> Credentials {
         let connect = visitor.connect;
         let client_identifier = identifier.unwrap_or(connect.client_identifier).to_owned();
         let username = connect.username.map(str::to_owned);
         let password = connect.password.map(<[u8]>::to_vec);
+        self.keep(visitor.peer, client_identifier, username, password)
+    }
+
+    fn keep(
+        &self,
+        peer: Option<SocketAddr>,
+        client_identifier: String,
+        username: Option<String>,
+        password: Option<Vec<u8>>,
+    ) -> Credentials {
         let bytes = size_of::<Credentials>()
             + client_identifier.capacity()
             + username.as_ref().map_or(0, String::capacity)
             + password.as_ref().map_or(0, Vec::capacity);
         Credentials {
-            peer: visitor.peer,
+            peer,
             client_identifier,
             username,
             password,

@@ -10,13 +10,13 @@ mod failures;
 pub(crate) mod gate;
 #[cfg(feature = "leaks")]
 mod leaks;
-mod listener;
+pub(crate) mod listener;
 mod load_line;
 mod plan;
 mod reconcile;
 mod reload;
 mod shard;
-mod shared;
+pub(crate) mod shared;
 mod signals;
 mod slots;
 mod storage;
@@ -24,7 +24,7 @@ mod sys;
 mod systemd;
 pub(crate) mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use plimsoll_mqtt::topic::TopicLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::verifier::Verifier;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Listener};
 use crate::log::{Destination, Log, Setup};
 use crate::process;
@@ -126,10 +127,18 @@ pub(crate) fn run(
     control::Control::serve(&shared)?;
     plan.enforce(&shared, &verifier);
     let registry = polls.first().map(Poll::registry).ok_or("no I/O thread")?;
+    let (http, bound) = apart(bound, config);
     let acceptor = Acceptor::new(bound, registry)?;
+    for bound in &http {
+        listener::listen(bound)?;
+    }
+    Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: None })?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     let process_config = config.process.clone();
-    signals.serve(Arc::clone(&shared), Reloader::new(plan, verifier, reload))?;
+    let reloader = Arc::new(Mutex::new(Reloader::new(plan, verifier, reload)));
+    let again = Arc::clone(&reloader);
+    shared.admin.set_reload(Box::new(move |shared| reload::lock(&again).reload(shared)));
+    signals.serve(Arc::clone(&shared), reloader)?;
     let mut acceptor = Some(acceptor);
     let mut sys = Some(Sys::new());
     let mut shards = Vec::new();
@@ -146,6 +155,7 @@ pub(crate) fn run(
         .map_err(|error| format!("cannot start the thread of the load line: {error}"))?;
     let outcome = run_all(shards, &shared);
     systemd::stopping();
+    shared.admin.finish();
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
     shared.log.log().flush();
@@ -210,6 +220,13 @@ fn bind_all(config: &Config) -> Result<Vec<Bound>, String> {
         }
     }
     Ok(bound)
+}
+
+/// Sockets for HTTP, and those for MQTT.
+fn apart(bound: Vec<Bound>, config: &Config) -> (Vec<Bound>, Vec<Bound>) {
+    bound.into_iter().partition(|bound| {
+        config.listeners.get(usize::from(bound.listener)).is_some_and(|listener| listener.http)
+    })
 }
 
 /// Binds every address of a listener.

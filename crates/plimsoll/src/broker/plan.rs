@@ -13,6 +13,7 @@ use super::{LEDGER, limits};
 use crate::access::loaded::AccessFiles;
 use crate::access::plugins::{Loaded, Plugins};
 use crate::access::verifier::Verifier;
+use crate::admin;
 use crate::config::Config;
 
 /// A configuration that can be put in force without a failure.
@@ -97,6 +98,7 @@ impl Plan {
         shared.gate.failures.set_most(config.auth_failures_per_minute);
         let rules = self.access.rules(config, &plugins);
         let rules = rules.map(|rules| Arc::new(rules) as Arc<dyn Access>);
+        shared.admin.set(admin::Settings::new(config, rules.clone()));
         let mut engine = shared.engine();
         engine.configure(shared.clock.now(), config.settings());
         engine.set_access(rules);

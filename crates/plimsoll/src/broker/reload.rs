@@ -1,8 +1,8 @@
 //! A reload: everything is read and checked first; then all of it holds, or none.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use plimsoll_mqtt::ReasonCode;
@@ -10,8 +10,9 @@ use plimsoll_mqtt::ReasonCode;
 use super::listener::{self, Bound, Order};
 use super::plan::Plan;
 use super::shared::Shared;
-use super::{bind_listener, log_setup, systemd};
+use super::{apart, bind_listener, log_setup, systemd};
 use crate::access::verifier::Verifier;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Listener};
 
 /// How long the first I/O thread may take to close a listening socket.
@@ -46,6 +47,12 @@ pub(crate) struct Reloader<R> {
     verifier: Arc<Verifier>,
 }
 
+/// One reload at a time.
+pub(crate) fn lock<R>(reloader: &Mutex<Reloader<R>>) -> MutexGuard<'_, Reloader<R>> {
+    // A panic ends the process, so nobody sees a poisoned lock.
+    reloader.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Listeners that are there now or no longer, by number.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Changes {
@@ -59,21 +66,23 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         Self { read, running, verifier }
     }
 
-    /// Reloads, and says in log and figures what came of it.
-    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) {
+    /// Reloads, and says in log and figures what came of it. Answers all mistakes, a line each.
+    pub(crate) fn reload(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
         shared.log.notice("Reloading config.");
         systemd::reloading();
-        match self.prepare(shared) {
+        let outcome = self.prepare(shared);
+        match &outcome {
             Ok(()) => shared.reloads.note(None),
             Err(errors) => {
                 for line in errors.lines() {
                     shared.log.error(line);
                 }
                 shared.log.error("The running configuration was left as it is.");
-                shared.reloads.note(Some(&errors));
+                shared.reloads.note(Some(errors));
             }
         }
         systemd::ready();
+        outcome
     }
 
     /// All that can fail, then all that cannot.
@@ -98,7 +107,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         &self,
         changes: &Changes,
         config: &Config,
-        shared: &Shared,
+        shared: &Arc<Shared>,
     ) -> Result<Vec<Bound>, String> {
         let port = |listeners: &[Listener], number: usize| {
             listeners.get(number).map(|listener| (listener.port, listener.path.clone()))
@@ -109,10 +118,12 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         };
         let first: Vec<usize> = changes.closed.iter().copied().filter(contended).collect();
         if !first.is_empty() {
-            let (done, closed) = sync_channel(1);
+            let (done, closed) = sync_channel(2);
             let close = first.iter().map(|&number| number as u16).collect();
-            shared.order(Order { close, open: Vec::new(), done: Some(done) });
-            closed.recv_timeout(CLOSED_WITHIN).map_err(|_| "the I/O thread does not answer")?;
+            order(shared, config, close, Vec::new(), Some(&done))?;
+            for _ in 0..2 {
+                closed.recv_timeout(CLOSED_WITHIN).map_err(|_| "the I/O thread does not answer")?;
+            }
         }
         let opened = bind_and_listen(config, &changes.opened);
         opened.map_err(|error| match self.reopen(&first, shared) {
@@ -121,15 +132,14 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         })
     }
 
-    fn reopen(&self, numbers: &[usize], shared: &Shared) -> Result<(), String> {
+    fn reopen(&self, numbers: &[usize], shared: &Arc<Shared>) -> Result<(), String> {
         let running = &self.running.config;
         let open = bind_and_listen(running, numbers)?;
-        shared.order(Order { close: Vec::new(), open, done: None });
-        Ok(())
+        order(shared, running, Vec::new(), open, None)
     }
 
     /// From here on the new configuration holds. Nothing in here can fail.
-    fn swap(&mut self, plan: Plan, changes: &Changes, open: Vec<Bound>, shared: &Shared) {
+    fn swap(&mut self, plan: Plan, changes: &Changes, open: Vec<Bound>, shared: &Arc<Shared>) {
         plan.enforce(shared, &self.verifier);
         plan.expel(&self.running, shared);
         let config = &plan.config;
@@ -150,7 +160,9 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
                 shared.log.notice(&format!("Closing the listener on {place}."));
             }
         }
-        shared.order(Order { close: close.clone(), open, done: None });
+        if let Err(error) = order(shared, config, close.clone(), open, None) {
+            shared.log.error(&error);
+        }
         if !close.is_empty() {
             // Who came through a door that is gone has to go.
             shared.purge(move |connection| {
@@ -161,6 +173,19 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         shared.log.log().set(log_setup(config));
         self.running = plan;
     }
+}
+
+/// Tells those who accept what to open and close; both of them say `done`.
+fn order(
+    shared: &Arc<Shared>,
+    config: &Config,
+    close: Vec<u16>,
+    open: Vec<Bound>,
+    done: Option<&SyncSender<()>>,
+) -> Result<(), String> {
+    let (http, open) = apart(open, config);
+    shared.order(Order { close: close.clone(), open, done: done.cloned() });
+    Admin::order(shared, admin::Order { close, open: http, done: done.cloned() })
 }
 
 /// Binds the listeners of these numbers. From here on their connections wait in the system.

@@ -24,6 +24,7 @@ use super::storage;
 use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
+use crate::admin::Admin;
 use crate::config::MemoryLimit;
 use crate::memory::Memory;
 
@@ -147,6 +148,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) certificates: Certificates,
     pub(crate) control: Control,
+    pub(crate) admin: Admin,
     pub(crate) memory: Memory,
     /// The step of the load line.
     step: AtomicU8,
@@ -191,6 +193,7 @@ impl Shared {
             gate: Gate::new(Vec::new(), ledger),
             certificates: Certificates::new(ledger),
             control: Control::new(ledger),
+            admin: Admin::default(),
             memory: Memory::new(ledger),
             step: AtomicU8::new(Step::Clear as u8),
             limits: RwLock::new(Arc::new(limits)),
@@ -405,6 +408,20 @@ impl Shared {
         self.listener_count(listener).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// Somebody came through a listener who is no MQTT client.
+    pub(crate) fn enter_listener(&self, listener: u16) {
+        if let Some(count) = self.listener_count(usize::from(listener)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Such a one is gone.
+    pub(crate) fn leave_listener(&self, listener: u16) {
+        if let Some(count) = self.listener_count(usize::from(listener)) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Tells the thread that accepts what to open and close.
     pub(crate) fn order(&self, order: Order) {
         unpoisoned(self.orders.lock()).push(order);
@@ -515,6 +532,30 @@ impl Shared {
         let work = engine.has_work_for_store();
         drop(engine);
         self.wake_storage(work);
+    }
+
+    /// Ends a client's connection. Answers whether it had one; `None` if there is no such client.
+    pub(crate) fn expel_client(&self, client: &str, reason: ReasonCode) -> Option<bool> {
+        let mut engine = self.engine();
+        let link = engine.client(client)?.link;
+        if let Some(link) = link {
+            self.turn(&mut engine, &[Input::Expel { link, reason }]);
+        }
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
+        Some(link.is_some())
+    }
+
+    /// Ends a client's session, connected or not. Answers whether there was one.
+    pub(crate) fn end_session(&self, client: &str, reason: ReasonCode) -> bool {
+        let mut engine = self.engine();
+        let found = engine.client(client).is_some();
+        self.turn(&mut engine, &[Input::EndSession { client, reason }]);
+        let work = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(work);
+        found
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -1,14 +1,14 @@
 //! Signals, with Mosquitto's meanings.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use plimsoll_ledger::Snapshot;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use super::reload::Reloader;
+use super::reload::{self, Reloader};
 use super::shared::Shared;
 use crate::config::Config;
 
@@ -28,13 +28,16 @@ impl Watch {
     pub(crate) fn serve(
         mut self,
         shared: Arc<Shared>,
-        mut reloader: Reloader<impl Fn() -> Result<Config, String> + Send + 'static>,
+        reloader: Arc<Mutex<Reloader<impl Fn() -> Result<Config, String> + Send + 'static>>>,
     ) -> Result<(), String> {
         let thread = thread::Builder::new().name("signals".into());
         let served = thread.spawn(move || {
             for signal in &mut self.0 {
                 match signal {
-                    SIGHUP => reloader.reload(&shared),
+                    SIGHUP => {
+                        // What came of it is in the log.
+                        let _ = reload::lock(&reloader).reload(&shared);
+                    }
                     SIGUSR1 => match shared.storage() {
                         Some(storage) => storage.checkpoint(),
                         None => shared.log.information("Nothing to save: persistence is off."),

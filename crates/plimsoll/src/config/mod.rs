@@ -8,6 +8,7 @@ mod memory;
 mod parse;
 mod persistence;
 mod reference;
+mod retain;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use plimsoll_engine::retained::RetainRules;
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::topic::TopicLimits;
 use plimsoll_mqtt::{QoS, Version};
@@ -82,10 +84,13 @@ pub(crate) struct Config {
     pub(crate) queue_qos0_messages: bool,
     pub(crate) persistent_client_expiration: Option<u32>,
     pub(crate) retain_available: bool,
+    /// Age limits and quotas of retained messages.
+    pub(crate) retain_rules: RetainRules,
     pub(crate) allow_duplicate_messages: bool,
     pub(crate) upgrade_outgoing_qos: bool,
     pub(crate) slow_consumer_timeout: u32,
     pub(crate) max_output_bytes: u32,
+    pub(crate) http: HttpConfig,
 }
 
 /// Who may come through a listener, and as whom.
@@ -138,6 +143,30 @@ pub(crate) struct WebConfig {
     pub(crate) origins: Vec<String>,
 }
 
+/// Bounds of the listeners that speak HTTP (`protocol http_api`), all of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// Connections at one time.
+    pub(crate) max_connections: usize,
+    /// Bytes of a request's line and headers.
+    pub(crate) max_header_bytes: usize,
+    /// Bytes of a request's body.
+    pub(crate) max_body_bytes: usize,
+    /// Seconds in which a handshake, a request and taking its answer have to be over.
+    pub(crate) timeout: u32,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 64,
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            timeout: 30,
+        }
+    }
+}
+
 /// A listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -166,6 +195,8 @@ pub(crate) struct Listener {
     pub(crate) proxy_require_tls: bool,
     /// `protocol websockets`.
     pub(crate) web: Option<WebConfig>,
+    /// `protocol http_api`.
+    pub(crate) http: bool,
     /// A reload took it out: its number is kept for those who came through it.
     pub(crate) closed: bool,
 }
@@ -193,6 +224,7 @@ impl Listener {
             proxy_protocol: None,
             proxy_require_tls: false,
             web: None,
+            http: false,
             closed: false,
         }
     }
@@ -214,6 +246,8 @@ impl Listener {
                 listener.hosts.clone(),
                 listener.path.clone(),
                 listener.interface.clone(),
+                // Others wait at its door.
+                listener.http,
             )
         };
         place(self) == place(other)
@@ -264,10 +298,12 @@ impl Default for Config {
             queue_qos0_messages: settings.queue_qos0_messages,
             persistent_client_expiration: None,
             retain_available: settings.retain_available,
+            retain_rules: settings.retain_rules,
             allow_duplicate_messages: settings.allow_duplicate_messages,
             upgrade_outgoing_qos: settings.upgrade_outgoing_qos,
             slow_consumer_timeout: settings.slow_consumer_timeout,
             max_output_bytes: settings.output_bytes_max,
+            http: HttpConfig::default(),
         }
     }
 }
@@ -295,6 +331,7 @@ impl Config {
             queue_qos0_messages: self.queue_qos0_messages,
             persistent_client_expiration: self.persistent_client_expiration,
             retain_available: self.retain_available,
+            retain_rules: self.retain_rules.clone(),
             allow_duplicate_messages: self.allow_duplicate_messages,
             upgrade_outgoing_qos: self.upgrade_outgoing_qos,
             slow_consumer_timeout: self.slow_consumer_timeout,

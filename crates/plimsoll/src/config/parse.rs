@@ -289,6 +289,12 @@ impl Reader {
             "include_dir" if main => self.include(value.text()),
             "include_dir" => self.error(name, "cannot stand in an included file"),
             "log_dest" => self.log_dest(value.text()),
+            "retain_expiry" | "retain_limit" => {
+                let rules = &mut self.config.retain_rules;
+                if let Err(problem) = super::retain::read(rules, name, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
             "log_timestamp_format" if !can_format(value.text()) => {
@@ -343,10 +349,11 @@ impl Reader {
                     listener.web.get_or_insert_default();
                 }
             }
-            "http_api" => self.error(
-                "protocol",
-                "http_api comes with the release of the ledger's window; remove this listener",
-            ),
+            "http_api" => {
+                if let Some(listener) = self.config.listeners.get_mut(number) {
+                    listener.http = true;
+                }
+            }
             _ => self.error("protocol", "mqttsn is not supported, nor is it in Mosquitto"),
         }
     }
@@ -428,6 +435,7 @@ impl Reader {
         self.finish_listeners(arguments);
         self.finish_plugins();
         self.check_mount_points();
+        self.check_http();
         self.finish_log(arguments);
         self.finish_persistence(arguments);
         for (number, domain) in std::mem::take(&mut self.domains) {
@@ -449,6 +457,23 @@ impl Reader {
                 self.errors.push(format!(
                     "{}: mount_point: `{mount_point}` has a wildcard: it stands before topic names, such as `plant/7/`",
                     listener.place
+                ));
+            }
+        }
+    }
+
+    /// What a listener that speaks HTTP cannot have.
+    fn check_http(&mut self) {
+        for listener in self.config.listeners.iter().filter(|listener| listener.http) {
+            let place = &listener.place;
+            if listener.proxy_protocol.is_some() {
+                self.errors.push(format!(
+                    "{place}: enable_proxy_protocol: is not for `protocol http_api`; remove one of them"
+                ));
+            }
+            if listener.web.is_some() {
+                self.errors.push(format!(
+                    "{place}: protocol: a listener speaks either websockets (which `websockets_origin` says too) or http_api; give each a port of its own"
                 ));
             }
         }

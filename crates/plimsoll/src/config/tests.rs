@@ -139,6 +139,15 @@ fn retained_messages_have_no_age_limit() {
 }
 
 #[test]
+fn rules_for_retained_messages_say_what_is_wrong_with_them() {
+    let config = accepted("retain_expiry a/# 7d\nretain_limit # count=5\nretain_expiry # 30d\n");
+    let rules = config.settings().retain_rules;
+    assert_eq!((rules.expiries.len(), rules.limits.len()), (2, 1));
+    refused("\nretain_expiry a/#/b 7d\n", "FILE:2: retain_expiry: `a/#/b` is not a topic filter");
+    refused("retain_limit a/#\n", "FILE:1: retain_limit: write `retain_limit FILTER count=N");
+}
+
+#[test]
 fn what_belongs_to_something_stands_below_it() {
     refused("listener_allow_anonymous true\n", "FILE:1: listener_allow_anonymous: belongs to a");
     refused("per_listener_settings true\nallow_anonymous true\nlistener 2000\n", "FILE:2:");

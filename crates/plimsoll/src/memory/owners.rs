@@ -6,7 +6,7 @@ use plimsoll_ledger::{Account, Charged, Ledger, Measure};
 use serde::Serialize;
 
 use super::heap::{HeapProfile, Stack};
-use super::symbols::{self, Names};
+use super::symbols::{self, Frame, Names};
 
 /// Stacks of a profile that are kept, the largest ones.
 const STACKS_MAX: usize = 4096;
@@ -122,25 +122,30 @@ impl Profiles {
     }
 }
 
-/// The broker's own calls of a stack; all of them if there is none.
+/// The broker's own calls of a stack; without any, those that are not the allocator's.
 fn calls(stack: &[u64], names: &Names) -> Vec<String> {
     let frames = || stack.iter().filter_map(|address| names.get(address)).flatten();
-    let own = |function: &str| {
-        let path = function.trim_start_matches(['<', '&']);
-        path.starts_with("plimsoll") && !path.starts_with("plimsoll_ledger::")
-    };
-    let text = |frame: &symbols::Frame| match frame.line {
-        0 => frame.function.clone(),
-        line => format!("{} ({}:{line})", frame.function, short(&frame.file)),
-    };
-    let calls: Vec<String> =
-        frames().filter(|frame| own(&frame.function)).take(FRAMES).map(text).collect();
-    if calls.is_empty() { frames().take(FRAMES).map(text).collect() } else { calls }
+    let own: Vec<String> = frames().filter_map(own_call).take(FRAMES).collect();
+    if !own.is_empty() {
+        return own;
+    }
+    let foreign = frames().filter(|frame| !frame.file.contains("jemalloc"));
+    foreign.take(FRAMES).map(|frame| frame.function.clone()).collect()
 }
 
-/// A file's path from its crate on.
-fn short(path: &str) -> &str {
-    path.split_once("/crates/").map_or(path, |(_, path)| path)
+/// A call within this project's crates, by the module that its file is: `engine::publish::route
+/// (engine/src/publish.rs:12)`. The ledger's are left out: they are on every stack.
+fn own_call(frame: &Frame) -> Option<String> {
+    let (_, file) = frame.file.split_once("/crates/")?;
+    let (own, path) = file.strip_suffix(".rs")?.split_once("/src/")?;
+    if own == "ledger" {
+        return None;
+    }
+    let module = path.trim_end_matches("/mod").replace('/', "::");
+    let function = frame.function.split('<').next().filter(|name| !name.is_empty());
+    let function = function.unwrap_or(&frame.function);
+    let function = function.trim_end_matches("::").rsplit("::").next().unwrap_or(function);
+    Some(format!("{own}::{module}::{function} ({file}:{})", frame.line))
 }
 
 /// FNV-1a over the addresses.
@@ -177,6 +182,32 @@ mod tests {
         let owners = profiles.grown(Duration::from_secs(90), &now, 2);
         assert_eq!(owners.iter().map(|owner| owner.grown_bytes).collect::<Vec<_>>(), [600, 100]);
         assert_eq!(owners.first().map(|owner| owner.calls.clone()), Some(vec!["0x1".to_owned()]));
+    }
+
+    #[test]
+    fn calls_are_named_by_module_function_and_line() {
+        let frame = |function: &str, file: &str| Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 7,
+        };
+        let names: Names = [
+            (1, vec![frame("malloc", "/x/jemalloc/src/jemalloc.c")]),
+            (
+                2,
+                vec![
+                    frame("own<u8>", "/w/crates/ledger/src/charge.rs"),
+                    frame("set<A, B>", "/w/crates/engine/src/retained/mod.rs"),
+                ],
+            ),
+            (3, vec![frame("call_once", "/rustc/library/core/src/ops/function.rs")]),
+        ]
+        .into();
+        assert_eq!(
+            calls(&[1, 2, 3], &names),
+            ["engine::retained::set (engine/src/retained/mod.rs:7)"]
+        );
+        assert_eq!(calls(&[1, 3], &names), ["call_once"]);
     }
 
     #[test]

@@ -161,6 +161,7 @@ fn retained<E>(
             properties: &message.properties,
             payload: message.payload,
             expires_at: message.expires_at,
+            written_at: None, // Mosquitto does not store it.
         };
         take(&Item::Retained { topic: Cow::Borrowed(topic), message })?;
     }

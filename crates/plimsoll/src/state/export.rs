@@ -241,6 +241,9 @@ fn retained(line: &mut Object<'_>, topic: &str, message: &RetainedMessage<'_>) {
     line.text("topic", topic);
     bytes(line, "payload", message.payload);
     line.number("qos", message.qos.into());
+    if let Some(second) = message.written_at {
+        time(line, "written_at", Time::from_secs(second));
+    }
     expiry(line, message.expires_at);
     properties(line, message.properties);
 }
@@ -394,6 +397,7 @@ mod tests {
             properties: &[0xFF],
             payload: b"two\nlines",
             expires_at: Some(u32::MAX),
+            written_at: Some(1_795_654_880),
         };
         let items = [
             Item::Alive { at: Time::from_millis(1_795_654_880_250) },
@@ -416,7 +420,7 @@ mod tests {
             r#"{"type":"received","session":4,"packet_identifier":5}"#,
             "\n",
             r#"{"type":"retained","topic":"a","payload":"two\nlines","qos":1,"#,
-            r#""expires_at":"2106-02-07T06:28:15Z","properties_base64":"/w=="}"#,
+            r#""written_at":"2026-11-26T01:01:20Z","expires_at":"2106-02-07T06:28:15Z","properties_base64":"/w=="}"#,
             "\n",
         );
         assert_eq!(lines(&items), expected);

@@ -110,7 +110,7 @@ impl TlsSettings {
         let lists = clients.as_ref().map_or_else(Vec::new, |clients| clients.ends.clone());
         let mut server = builder.with_cert_resolver(Arc::new(ByName { keys }));
         // A client that offers protocols has to find its own among them: MQTT's, or a browser's.
-        server.alpn_protocols = match listener.web.is_some() {
+        server.alpn_protocols = match listener.web.is_some() || listener.http {
             true => vec![b"http/1.1".to_vec()],
             false => vec![b"mqtt".to_vec(), b"x-amzn-mqtt-ca".to_vec()],
         };

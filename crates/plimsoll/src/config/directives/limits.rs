@@ -113,6 +113,20 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Minutes between two searches for retained messages that have expired.",
         Status::NotNeeded("a retained message is freed when it expires"),
     ),
+    known(
+        "retain_expiry",
+        Scope::Global,
+        Words,
+        "(Plimsoll) FILTER AGE: retained messages whose topics match live for AGE from when they were last published: a number with s, m (minutes), h, d or w, or `never`. May be given 64 times; the first one that matches holds, and `retain_expiry # 7d` at the end is the default. A message's own expiry interval holds if it is shorter.",
+        Status::Structure,
+    ),
+    known(
+        "retain_limit",
+        Scope::Global,
+        Words,
+        "(Plimsoll) FILTER count=N bytes=N: retained messages whose topics match, together, with the bytes of topics, properties and payloads (k, M, G); one of them or both. May be given 64 times, and all that match hold. Beyond it a new topic, or a larger message on a known one, is refused: 5.0 publishers are told 0x97; of others the message goes to subscribers and is not retained.",
+        Status::Structure,
+    ),
     done(
         "allow_duplicate_messages",
         Scope::Global,

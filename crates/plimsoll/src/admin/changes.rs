@@ -1,0 +1,167 @@
+//! What changes something: somebody is sent away, the configuration is read again, the books are
+//! counted anew, the heap is looked at.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use plimsoll_ledger::Account;
+use plimsoll_mqtt::ReasonCode;
+use serde::Serialize;
+use tokio::task::spawn_blocking;
+
+use super::books;
+use super::clients::unknown;
+use super::entry::User;
+use super::problem::Problem;
+use super::routes::Context;
+
+/// Accounts that only the engine charges: they have to agree with a recount to the byte.
+const COUNTED: [Account; 6] = [
+    Account::Retained,
+    Account::Subscriptions,
+    Account::Sessions,
+    Account::Inflight,
+    Account::Queues,
+    Account::Wills,
+];
+
+fn by(user: &User) -> &str {
+    user.0.as_deref().unwrap_or("somebody on this machine")
+}
+
+/// Disconnects a client; its session stays as it asked for.
+pub(super) async fn kick(
+    State(context): State<Context>,
+    Extension(user): Extension<User>,
+    Path(identifier): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let shared = &context.shared;
+    let kicked =
+        books::aside(|| shared.expel_client(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
+    match kicked {
+        Some(true) => {
+            shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)));
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Some(false) => {
+            let detail = format!("`{identifier}` is not connected");
+            Err(Problem::new(StatusCode::CONFLICT, detail))
+        }
+        None => Err(unknown(&identifier)),
+    }
+}
+
+/// Ends a session, connected or not.
+pub(super) async fn end_session(
+    State(context): State<Context>,
+    Extension(user): Extension<User>,
+    Path(identifier): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let shared = &context.shared;
+    let ended = books::aside(|| shared.end_session(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
+    if !ended {
+        return Err(unknown(&identifier));
+    }
+    shared.log.notice(&format!("Session of {identifier} ended by {}.", by(&user)));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+pub(super) struct Reloaded {
+    reloaded: bool,
+    /// How many have taken effect since the start.
+    succeeded: u64,
+}
+
+/// Reads the configuration again, as SIGHUP does. What is wrong with it is answered, a line each.
+pub(super) async fn reload(
+    State(context): State<Context>,
+    Extension(user): Extension<User>,
+) -> Result<Json<Reloaded>, Problem> {
+    let shared = Arc::clone(&context.shared);
+    shared.log.notice(&format!("Reload asked for by {}.", by(&user)));
+    let outcome = spawn_blocking(move || match shared.admin.reload.get() {
+        Some(reload) => reload(&shared),
+        None => Err("the broker is still starting".into()),
+    });
+    match outcome.await {
+        Ok(Ok(())) => {
+            let succeeded = context.shared.reloads.succeeded.load(Ordering::Relaxed);
+            Ok(Json(Reloaded { reloaded: true, succeeded }))
+        }
+        Ok(Err(errors)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)),
+        Err(_) => Err(broke_off("the reload")),
+    }
+}
+
+fn broke_off(what: &str) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what} broke off"))
+}
+
+#[derive(Serialize)]
+pub(super) struct Recount {
+    /// Every account of the engine is what its values add up to.
+    agrees: bool,
+    /// How long the engine stood still for it.
+    held_seconds: f64,
+    accounts: Vec<Counted>,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    name: &'static str,
+    charged_bytes: usize,
+    counted_bytes: usize,
+}
+
+/// Walks over everything that the engine holds, and sets it against the ledger. The engine stands
+/// still meanwhile: about 50 ms for a million retained messages.
+pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recount>, Problem> {
+    let shared = Arc::clone(&context.shared);
+    let counted = spawn_blocking(move || {
+        let engine = shared.engine();
+        let begun = Instant::now();
+        let counted = engine.recount();
+        let charged = shared.ledger.snapshot();
+        let held = begun.elapsed();
+        drop(engine);
+        let accounts: Vec<Counted> = charged
+            .iter()
+            .zip(counted.iter())
+            .filter(|((account, _), _)| COUNTED.contains(account))
+            .map(|((account, charged_bytes), (_, counted_bytes))| Counted {
+                name: account.name(),
+                charged_bytes,
+                counted_bytes,
+            })
+            .collect();
+        let agrees = accounts.iter().all(|account| account.charged_bytes == account.counted_bytes);
+        Recount { agrees, held_seconds: held.as_secs_f64(), accounts }
+    });
+    counted.await.map(Json).map_err(|_| broke_off("the recount"))
+}
+
+/// The heap by call stack, for `pprof`.
+pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Problem> {
+    let shared = Arc::clone(&context.shared);
+    match spawn_blocking(move || shared.memory.heap_profile()).await {
+        Ok(Ok(profile)) => {
+            let mut response = profile.into_response();
+            let headers = response.headers_mut();
+            headers
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(
+                header::CONTENT_DISPOSITION,
+                HeaderValue::from_static("attachment; filename=\"plimsoll-heap.pb.gz\""),
+            );
+            Ok(response)
+        }
+        Ok(Err(error)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error)),
+        Err(_) => Err(broke_off("the profile")),
+    }
+}

@@ -1,0 +1,211 @@
+//! One broker's API over HTTP.
+
+use std::fmt::{self, Display, Write as _};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, Body};
+
+use super::settings::Settings;
+
+/// How long a request may take; a heap profile takes some seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most of an answer that is read.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Where a distribution keeps the certificates of authorities.
+const SYSTEM_AUTHORITIES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Why there is nothing to print.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The broker says no.
+    No(String),
+    /// It cannot be asked, or does not let us.
+    Unreachable(String),
+    /// It was asked for what cannot be.
+    Mistake(String),
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No(text) | Self::Unreachable(text) | Self::Mistake(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A broker.
+pub(super) struct Client {
+    agent: Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(settings: &Settings) -> Result<Self, Failure> {
+        let mut agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(concat!("plimsoll-ctl/", env!("CARGO_PKG_VERSION")));
+        match settings.url.split_once("://") {
+            Some(("https", _)) => agent = agent.tls_config(tls(settings)?),
+            Some(("http", _)) => {}
+            _ => {
+                return Err(Failure::Mistake(format!(
+                    "`{}` is not the address of an HTTP listener, such as http://127.0.0.1:8080",
+                    settings.url
+                )));
+            }
+        }
+        let authorization = match (&settings.token, &settings.user) {
+            (Some(token), _) => Some(format!("Bearer {token}")),
+            (None, Some(user)) => {
+                let password = settings.password.as_deref().unwrap_or_default();
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            }
+            (None, None) => None,
+        };
+        Ok(Self { agent: agent.build().new_agent(), url: settings.url.clone(), authorization })
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        accept: &str,
+    ) -> Result<Response<Body>, Failure> {
+        let mut uri = format!("{}{path}", self.url);
+        for (number, (name, value)) in query.iter().enumerate() {
+            let mark = if number == 0 { '?' } else { '&' };
+            let _ = write!(uri, "{mark}{name}={}", escaped(value));
+        }
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(&uri)
+            .header("accept", accept)
+            // That a change is meant: pages of others cannot send it.
+            .header("x-requested-with", "plimsoll-ctl");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request =
+            request.body(()).map_err(|error| Failure::Mistake(format!("{uri}: {error}")))?;
+        let mut response = self.agent.run(request).map_err(|error| {
+            Failure::Unreachable(format!(
+                "{}: {error}; is there a listener with `protocol http_api` (--url, PLIMSOLL_URL)?",
+                self.url
+            ))
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let problem: Option<Value> = body.ok().and_then(|body| serde_json::from_str(&body).ok());
+        let detail = problem.as_ref().and_then(|problem| match problem.get("reasons") {
+            Some(Value::Array(reasons)) => {
+                Some(reasons.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "))
+            }
+            _ => problem.get("detail").and_then(Value::as_str).map(str::to_owned),
+        });
+        let detail = detail.unwrap_or_else(|| format!("{} {status}", self.url));
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                Failure::Unreachable(detail)
+            }
+            StatusCode::BAD_REQUEST => Failure::Mistake(detail),
+            _ => Failure::No(detail),
+        })
+    }
+
+    /// The answer of a path as JSON.
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.json("GET", path, query)
+    }
+
+    /// The same of something that changes something; an answer without a body is `Null`.
+    pub(super) fn json(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
+        let mut response = self.ask(method, path, query, "application/json")?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_json();
+        answer.map_err(|error| Failure::Unreachable(format!("{}{path}: {error}", self.url)))
+    }
+
+    /// The answer of a path as it is.
+    pub(super) fn bytes(&self, path: &str, accept: &str) -> Result<Vec<u8>, Failure> {
+        let mut response = self.ask("GET", path, &[], accept)?;
+        let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        answer.map_err(|error| Failure::Unreachable(format!("{}{path}: {error}", self.url)))
+    }
+}
+
+/// Text as a part of a path or a query.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            other => drop(write!(escaped, "%{other:02X}")),
+        }
+    }
+    escaped
+}
+
+/// Who the broker has to be.
+fn tls(settings: &Settings) -> Result<TlsConfig, Failure> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(provider)
+        .disable_verification(settings.insecure);
+    if settings.insecure {
+        return Ok(config.build());
+    }
+    let system = || SYSTEM_AUTHORITIES.iter().find(|path| fs::exists(path).unwrap_or(false));
+    let path = settings.cafile.clone().or_else(|| system().map(Into::into)).ok_or_else(|| {
+        Failure::Mistake("this system has no certificates of authorities: give --cafile".into())
+    })?;
+    let explain = |text: &str| Failure::Mistake(format!("{}: {text}", path.display()));
+    let pem = fs::read(&path).map_err(|error| explain(&error.to_string()))?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(explain("there is no certificate in it"));
+    }
+    Ok(config.root_certs(RootCerts::Specific(Arc::new(certificates))).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_for_paths() {
+        assert_eq!(escaped("plant/7 +ü"), "plant%2F7%20%2B%C3%BC");
+    }
+}
