@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use plimsoll_ledger::{Account, Charged, Ledger, Measure};
 use plimsoll_mqtt::ReasonCode;
 
+use crate::dispatch::Outgoing;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::settings::Settings;
@@ -257,8 +258,11 @@ impl Engine {
     }
 
     /// A publisher has had its turn: it waits a moment for the next.
-    pub(crate) fn slow_publisher(&mut self, slot: u32) {
-        if self.load.step < Step::SlowPublishers {
+    pub(crate) fn slow_publisher(&mut self, slot: u32, run: &[Outgoing<'_>]) {
+        // Whoever deletes gives memory back.
+        let deletes = |sent: &Outgoing<'_>| sent.parts.retain && sent.parts.payload.is_empty();
+        let gives = !run.is_empty() && run.iter().all(deletes);
+        if self.load.step < Step::SlowPublishers || gives {
             return;
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };

@@ -83,18 +83,16 @@ impl Engine {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
-            let admission = admit(session, publish, topic, &self.dispatch.settings);
-            let admission = match admission {
-                Admission::Route if !permitted => refusal(publish, ReasonCode::NOT_AUTHORIZED),
-                Admission::Route => refusing.admit(publish),
-                other => other,
-            };
-            let admission = match admission {
-                Admission::Route if !commands => {
-                    overload.admit(publish, &mut self.dispatch.counters.load)
-                }
-                other => other,
-            };
+            let counts = &mut self.dispatch.counters.load;
+            let admission = admit(session, publish, topic, &self.dispatch.settings)
+                .and_then(|| match permitted {
+                    true => refusing.admit(publish),
+                    false => refusal(publish, ReasonCode::NOT_AUTHORIZED),
+                })
+                .and_then(|| match commands {
+                    true => Admission::Route,
+                    false => overload.admit(publish, counts),
+                });
             let admission = match admission {
                 Admission::Route if publish.retain && told(session, publish) => {
                     let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
@@ -137,11 +135,8 @@ impl Engine {
             }
             if publish.qos != QoS::AtMostOnce {
                 ordinal = ordinal.wrapping_add(1);
-                due.push(Due {
-                    packet_identifier: publish.packet_identifier,
-                    qos: publish.qos,
-                    answer,
-                });
+                let Publish { packet_identifier, qos, .. } = *publish;
+                due.push(Due { packet_identifier, qos, answer });
             }
         }
         for limit in full {
@@ -155,11 +150,7 @@ impl Engine {
         self.route(&mut run, Some(publisher));
         self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
-        // Whoever deletes gives memory back.
-        let deletes = |run: &Outgoing<'_>| run.parts.retain && run.parts.payload.is_empty();
-        if run.is_empty() || !run.iter().all(deletes) {
-            self.slow_publisher(slot);
-        }
+        self.slow_publisher(slot, &run);
         if let Some(reason) = violation {
             self.refuse(slot, reason);
         }
@@ -409,6 +400,16 @@ pub(crate) enum Admission {
     Settle(ReasonCode),
     Ignore,
     Violation(ReasonCode),
+}
+
+impl Admission {
+    /// What the next one who is asked says, unless it is decided.
+    fn and_then(self, next: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Route => next(),
+            decided => decided,
+        }
+    }
 }
 
 fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {

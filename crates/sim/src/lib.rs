@@ -9,6 +9,7 @@
 
 mod client;
 mod crash;
+mod fault;
 mod load;
 mod oracle;
 mod plan;
@@ -17,10 +18,11 @@ mod storage;
 mod topics;
 mod world;
 
+pub use fault::Fault;
 pub use oracle::{Oracle, Violation};
 pub use plan::Plan;
 pub use rng::Rng;
-pub use world::{Fault, World};
+pub use world::World;
 
 /// Runs the world of `seed`. Answers what the oracle found wrong first.
 pub fn run(seed: u64, trace: bool) -> Result<Summary, Violation> {

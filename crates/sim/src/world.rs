@@ -10,19 +10,11 @@ use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
 
 use crate::Summary;
 use crate::client::Client;
+use crate::fault::{Fault, meddle};
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::storage::Storage;
-
-/// A fault put between engine and clients, to see that the oracle notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A QoS 1 delivery goes missing without the connection breaking.
-    Lose,
-    /// A delivery comes twice.
-    Repeat,
-}
 
 /// Steps in which everything must have drained: a client with a Receive Maximum of 1 on a slow
 /// network takes its queue one round trip after the other.
@@ -595,16 +587,5 @@ impl World {
             })
             .collect();
         Err(Violation(differing.join("; ")))
-    }
-}
-
-/// Spoils one in some PUBLISH packets of QoS 1, if that is asked for.
-fn meddle(fault: Option<Fault>, bytes: Vec<u8>, rng: &mut Rng) -> Vec<u8> {
-    let whole_publish = bytes.first().is_some_and(|first| first & 0xF6 == 0x32)
-        && bytes.get(1).is_some_and(|&len| len < 0x80 && bytes.len() == usize::from(len) + 2);
-    match fault {
-        Some(Fault::Lose) if whole_publish && rng.chance(20) => Vec::new(),
-        Some(Fault::Repeat) if whole_publish && rng.chance(20) => bytes.repeat(2),
-        _ => bytes,
     }
 }
