@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Loss, Outbox, Time};
+use plimsoll_engine::{Loss, Outbox, Step, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure, Snapshot};
 
 use plimsoll_mqtt::ReasonCode;
@@ -511,6 +511,9 @@ impl Shard {
 
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
+        if self.shared.step() >= Step::ShrinkCaches && self.pool.capacity() > 0 {
+            self.pool = Vec::new();
+        }
         self.charge.set(self.held_bytes());
     }
 

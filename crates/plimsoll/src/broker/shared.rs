@@ -1,13 +1,13 @@
 //! What the I/O threads share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use mio::Waker;
-use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
+use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Step, Time, Who};
 use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
@@ -27,6 +27,7 @@ use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
 use crate::admin::Admin;
+use crate::config::MemoryLimit;
 use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
@@ -102,6 +103,8 @@ pub(crate) struct Limits {
     pub(crate) connection_rates: Vec<Option<u32>>,
     /// Seconds between the figures of `$SYS`; 0 is never.
     pub(crate) sys_interval: u32,
+    /// Most memory that the process may hold; `None` is no limit.
+    pub(crate) memory_limit: Option<MemoryLimit>,
     /// Most connections of each listener; `None` is no limit.
     pub(crate) listener_connections: Vec<Option<usize>>,
     /// Most connections in all; `None` is no limit.
@@ -151,6 +154,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) standstill: Standstill,
     pub(crate) censuses: Censuses,
+    /// The step of the load line.
+    step: AtomicU8,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -196,6 +201,7 @@ impl Shared {
             memory: Memory::new(ledger),
             standstill: Standstill::default(),
             censuses: Censuses::default(),
+            step: AtomicU8::new(Step::Clear as u8),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -248,6 +254,7 @@ impl Shared {
     /// One turn of the engine without taking output: every shard with some is woken.
     fn turn(&self, engine: &mut Engine, inputs: &[Input<'_>]) {
         engine.handle(self.clock.now(), inputs);
+        self.step.store(engine.step() as u8, Ordering::Relaxed);
         let deadline = engine.next_deadline().unwrap_or(Time::NEVER).as_millis();
         let sooner = deadline < self.deadline.swap(deadline, Ordering::SeqCst);
         for (index, handle) in self.shards.iter().enumerate() {
@@ -260,6 +267,12 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The step of the load line, as of the engine's last turn.
+    pub(crate) fn step(&self) -> Step {
+        let step = usize::from(self.step.load(Ordering::Relaxed));
+        Step::ALL.get(step).copied().unwrap_or_default()
     }
 
     pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
@@ -346,6 +359,7 @@ impl Shared {
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
             put_back = engine.take_put_back();
+            self.step.store(engine.step() as u8, Ordering::Relaxed);
             self.expel_latecomers(shard, &mut engine, now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();
