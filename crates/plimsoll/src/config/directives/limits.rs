@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use super::{
-    ANY, AtLeast, Directive, Flag, Global, Kind, LEDGER, Number, PACKET, Scope, Span, Status, Text,
-    U16, U32, Value, Word, Words, done, known, limit,
+    ANY, AtLeast, Directive, Flag, Global, Kind, Number, PACKET, Scope, Span, Status, Text, U16,
+    U32, Value, Word, Words, done, known, limit,
 };
 use crate::log::Form;
 
@@ -239,13 +239,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "100000",
         "(Plimsoll) Subscriptions of a client.",
         Global(|c, v| c.max_subscriptions_per_client = v.number()),
-    ),
-    known(
-        "memory_limit",
-        Scope::Global,
-        Number(0, ANY),
-        "Most memory that the broker may use.",
-        Status::NotYet(LEDGER),
     ),
     known(
         "retry_interval",
