@@ -34,6 +34,7 @@ pub mod holders;
 mod input;
 mod leak;
 mod lifecycle;
+mod load;
 mod message;
 mod outbox;
 mod properties;
@@ -64,6 +65,7 @@ pub use event::{Cause, Event, Limit};
 pub use input::{Input, Link, Loss};
 #[cfg(feature = "leaks")]
 pub use leak::Leak;
+pub use load::{LoadCounts, LoadLine, LoadState, Step};
 pub use message::{Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};

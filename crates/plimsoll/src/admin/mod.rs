@@ -13,6 +13,7 @@ mod history;
 mod look;
 mod memory;
 mod metrics;
+mod openapi;
 mod page;
 mod problem;
 mod retained;

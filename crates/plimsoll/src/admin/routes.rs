@@ -15,7 +15,8 @@ use super::history::{self, History};
 use super::look::{Held, Looks};
 use super::problem::Problem;
 use super::{
-    alarms, changes, clients, health, memory, metrics, page, retained, subscriptions, system, top,
+    alarms, changes, clients, health, memory, metrics, openapi, page, retained, subscriptions,
+    system, top,
 };
 use crate::broker::shared::Shared;
 
@@ -52,6 +53,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
         .route("/api/v1/version", get(system::version))
         .route("/api/v1/listeners", get(system::listeners))
         .route("/api/v1/systree", get(system::systree))

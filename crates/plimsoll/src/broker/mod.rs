@@ -12,8 +12,10 @@ pub(crate) mod gate;
 #[cfg(feature = "leaks")]
 mod leaks;
 pub(crate) mod listener;
+mod load_line;
 mod plan;
 mod reconcile;
+pub(crate) mod recount;
 mod reload;
 mod shard;
 pub(crate) mod shared;
@@ -151,6 +153,8 @@ pub(crate) fn run(
     systemd::ready();
     reconcile::serve(&shared)
         .map_err(|error| format!("cannot start the thread that reconciles memory: {error}"))?;
+    load_line::serve(&shared)
+        .map_err(|error| format!("cannot start the thread of the load line: {error}"))?;
     let outcome = run_all(shards, &shared);
     systemd::stopping();
     shared.admin.finish();
@@ -282,6 +286,7 @@ fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
             .map(|listener| listener.max_connection_rate)
             .collect(),
         sys_interval: config.sys_interval,
+        memory_limit: config.memory_limit,
         listener_connections: config
             .listeners
             .iter()

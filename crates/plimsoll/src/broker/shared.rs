@@ -1,14 +1,14 @@
 //! What the I/O threads share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use mio::Waker;
-use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Time, Who};
-use plimsoll_ledger::{Account, Charged, Ledger};
+use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Step, Time, Who};
+use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::{DecodeLimits, ReasonCode};
 
 use super::acceptor::Addresses;
@@ -20,12 +20,14 @@ use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
 use super::listener::Order;
+use super::recount::Standstill;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Socket, Transport};
 use crate::admin::Admin;
+use crate::config::MemoryLimit;
 use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
@@ -101,6 +103,8 @@ pub(crate) struct Limits {
     pub(crate) connection_rates: Vec<Option<u32>>,
     /// Seconds between the figures of `$SYS`; 0 is never.
     pub(crate) sys_interval: u32,
+    /// Most memory that the process may hold; `None` is no limit.
+    pub(crate) memory_limit: Option<MemoryLimit>,
     /// Most connections of each listener; `None` is no limit.
     pub(crate) listener_connections: Vec<Option<usize>>,
     /// Most connections in all; `None` is no limit.
@@ -148,7 +152,10 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) admin: Admin,
     pub(crate) memory: Memory,
+    pub(crate) standstill: Standstill,
     pub(crate) censuses: Censuses,
+    /// The step of the load line.
+    step: AtomicU8,
     limits: RwLock<Arc<Limits>>,
     stop: AtomicBool,
     /// Connections of each listener. Reloads make it longer.
@@ -192,7 +199,9 @@ impl Shared {
             control: Control::new(ledger),
             admin: Admin::default(),
             memory: Memory::new(ledger),
+            standstill: Standstill::default(),
             censuses: Censuses::default(),
+            step: AtomicU8::new(Step::Clear as u8),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
             listener_connections: RwLock::new((0..listeners).map(|_| Arc::default()).collect()),
@@ -245,6 +254,7 @@ impl Shared {
     /// One turn of the engine without taking output: every shard with some is woken.
     fn turn(&self, engine: &mut Engine, inputs: &[Input<'_>]) {
         engine.handle(self.clock.now(), inputs);
+        self.step.store(engine.step() as u8, Ordering::Relaxed);
         let deadline = engine.next_deadline().unwrap_or(Time::NEVER).as_millis();
         let sooner = deadline < self.deadline.swap(deadline, Ordering::SeqCst);
         for (index, handle) in self.shards.iter().enumerate() {
@@ -257,6 +267,12 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The step of the load line, as of the engine's last turn.
+    pub(crate) fn step(&self) -> Step {
+        let step = usize::from(self.step.load(Ordering::Relaxed));
+        Step::ALL.get(step).copied().unwrap_or_default()
     }
 
     pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
@@ -282,6 +298,25 @@ impl Shared {
         for handle in &self.shards {
             let _ = handle.waker.wake();
         }
+    }
+
+    /// How many I/O threads there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Has every I/O thread begin a turn.
+    pub(crate) fn wake_all(&self) {
+        for handle in &self.shards {
+            let _ = handle.waker.wake();
+        }
+    }
+
+    /// Counts what is held here, and not by a thread.
+    pub(crate) fn recount_own(&self, counted: &mut Snapshot) {
+        counted.add(Account::Connections, unpoisoned(self.addresses.lock()).heap_bytes());
+        counted.add(Account::Connections, self.gate.failures.heap_bytes());
+        counted.add(Account::Tls, self.certificates.heap_bytes());
     }
 
     /// Tells the engine something without taking output: every shard with some is woken.
@@ -332,6 +367,7 @@ impl Shared {
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
             put_back = engine.take_put_back();
+            self.step.store(engine.step() as u8, Ordering::Relaxed);
             self.expel_latecomers(shard, &mut engine, now, inputs);
             engine.take_outbox(usize::from(shard), outbox);
             work = engine.has_work_for_store();

@@ -108,7 +108,7 @@ pub(super) struct Retained {
 /// In which form.
 #[derive(Args, Debug)]
 pub(super) struct Metrics {
-    /// OpenMetrics in place of Prometheus' older form
+    /// `OpenMetrics` in place of Prometheus' older form
     #[arg(long)]
     openmetrics: bool,
 }

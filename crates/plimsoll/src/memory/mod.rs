@@ -24,6 +24,7 @@ use plimsoll_ledger::Ledger;
 pub(crate) use alarm::Alarm;
 use heap::HeapProfile;
 pub(crate) use reading::Reading;
+pub(crate) use reading::{purge, resident_set};
 pub(crate) use report::Reporting;
 pub(crate) use watchman::Watchman;
 pub(crate) use waterfall::Waterfall;
