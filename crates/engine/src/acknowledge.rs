@@ -114,6 +114,8 @@ impl Engine {
                 }
             }
         }
+        // It may have something to acknowledge now.
+        self.dispatch.resume_if_relieved(session);
         if session.is_open() {
             self.load_more(slot);
         }

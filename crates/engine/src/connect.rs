@@ -49,6 +49,9 @@ impl Engine {
         if known.is_none() && most > 0 && self.sessions.len() >= most {
             return self.refuse_connect(link, connect, ReasonCode::QUOTA_EXCEEDED);
         }
+        if let Some(reason) = self.refuses_connection(known.is_some()) {
+            return self.refuse_connect(link, connect, reason);
+        }
         let properties = self.connack_properties(listener, connect, client_identifier, &terms);
         if !fits(&properties, connect) {
             return self.refuse_connect(link, connect, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);

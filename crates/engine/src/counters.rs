@@ -1,5 +1,7 @@
 //! What has happened so far: the figures behind `$SYS`.
 
+use crate::load::LoadCounts;
+
 /// Counts since the engine was made, and gauges of the present.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -47,6 +49,8 @@ pub struct Counters {
     pub messages_stored: u64,
     /// Payload bytes of retained messages.
     pub stored_payload_bytes: u64,
+    /// What the load line has done.
+    pub load: LoadCounts,
 }
 
 /// How much of what is there: gauges that cost next to nothing to read.

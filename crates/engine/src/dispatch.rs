@@ -31,6 +31,10 @@ pub(crate) struct Dispatch {
     pub(crate) access: Option<Arc<dyn Access>>,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
+    /// QoS 0 is dropped for clients that have output waiting.
+    pub(crate) drops_qos0: bool,
+    /// A publisher is not read from while an acknowledgement is held back for it.
+    pub(crate) holds_publishers: bool,
     scratch: Vec<u8>,
     properties: Vec<u8>,
     /// Working space for a frame that is kept.
@@ -102,6 +106,8 @@ impl Dispatch {
         Self {
             journal: Journal::new(settings.persistence, ledger),
             stored_sessions: 0,
+            drops_qos0: false,
+            holds_publishers: false,
             access: None,
             settings,
             counters: Counters::default(),
@@ -156,10 +162,18 @@ impl Dispatch {
         });
     }
 
+    /// Gives back working space.
+    pub(crate) fn shrink(&mut self) {
+        (self.scratch, self.properties, self.frame) = Default::default();
+    }
+
     pub(crate) fn sent(&mut self, session: &mut Session, bytes: usize) {
         if bytes > 0 {
             self.counters.packets_sent += 1;
             self.counters.bytes_sent += bytes as u64;
+            if session.unflushed == 0 {
+                session.progress_at = session.progress_at.max(self.now); // It waits from now on.
+            }
             session.unflushed = session.unflushed.saturating_add(bytes as u32);
         }
     }
@@ -188,10 +202,10 @@ impl Dispatch {
 
     /// The block of a message under way, made if this is the first who needs it.
     fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
-        let (ledger, scratch) = (self.ledger, &mut self.scratch);
+        let (ledger, scratch, now) = (self.ledger, &mut self.scratch, self.now);
         outgoing
             .message
-            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts))
+            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts, now))
             .clone()
     }
 
@@ -226,7 +240,7 @@ impl Dispatch {
             && !late
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
-        let room = launch || flow.has_room(&self.settings, bytes);
+        let room = launch || flow.has_room(&self.settings, connected, bytes);
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
@@ -275,6 +289,12 @@ impl Dispatch {
         outgoing.taken += 1;
         let behind = session.flow.as_ref().is_some_and(|flow| flow.qos0_waits());
         let connected = session.is_connected();
+        let waits = connected || self.settings.queue_qos0_messages;
+        if self.drops_qos0 && waits && (behind || !session.is_open() || session.is_behind()) {
+            self.counters.load.qos0_dropped += 1;
+            self.dropped(session, Limit::Memory);
+            return false;
+        }
         if session.is_open() && !behind {
             if session.unflushed >= self.settings.output_bytes_max {
                 self.dropped(session, Limit::OutputFull);
@@ -306,8 +326,10 @@ impl Dispatch {
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
-        if flow.has_room(&self.settings, message.bytes()) {
-            let stored = session.number != 0 && self.settings.queue_qos0_messages;
+        if flow.has_room(&self.settings, connected, message.bytes()) {
+            // Behind others in the store it cannot wait in memory alone, or it would overtake them.
+            let stored =
+                session.number != 0 && (self.settings.queue_qos0_messages || flow.stored.count > 0);
             let sequence = if stored { flow.take_sequence() } else { 0 };
             let (qos, retain) = (way.qos, way.retain);
             let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
@@ -340,6 +362,7 @@ impl Dispatch {
         if !self.send(session, &frame) {
             self.too_large(session, packet_identifier);
         }
+        self.resume_if_relieved(session); // It has something to acknowledge now.
     }
 
     /// Sends a delivery that comes out of the session's flow.

@@ -16,6 +16,7 @@ use crate::groups::Groups;
 use crate::hash::Seeded;
 use crate::input::{Input, Link, Loss};
 use crate::leak::Leaking;
+use crate::load::Approach;
 use crate::message::Parts;
 use crate::outbox::Outbox;
 use crate::replay::Replaying;
@@ -39,6 +40,7 @@ pub struct Engine {
     pub(crate) dispatch: Dispatch,
     pub(crate) waiting: Waiting,
     pub(crate) leaking: Leaking,
+    pub(crate) load: Approach,
     /// Working space of one routing.
     pub(crate) targets: Vec<Target>,
     /// Connections made so far.
@@ -64,6 +66,7 @@ impl Engine {
             retained: RetainedStore::new(ledger, settings.all_retain_rules()),
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
+            load: Approach::new(settings.clone(), ledger),
             dispatch: Dispatch::new(settings, shards, ledger),
             waiting: Waiting::new(ledger),
             leaking: Leaking::default(),
@@ -79,7 +82,7 @@ impl Engine {
     /// Takes new limits. They hold for what happens from now on.
     pub fn configure(&mut self, now: Time, settings: Settings) {
         self.dispatch.now = now;
-        self.dispatch.settings = settings;
+        self.tighten(settings);
         self.set_retain_rules();
     }
 
@@ -95,6 +98,7 @@ impl Engine {
     /// before that of an earlier call counts as that.
     pub fn handle(&mut self, now: Time, inputs: &[Input<'_>]) {
         self.dispatch.now = self.dispatch.now.max(now);
+        self.weigh();
         let waits = self.begin_turn();
         let mut rest = inputs;
         while let Some((input, behind)) = rest.split_first() {
@@ -152,14 +156,20 @@ impl Engine {
                     self.expel_users(users);
                     1
                 }
+                Input::LoadLine(line) => {
+                    self.handle_load_line(*line);
+                    1
+                }
                 Input::Respond { client, topic, payload } => {
                     self.respond(client, topic, payload);
                     1
                 }
             };
             rest = rest.get(used..).unwrap_or(behind);
+            self.weigh();
         }
         self.handle_deadlines();
+        self.resume_slowed();
         self.retry_waiting();
         self.continue_replays();
         self.say_alive();
@@ -207,7 +217,8 @@ impl Engine {
             .first()
             .unwrap_or(Time::NEVER)
             .min(self.tend_retained_at())
-            .min(self.waiting.retry_at);
+            .min(self.waiting.retry_at)
+            .min(self.load.resume_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)
@@ -277,7 +288,10 @@ impl Engine {
         snapshot.add(Account::Retained, self.retained.recount());
         snapshot.add(
             Account::Sessions,
-            self.deadlines.heap_bytes() + self.replaying.heap_bytes() + self.waiting.heap_bytes(),
+            self.deadlines.heap_bytes()
+                + self.replaying.heap_bytes()
+                + self.waiting.heap_bytes()
+                + self.load.heap_bytes(),
         );
         for outbox in &self.dispatch.outboxes {
             snapshot.add(Account::Connections, outbox.heap_bytes());

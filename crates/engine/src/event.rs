@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
 use crate::input::Loss;
+use crate::load::Step;
 
 /// Something that an operator may want to read about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,17 @@ pub enum Event {
         /// Payload.
         payload: Box<[u8]>,
     },
+    /// A step of the load line begins or ends.
+    LoadLine {
+        /// Which one.
+        step: Step,
+        /// It begins.
+        entered: bool,
+        /// Bytes that are held.
+        used: usize,
+        /// Most bytes that may be held.
+        limit: usize,
+    },
     /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
     Packet {
         /// The whole line, in Mosquitto's wording.
@@ -118,6 +130,8 @@ pub enum Limit {
     SlowConsumer,
     /// A QoS 0 message met a client whose output is held up.
     OutputFull,
+    /// Memory is short ([`Step::DropQos0`]), and the client has output waiting.
+    Memory,
     /// The message is larger than the client's Maximum Packet Size (MQTT-3.1.2-24).
     PacketTooLarge,
 }

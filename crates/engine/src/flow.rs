@@ -123,8 +123,8 @@ impl Flow {
     }
 
     /// Whether one more message of `bytes` may wait.
-    pub(crate) fn has_room(&self, settings: &Settings, bytes: usize) -> bool {
-        let count_max = settings.max_queued_messages as usize;
+    pub(crate) fn has_room(&self, settings: &Settings, connected: bool, bytes: usize) -> bool {
+        let count_max = settings.queued_max(connected);
         let bytes_max = settings.max_queued_bytes;
         (count_max == 0 || self.counted_len() < count_max)
             && (bytes_max == 0 || self.queued_bytes + self.stored.bytes + bytes <= bytes_max)
@@ -282,6 +282,19 @@ impl Flow {
         }
     }
 
+    /// Whether more than `keep` messages wait in memory that can be left to the store now.
+    pub(crate) fn can_spill(&self, keep: usize) -> bool {
+        let busy = self.stored.loading || self.stored.purging;
+        let all_there = self.queue.iter().all(|waiting| waiting.sequence() != 0);
+        self.queue.len() > keep && !busy && all_there
+    }
+
+    /// Bytes of messages held in memory, and of the tables.
+    pub(crate) fn bytes(&self) -> usize {
+        let (queue, inflight) = self.recount();
+        self.queued_bytes + self.inflight_bytes + queue + inflight
+    }
+
     /// Leaves everything that waits to the store, which has it.
     pub(crate) fn spill(&mut self, entangled: impl Fn(&Delivery) -> bool) {
         let behind = self.stored;
@@ -323,7 +336,7 @@ impl Flow {
             return None;
         }
         // Each owed acknowledgement stands for a message beyond the limit, oldest first.
-        let count_max = settings.max_queued_messages as usize;
+        let count_max = settings.queued_max(true);
         let over = count_max != 0 && self.counted_len() >= count_max + self.owed.len();
         let over = over
             || settings.max_queued_bytes != 0
@@ -345,6 +358,16 @@ impl Flow {
     /// Walks what the flow holds: (queue ring, in-flight ring and owed acknowledgements).
     pub(crate) fn recount(&self) -> (usize, usize) {
         (self.queue.heap_bytes(), self.inflight.heap_bytes() + self.owed.heap_bytes())
+    }
+
+    /// Bytes of the messages in memory, and of those that lie in the store alone.
+    pub(crate) fn message_bytes(&self) -> (usize, usize) {
+        (self.queued_bytes + self.inflight_bytes, self.stored.bytes)
+    }
+
+    /// Entries in memory.
+    pub(crate) fn messages_in_memory(&self) -> usize {
+        self.queue.len() + self.inflight.len()
     }
 
     /// Every message held.

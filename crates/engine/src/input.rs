@@ -6,6 +6,7 @@ use plimsoll_mqtt::{Connect, DecodeError, Packet, ReasonCode};
 
 use crate::access::Admission;
 use crate::durable::Loaded;
+use crate::load::LoadLine;
 
 /// A network connection, as the shell that owns it numbers it: the shard (I/O thread) and a slot
 /// in it.
@@ -141,6 +142,8 @@ pub enum Input<'a> {
         /// Payload.
         payload: &'a [u8],
     },
+    /// How much memory there may be, and how much is used beside the ledger; `None` is no limit.
+    LoadLine(Option<LoadLine>),
     /// The broker itself publishes, for instance a `$SYS` figure.
     Publish {
         /// Topic name.

@@ -69,6 +69,7 @@ impl Engine {
         session.lost_at = now;
         session.unflushed = 0;
         session.flags.paused = false;
+        session.flags.slowed = false;
         session.flags.waiting = false;
         session.flags.greeting = false;
         session.flags.awaits_durable = false;
@@ -188,7 +189,7 @@ impl Engine {
         let now = self.dispatch.now;
         let stall = self.dispatch.settings.slow_consumer_timeout;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if session.flags.paused || session.flags.waiting {
+        if session.flags.paused || session.flags.slowed || session.flags.waiting {
             session.seen_at = now; // What it sends is not read: its silence says nothing.
         }
         let silent = session.silent_at() <= now;

@@ -16,11 +16,9 @@ use crate::properties::{Forwarded, forwarded};
 use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 
-/// Publishes whose acknowledgement is held back before the publisher is read from no more.
+/// Publishes whose acknowledgement is held back before the publisher is read from no more; it is again
+/// once half as many are.
 const HELD_MAX: usize = 1000;
-
-/// Once so few are held, it is read from again.
-const HELD_RESUME: usize = HELD_MAX / 2;
 
 /// The acknowledgement of one publish of a run.
 struct Due {
@@ -67,6 +65,9 @@ impl Engine {
             }
         };
         let refusing = self.store_refuses(slot, topic);
+        let taken = run_len(link, first, inputs, self.load.run_bytes_max).max(1);
+        let retains = publishes(link, inputs).take(taken).any(|publish| publish.retain);
+        let overload = self.overload(slot, topic, retains);
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
         let before = self.dispatch.journal.position();
@@ -74,7 +75,6 @@ impl Engine {
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
         let mut ordinal = session.next_ordinal();
         let forwarded = forwarded(&first.properties, self.dispatch.now);
-        let taken = run_len(link, first, inputs).max(1);
         let mut run = Vec::with_capacity(taken);
         let mut due = Vec::new();
         let mut violation = None;
@@ -83,12 +83,16 @@ impl Engine {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
-            let admission = admit(session, publish, topic, &self.dispatch.settings);
-            let admission = match admission {
-                Admission::Route if !permitted => refusal(publish, ReasonCode::NOT_AUTHORIZED),
-                Admission::Route => refusing.admit(publish),
-                other => other,
-            };
+            let counts = &mut self.dispatch.counters.load;
+            let admission = admit(session, publish, topic, &self.dispatch.settings)
+                .and_then(|| match permitted {
+                    true => refusing.admit(publish),
+                    false => refusal(publish, ReasonCode::NOT_AUTHORIZED),
+                })
+                .and_then(|| match commands {
+                    true => Admission::Route,
+                    false => overload.admit(publish, counts),
+                });
             let admission = match admission {
                 Admission::Route if publish.retain && told(session, publish) => {
                     let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
@@ -131,22 +135,22 @@ impl Engine {
             }
             if publish.qos != QoS::AtMostOnce {
                 ordinal = ordinal.wrapping_add(1);
-                due.push(Due {
-                    packet_identifier: publish.packet_identifier,
-                    qos: publish.qos,
-                    answer,
-                });
+                let Publish { packet_identifier, qos, .. } = *publish;
+                due.push(Due { packet_identifier, qos, answer });
             }
         }
         for limit in full {
             self.retain_refused(topic, limit);
         }
-        for outgoing in run.iter().filter(|outgoing| outgoing.parts.retain) {
-            self.retain(&outgoing.parts);
+        for parts in run.iter().map(|outgoing| &outgoing.parts).filter(|parts| parts.retain) {
+            if !overload.keeps_from_retaining(parts.payload) {
+                self.retain(parts);
+            }
         }
         self.route(&mut run, Some(publisher));
         self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
+        self.slow_publisher(slot, &run);
         if let Some(reason) = violation {
             self.refuse(slot, reason);
         }
@@ -312,20 +316,31 @@ impl crate::dispatch::Dispatch {
 
     /// Reads again from a publisher when few enough of its acknowledgements wait.
     pub(crate) fn resume_if_relieved(&mut self, session: &mut Session) {
-        if session.flags.paused && held_len(session) <= HELD_RESUME {
+        if session.flags.paused && held_len(session) <= self.held_max(session) / 2 {
             session.flags.paused = false;
             session.seen_at = self.now;
+            if session.flags.slowed {
+                return;
+            }
             if let Some(outbox) = session.link.and_then(|link| self.outbox(link)) {
                 outbox.resume_reading(session.link.unwrap_or(Link::new(0, 0)));
             }
         }
     }
 
+    /// Acknowledgements of a client that may be held back before it is not read from. While memory is
+    /// short that is none, for as long as the client has nothing to acknowledge itself: if two of them
+    /// waited for each other's queue, neither's acknowledgements would be read.
+    fn held_max(&self, session: &Session) -> usize {
+        let receives = session.flow.as_ref().is_some_and(|flow| flow.inflight_len() > 0);
+        if self.holds_publishers && !receives { 0 } else { HELD_MAX }
+    }
+
     /// Stops reading from a client that goes on though its answers are held; at once if they wait
     /// for a disk that fails.
     pub(crate) fn pause_if_held(&mut self, session: &mut Session) {
         let in_vain = self.journal.refuses() && session.held > 0;
-        if session.flags.paused || !in_vain && held_len(session) <= HELD_MAX {
+        if session.flags.paused || !in_vain && held_len(session) <= self.held_max(session) {
             return;
         }
         if let Some(link) = session.link {
@@ -380,11 +395,21 @@ impl Refusing {
 }
 
 /// Whether a publish is routed, and how it is answered if not.
-enum Admission {
+pub(crate) enum Admission {
     Route,
     Settle(ReasonCode),
     Ignore,
     Violation(ReasonCode),
+}
+
+impl Admission {
+    /// What the next one who is asked says, unless it is decided.
+    fn and_then(self, next: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Route => next(),
+            decided => decided,
+        }
+    }
 }
 
 fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Settings) -> Admission {
@@ -433,7 +458,7 @@ fn told(session: &Session, publish: &Publish<'_>) -> bool {
     session.version.is_v5() && publish.qos != QoS::AtMostOnce
 }
 
-fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
+pub(crate) fn refusal(publish: &Publish<'_>, reason: ReasonCode) -> Admission {
     match publish.qos {
         QoS::AtMostOnce => Admission::Ignore,
         _ => Admission::Settle(reason),
@@ -460,13 +485,16 @@ fn publishes<'i, 'a>(link: Link, inputs: &'i [Input<'a>]) -> impl Iterator<Item 
     })
 }
 
-/// How many publishes go with the first: the same topic, and no properties.
-fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>]) -> usize {
+/// How many publishes go with the first: the same topic, no properties, and payloads of `bytes_max` in all.
+fn run_len(link: Link, first: &Publish<'_>, inputs: &[Input<'_>], bytes_max: usize) -> usize {
     if !first.properties.is_empty() {
         return 1;
     }
-    let same =
-        |publish: &&Publish<'_>| publish.topic == first.topic && publish.properties.is_empty();
+    let mut bytes = 0;
+    let same = |publish: &&Publish<'_>| {
+        bytes += publish.topic.len() + publish.payload.len();
+        publish.topic == first.topic && publish.properties.is_empty() && bytes <= bytes_max
+    };
     publishes(link, inputs).take_while(same).count()
 }
 

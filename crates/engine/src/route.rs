@@ -246,7 +246,7 @@ impl Dispatch {
     /// How well a session could take a message of this QoS now.
     fn readiness(&self, session: &Session, qos: QoS) -> Readiness {
         let flow = session.flow.as_ref();
-        let room = flow.is_none_or(|flow| flow.has_room(&self.settings, 0));
+        let room = flow.is_none_or(|flow| flow.has_room(&self.settings, session.is_connected(), 0));
         if !session.is_connected() {
             let queued = qos != QoS::AtMostOnce || self.settings.queue_qos0_messages;
             return if queued && room { Readiness::Away } else { Readiness::Full };

@@ -76,6 +76,8 @@ pub(crate) struct Flags {
     pub(crate) stalled: bool,
     /// Its connection is not read from at present.
     pub(crate) paused: bool,
+    /// Nor is it for a moment, since memory is short.
+    pub(crate) slowed: bool,
     /// Its CONNACK waits for the store, and so does everything behind it.
     pub(crate) greeting: bool,
     /// It will be told when its QoS 2 messages are on disk.

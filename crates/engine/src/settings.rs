@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_inflight_bytes: usize,
     /// Most messages waiting for a client beyond those in flight; 0 is no limit.
     pub max_queued_messages: u32,
+    /// The same for a connected client, if that is less; 0 is the same. Set by the load line.
+    pub connected_queued_messages: u32,
     /// Most bytes waiting for a client beyond those in flight; 0 is no limit.
     pub max_queued_bytes: usize,
     /// Largest packet taken and announced; 0 is the protocol's own limit.
@@ -53,6 +55,8 @@ pub struct Settings {
     pub global_max_clients: u32,
     /// Entries of the retained store looked at in one turn for one new subscription.
     pub retained_scan_entries: usize,
+    /// A client is not disconnected for want of memory if that frees less.
+    pub offender_bytes_min: usize,
     /// Entries of a connected client's queue that are kept in memory if the store has them too; the
     /// rest is read back in pieces of half as many.
     pub stored_queue_entries: usize,
@@ -114,6 +118,7 @@ impl Default for Settings {
             max_inflight_messages: 20,
             max_inflight_bytes: 0,
             max_queued_messages: 1000,
+            connected_queued_messages: 0,
             max_queued_bytes: 0,
             max_packet_size: 2_000_000,
             message_size_limit: 0,
@@ -130,6 +135,7 @@ impl Default for Settings {
             subscriptions_max: 100_000,
             global_max_clients: 0,
             retained_scan_entries: 1000,
+            offender_bytes_min: 4096,
             stored_queue_entries: 512,
             persistence: Persistence::Off,
             control: false,
@@ -142,6 +148,15 @@ impl Settings {
     /// The settings of a listener; those of the first for one that does not exist any more.
     pub(crate) fn listener(&self, number: u16) -> &ListenerSettings {
         self.listeners.get(usize::from(number)).or(self.listeners.first()).unwrap_or(&FALLBACK)
+    }
+
+    /// Most messages waiting for a client; 0 is no limit.
+    pub(crate) fn queued_max(&self, connected: bool) -> usize {
+        match self.connected_queued_messages {
+            0 => self.max_queued_messages as usize,
+            tight if connected => tight as usize,
+            _ => self.max_queued_messages as usize,
+        }
     }
 
     /// All rules for retained messages.

@@ -93,7 +93,8 @@ impl Engine {
         );
         let known = self.held(slot, whole).is_some();
         let unstorable = self.dispatch.journal.refuses() && session.number != 0;
-        if (full && !known) || pending >= REPLAYS_MAX || unstorable {
+        let full = !known && (full || self.refuses_subscription());
+        if full || pending >= REPLAYS_MAX || unstorable {
             return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
         }
         let new = self.add_subscription(slot, whole, options);

@@ -470,6 +470,10 @@ impl Client {
             Packet::Unsuback(unsuback) => {
                 self.asked.remove(&unsuback.packet_identifier);
             }
+            Packet::Disconnect(_) if oracle.refusals_expected => {
+                self.will = None;
+                return Ok(false);
+            }
             Packet::Disconnect(disconnect) => {
                 return Err(Violation(format!(
                     "client {} was disconnected: {}",

@@ -9,6 +9,8 @@
 
 mod client;
 mod crash;
+mod fault;
+mod load;
 mod oracle;
 mod plan;
 mod rng;
@@ -16,10 +18,11 @@ mod storage;
 mod topics;
 mod world;
 
+pub use fault::Fault;
 pub use oracle::{Oracle, Violation};
 pub use plan::Plan;
 pub use rng::Rng;
-pub use world::{Fault, World};
+pub use world::World;
 
 /// Runs the world of `seed`. Answers what the oracle found wrong first.
 pub fn run(seed: u64, trace: bool) -> Result<Summary, Violation> {
@@ -39,6 +42,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Times that the broker died and came back.
     pub crashes: u64,
+    /// Steps of the load line that were taken, a bit each.
+    pub steps: u8,
 }
 
 #[cfg(test)]

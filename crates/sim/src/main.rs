@@ -43,6 +43,7 @@ fn many(from: u64, count: u64) -> ExitCode {
                 total.connections += summary.connections;
                 total.dropped += summary.dropped;
                 total.crashes += summary.crashes;
+                total.steps |= summary.steps;
             }
             Err(violation) => {
                 failed += 1;
@@ -51,8 +52,13 @@ fn many(from: u64, count: u64) -> ExitCode {
         }
     }
     println!(
-        "{} published, {} received, {} connections, limits reached {} times, the broker died {} times",
-        total.published, total.received, total.connections, total.dropped, total.crashes
+        "{} published, {} received, {} connections, limits reached {} times, the broker died {} times, {} steps of the load line",
+        total.published,
+        total.received,
+        total.connections,
+        total.dropped,
+        total.crashes,
+        total.steps.count_ones()
     );
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -25,6 +25,10 @@ pub struct Plan {
     pub crashes: u64,
     /// How many of a thousand steps the disk begins to fail in.
     pub failures: u64,
+    /// How many of a thousand steps memory becomes short, or there is room again.
+    pub loads: u64,
+    /// Most bytes that the broker may hold: little enough for it to reach by itself, or a lot.
+    pub memory_limit: usize,
     /// Largest payload, roughly.
     pub payload_max: u64,
     /// Percent of messages of 5.0 clients that expire.
@@ -47,6 +51,7 @@ impl Plan {
             output_bytes_max: *rng.pick(&[200, 1000, 1 << 20]),
             retained_scan_entries: rng.within(1, 20) as usize,
             stored_queue_entries: *rng.pick(&[1, 4, 20, 512]),
+            offender_bytes_min: *rng.pick(&[1, 1000, 4096]),
             trace: rng.chance(10),
             ..Settings::default()
         };
@@ -71,6 +76,8 @@ impl Plan {
             failures,
             payload_max: *rng.pick(&[90, 90, 400]),
             expiring: *rng.pick(&[0, 0, 30]),
+            loads: *rng.pick(&[0, 0, 5, 50]),
+            memory_limit: *rng.pick(&[1 << 20, 1 << 30]),
             settings,
         }
     }

@@ -3,26 +3,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll_engine::{
-    Admission, Engine, Event, Input, Link, Loss, Outbox, Persistence, Piece, Time,
+    Admission, Engine, Event, Input, Limit, Link, Loss, Outbox, Persistence, Piece, Time,
 };
 use plimsoll_ledger::{Account, Ledger};
 use plimsoll_mqtt::{DecodeLimits, Decoded, QoS, Version, decode, decode_first};
 
 use crate::Summary;
 use crate::client::Client;
+use crate::fault::{Fault, meddle};
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::storage::Storage;
-
-/// A fault put between engine and clients, to see that the oracle notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A QoS 1 delivery goes missing without the connection breaking.
-    Lose,
-    /// A delivery comes twice.
-    Repeat,
-}
 
 /// Steps in which everything must have drained: a client with a Receive Maximum of 1 on a slow
 /// network takes its queue one round trip after the other.
@@ -37,7 +29,7 @@ pub(crate) struct Wire {
     partial: Vec<u8>,
     version: Option<Version>,
     pub(crate) client: u32,
-    closing: bool,
+    pub(crate) closing: bool,
     paused: bool,
 }
 
@@ -121,6 +113,7 @@ impl World {
                 self.crash()?;
             }
             self.disk_moods();
+            self.load_moods()?;
             self.act();
             self.step()?;
         }
@@ -144,6 +137,7 @@ impl World {
     /// Faults are over: everybody comes back, and everything must arrive.
     fn heal(&mut self) -> Result<(), Violation> {
         self.faults_on = false;
+        self.relieve()?;
         if let Some(storage) = self.storage.as_mut() {
             storage.set_failing(false, &mut self.rng);
         }
@@ -364,7 +358,7 @@ impl World {
     }
 
     /// The storage thread has its turn.
-    fn storage_turn(&mut self) -> Result<(), Violation> {
+    pub(crate) fn storage_turn(&mut self) -> Result<(), Violation> {
         let Some(storage) = self.storage.as_mut() else { return Ok(()) };
         let answers = storage.turn(self.ledger)?;
         if answers.is_empty() { Ok(()) } else { self.handle(&answers) }
@@ -484,7 +478,9 @@ impl World {
             let mut outbox = Outbox::new(self.ledger);
             self.engine.take_outbox(shard, &mut outbox);
             for (_, event) in outbox.take_events() {
-                if let Event::Dropped { client, .. } = &event
+                // What the load line drops is QoS 0: it excuses nothing else.
+                if let Event::Dropped { client, limit, .. } = &event
+                    && *limit != Limit::Memory
                     && let Some(who) =
                         client.strip_prefix("client-").and_then(|who| who.parse().ok())
                 {
@@ -549,6 +545,13 @@ impl World {
                 continue;
             }
             self.summary.received += client.received - before;
+            if closed && self.oracle.refusals_expected {
+                // Too large for what is left of memory.
+                client.will = None;
+                client.connection_lost(&mut self.oracle, self.now);
+                self.wires.remove(&slot);
+                continue;
+            }
             if closed {
                 return Err(Violation(format!("client {who} was closed without a reason")));
             }
@@ -584,16 +587,5 @@ impl World {
             })
             .collect();
         Err(Violation(differing.join("; ")))
-    }
-}
-
-/// Spoils one in some PUBLISH packets of QoS 1, if that is asked for.
-fn meddle(fault: Option<Fault>, bytes: Vec<u8>, rng: &mut Rng) -> Vec<u8> {
-    let whole_publish = bytes.first().is_some_and(|first| first & 0xF6 == 0x32)
-        && bytes.get(1).is_some_and(|&len| len < 0x80 && bytes.len() == usize::from(len) + 2);
-    match fault {
-        Some(Fault::Lose) if whole_publish && rng.chance(20) => Vec::new(),
-        Some(Fault::Repeat) if whole_publish && rng.chance(20) => bytes.repeat(2),
-        _ => bytes,
     }
 }

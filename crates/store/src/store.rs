@@ -16,7 +16,7 @@ use crate::frame::FRAME_HEADER_BYTES;
 use crate::journal::{Journal, is_full};
 use crate::memtable::{Counts, Memtable};
 use crate::numbers::FileNumbers;
-use crate::options::Options;
+use crate::options::{Options, PAGE_BYTES};
 use crate::run::RunCursor;
 use crate::space::Space;
 use crate::tiers::{GARBAGE_PART, garbage_bytes};
@@ -274,6 +274,12 @@ impl<D: Disk> Store<D> {
             }
         }
         Ok(None)
+    }
+
+    /// Lets the newest entries take so many bytes of memory from now on
+    /// ([`Options::memtable_bytes`](crate::Options)).
+    pub fn set_memtable_bytes(&mut self, bytes: usize) {
+        self.options.memtable_bytes = bytes.max(PAGE_BYTES);
     }
 
     /// Does what is to be done between commits: collects what the background has done, hands it a

@@ -24,6 +24,9 @@ const SHARED_BYTES_MIN: usize = 128;
 /// and nothing is let in that makes more of them.
 const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// However short memory is, so much may wait.
+const PENDING_BYTES_LEAST: usize = 1024 * 1024;
+
 /// Records made and not yet stored, and everything that depends on them.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -37,6 +40,8 @@ pub(crate) struct Journal {
     ended: u64,
     /// The store has said that it cannot write at present.
     pub(crate) failing: bool,
+    /// While so many bytes of records have not been taken, the store counts as failing.
+    pending_bytes_max: usize,
     /// Somebody is not read from because of that.
     pub(crate) paused: bool,
     pub(crate) held: Charged<Held>,
@@ -72,6 +77,7 @@ impl Journal {
             durable: 0,
             ended: 0,
             failing: false,
+            pending_bytes_max: PENDING_BYTES_MAX,
             paused: false,
             held: ledger.own(Account::Store, Held::default()),
             loads: Vec::new(),
@@ -110,7 +116,12 @@ impl Journal {
 
     /// Whether so much waits for the store that no more is let in.
     pub(crate) fn is_full(&self) -> bool {
-        self.records.len_bytes() > PENDING_BYTES_MAX
+        self.records.len_bytes() > self.pending_bytes_max
+    }
+
+    /// Lets less wait for the store, since memory is short.
+    pub(crate) fn bound(&mut self, bytes: usize) {
+        self.pending_bytes_max = PENDING_BYTES_MAX.min(bytes.max(PENDING_BYTES_LEAST));
     }
 
     /// Everything up to `upto` is on disk.

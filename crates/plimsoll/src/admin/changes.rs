@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::broker::recount::{COUNTED, COUNTED_AT_REST, Recount};
+use crate::memory;
 
 use super::books;
 use super::clients::unknown;
@@ -21,7 +22,7 @@ use super::entry::User;
 use super::problem::Problem;
 use super::routes::Context;
 
-fn by(user: &User) -> &str {
+pub(super) fn by(user: &User) -> &str {
     user.0.as_deref().unwrap_or("somebody on this machine")
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn reload(
     }
 }
 
-fn broke_off(what: &str) -> Problem {
+pub(super) fn broke_off(what: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what} broke off"))
 }
 
@@ -142,9 +143,8 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
 }
 
 /// The heap by call stack, for `pprof`.
-pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Problem> {
-    let shared = Arc::clone(&context.shared);
-    match spawn_blocking(move || shared.memory.heap_profile()).await {
+pub(super) async fn heap() -> Result<Response, Problem> {
+    match spawn_blocking(memory::heap_profile).await {
         Ok(Ok(profile)) => {
             let mut response = profile.into_response();
             let headers = response.headers_mut();

@@ -22,6 +22,7 @@ mod serve;
 mod stall;
 mod subscriptions;
 mod system;
+mod top;
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering};

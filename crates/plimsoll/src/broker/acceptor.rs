@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry};
+use plimsoll_engine::Step;
 use plimsoll_ledger::Measure;
 
+use super::limits::Limits;
 use super::listener::{Accepted, Bound, Order, listen};
 use super::shard::LISTENING;
-use super::shared::{Admitted, Incoming, Limits, Shared};
+use super::shared::{Admitted, Incoming, Shared};
 use crate::measure::table_bytes;
 
 /// Connections accepted in one turn, so that the connected ones are not kept waiting.
@@ -19,6 +21,9 @@ const ACCEPT_MAX: usize = 64;
 
 /// How long to leave off when the process has no file descriptor left.
 const RECOVER: Duration = Duration::from_millis(100);
+
+/// Connections that have not sent CONNECT yet, while memory is short.
+const HANDSHAKES_SCARCE: usize = 16;
 
 /// All listening sockets, with the first shard.
 #[derive(Debug)]
@@ -123,7 +128,11 @@ impl Acceptor {
             self.leave_off(Duration::ZERO);
             return None;
         }
-        if limits.handshakes.is_some_and(|most| shared.handshakes() >= most) {
+        // Each may cost a TLS session before it can be told that there is no room for it.
+        let scarce = shared.step() >= Step::SlowPublishers;
+        let most = if scarce { Some(HANDSHAKES_SCARCE) } else { None };
+        let most = limits.handshakes.into_iter().chain(most).min();
+        if most.is_some_and(|most| shared.handshakes() >= most) {
             self.leave_off(Duration::from_millis(1));
             self.accepted = 0;
             return None;

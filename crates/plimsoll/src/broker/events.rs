@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use plimsoll_engine::{Cause, Event, Limit, Loss};
+use plimsoll_engine::{Cause, Event, Limit, Loss, Step};
 use plimsoll_mqtt::{ReasonCode, Version};
 
 use super::transport::Handshake;
@@ -155,8 +155,26 @@ impl EventLog {
             }
             // The shard hands it on.
             Event::Control { .. } => {}
+            Event::LoadLine { step, entered, used, limit } => {
+                self.load_line(*step, *entered, *used, *limit);
+            }
             Event::Packet { line } => self.log.write(Kind::Debug, line),
         }
+    }
+
+    /// A step of the load line begins or ends.
+    fn load_line(&self, step: Step, entered: bool, used: usize, limit: usize) {
+        let (name, held) = (step.name(), used / 1024);
+        let percent = used as u128 * 100 / limit.max(1) as u128;
+        let line = match (entered, limit) {
+            (true, _) => {
+                format!("memory_limit: {name} begins, {held} KiB or {percent} % are used.")
+            }
+            (false, 0) => format!("memory_limit: {name} ends, there is no limit any more."),
+            (false, _) => format!("memory_limit: {name} ends, {held} KiB or {percent} % are used."),
+        };
+        let warns = entered && step >= Step::SlowPublishers;
+        self.log.write(if warns { Kind::Warning } else { Kind::Notice }, &line);
     }
 
     fn refused(&self, client: &str, peer: Option<SocketAddr>, reason: ReasonCode) {
@@ -220,6 +238,7 @@ fn limit_text(limit: Limit) -> &'static str {
             "its queue is full and it has made no progress (slow_consumer_timeout)"
         }
         Limit::OutputFull => "QoS 0 while its output is held up",
+        Limit::Memory => "QoS 0 while memory is short (memory_limit) and its output is held up",
         Limit::PacketTooLarge => "larger than its maximum packet size",
     }
 }

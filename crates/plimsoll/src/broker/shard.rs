@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use plimsoll_engine::{Loss, Outbox, Time};
+use plimsoll_engine::{Loss, Outbox, Step, Time};
 use plimsoll_ledger::{Account, Charge, Charged, Measure, Snapshot};
 
 use plimsoll_mqtt::ReasonCode;
@@ -18,7 +18,8 @@ use plimsoll_mqtt::ReasonCode;
 use super::acceptor::Acceptor;
 use super::connection::{Connection, Pending};
 use super::events;
-use super::shared::{Incoming, Limits, Purge, Shared};
+use super::limits::Limits;
+use super::shared::{Incoming, Purge, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
 use super::systemd::Watchdog;
@@ -511,6 +512,9 @@ impl Shard {
 
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
+        if self.shared.step() >= Step::ShrinkCaches && self.pool.capacity() > 0 {
+            self.pool = Vec::new();
+        }
         self.charge.set(self.held_bytes());
     }
 

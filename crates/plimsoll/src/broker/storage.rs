@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use plimsoll_engine::{Each, Engine, Input, Load, Record, Records, Restoration, StateReader, Time};
+use plimsoll_engine::{
+    Each, Engine, Input, Load, Record, Records, Restoration, StateReader, Step, Time,
+};
 use plimsoll_store::{Change, Damage, Directory, OpenError, Options, Recovery, Store};
 
 use super::events::EventLog;
@@ -30,6 +32,10 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// How often a failure that goes on is named in the log.
 const REMIND: Duration = Duration::from_secs(60);
+
+/// Bytes of the newest entries that are kept in memory, and while that is short.
+const MEMTABLE: usize = 4 << 20;
+const MEMTABLE_TIGHT: usize = 1 << 20;
 
 /// How urgent the thread is: everybody waits for it.
 const NICE: i32 = -10;
@@ -64,8 +70,11 @@ pub(crate) fn open(
     let path = &persistence.location;
     let started = Instant::now();
     let directory = lock(directory, persistence)?;
-    let options =
-        Options { syncs: persistence.durability == Durability::Fsync, ..Options::default() };
+    let options = Options {
+        syncs: persistence.durability == Durability::Fsync,
+        memtable_bytes: MEMTABLE,
+        ..Options::default()
+    };
     let (mut store, recovery) = Store::open(directory, options, ledger)
         .map_err(|error| format!("cannot open the store in {}: {error}", path.display()))?;
     tell_recovery(log, &recovery);
@@ -284,6 +293,8 @@ impl Keeper {
             self.handle.parked.store(true, Ordering::SeqCst);
             // Asked before the exchange: what comes before the end is in what it brings.
             let finish = self.handle.finish.load(Ordering::SeqCst);
+            let shrinks = self.shared.step() >= Step::ShrinkCaches;
+            self.store.set_memtable_bytes(if shrinks { MEMTABLE_TIGHT } else { MEMTABLE });
             self.shared.exchange(&answers, &mut self.records, &mut self.loads);
             answers.clear();
             if self.records.is_empty() && self.loads.is_empty() {

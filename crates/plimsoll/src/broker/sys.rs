@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use plimsoll_engine::{Counters, Input};
+use plimsoll_engine::{Counters, Input, LoadState, Step};
 
 use super::certificates;
 use super::shared::Shared;
@@ -116,6 +116,7 @@ impl Sys {
         for (name, bytes) in waterfall.figures() {
             figures.push((format!("memory/{name}"), bytes.to_string()));
         }
+        load_line(&shared.engine().load_line(), figures);
     }
 
     fn publish(&mut self, shared: &Shared, figures: Vec<(String, String)>) {
@@ -132,6 +133,25 @@ impl Sys {
             .map(|(topic, value)| Input::Publish { topic, payload: value.as_bytes(), retain: true })
             .collect();
         shared.tell(&inputs);
+    }
+}
+
+/// The load line: the step in force, and what has been done at each.
+fn load_line(state: &LoadState, figures: &mut Vec<(String, String)>) {
+    let mut say = |name: &str, value: String| {
+        figures.push((format!("memory/load_line/{name}"), value));
+    };
+    say("step", state.step.name().to_owned());
+    say("limit", state.limit.unwrap_or(0).to_string());
+    say("used", state.used.to_string());
+    for (name, count) in state.counts() {
+        say(name, count.to_string());
+    }
+    for (step, (entered, millis)) in
+        Step::ALL.iter().zip(state.counts.entered.iter().zip(state.in_force_millis)).skip(1)
+    {
+        say(&format!("entered/{}", step.name()), entered.to_string());
+        say(&format!("seconds/{}", step.name()), (millis / 1000).to_string());
     }
 }
 

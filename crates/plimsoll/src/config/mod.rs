@@ -4,6 +4,7 @@
 //! help and the generated reference. `parse` reads files into a [`Config`], which is ready to use.
 
 mod directives;
+mod memory;
 mod parse;
 mod persistence;
 mod reference;
@@ -21,6 +22,7 @@ use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_mqtt::topic::TopicLimits;
 use plimsoll_mqtt::{QoS, Version};
 
+pub(crate) use memory::MemoryLimit;
 pub(crate) use parse::{Arguments, load, load_text};
 pub(crate) use persistence::{Durability, Persistence};
 pub(crate) use reference::reference;
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) sys_interval: u32,
     pub(crate) reporting: Reporting,
     pub(crate) io_threads: u8,
+    /// Most memory that the process may hold; `None` is no limit.
+    pub(crate) memory_limit: Option<MemoryLimit>,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
@@ -266,6 +270,7 @@ impl Default for Config {
             sys_interval: 10,
             reporting: Reporting::default(),
             io_threads: 0,
+            memory_limit: None,
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,

@@ -2,6 +2,8 @@
 
 use ipnet::IpNet;
 
+use super::memory::MemoryLimit;
+
 /// What a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -21,6 +23,8 @@ pub(super) enum Kind {
     List(&'static [&'static str]),
     /// A network in CIDR notation, or an address.
     Network,
+    /// Bytes, or a percentage of what there is.
+    Memory,
     /// Nothing: the directive stands by itself or takes several words.
     Words,
 }
@@ -44,6 +48,11 @@ impl Value {
             Self::Number(number) => T::try_from(*number).unwrap_or_default(),
             _ => T::default(),
         }
+    }
+
+    /// A limit on memory, if it is one.
+    pub(super) fn memory(&self) -> Option<MemoryLimit> {
+        MemoryLimit::parse(self.text()).ok().flatten()
     }
 
     pub(super) fn text(&self) -> &str {
@@ -85,6 +94,10 @@ impl Kind {
             }
             Self::List(words) => list(without_comment(text), words),
             Self::Network => network(without_comment(text)),
+            Self::Memory => {
+                let text = without_comment(text);
+                MemoryLimit::parse(text).map(|_| Value::Text(text.to_owned()))
+            }
         }
     }
 
@@ -104,6 +117,7 @@ impl Kind {
             Self::Network => "network, such as 10.0.0.0/8".into(),
             Self::List(words) => format!("some of {}", words.join(", ")),
             Self::Words => "words".into(),
+            Self::Memory => "bytes (K, M, G or KiB, MiB, GiB behind them), or a percentage".into(),
         }
     }
 }

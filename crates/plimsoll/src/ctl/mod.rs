@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod settings;
 mod table;
+mod top;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -87,6 +88,10 @@ enum Command {
     Subscriptions(commands::Subscriptions),
     /// Retained messages below a topic filter
     Retained(commands::Retained),
+    /// Delete retained messages below a topic filter
+    DeleteRetained(top::DeleteRetained),
+    /// Who holds the most, lags behind, grows, or was left
+    Top(top::Top),
     /// What somebody should look at (exit 1 if there is something)
     Alarms,
     /// What listens

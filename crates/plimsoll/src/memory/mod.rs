@@ -24,6 +24,7 @@ use plimsoll_ledger::Ledger;
 pub(crate) use alarm::Alarm;
 use heap::HeapProfile;
 pub(crate) use reading::Reading;
+pub(crate) use reading::{purge, resident_set};
 pub(crate) use report::Reporting;
 pub(crate) use watchman::Watchman;
 pub(crate) use waterfall::Waterfall;
@@ -57,13 +58,6 @@ impl Memory {
     /// The latest waterfall, at most a second old while the broker runs.
     pub(crate) fn waterfall(&self) -> Arc<Waterfall> {
         Arc::clone(&lock(&self.latest))
-    }
-
-    /// Who holds the heap, gzipped as `pprof` reads it.
-    pub(crate) fn heap_profile(&self) -> Result<Vec<u8>, String> {
-        let profile = HeapProfile::take()?;
-        pprof::write(&profile, &profile.names(), now().as_nanos() as u64)
-            .map_err(|error| error.to_string())
     }
 
     /// Reads everything and sets it against the book. The first reading is the baseline.
@@ -113,6 +107,13 @@ impl Memory {
         }
         alarm
     }
+}
+
+/// Who holds the heap, gzipped as `pprof` reads it.
+pub(crate) fn heap_profile() -> Result<Vec<u8>, String> {
+    let profile = HeapProfile::take()?;
+    pprof::write(&profile, &profile.names(), now().as_nanos() as u64)
+        .map_err(|error| error.to_string())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

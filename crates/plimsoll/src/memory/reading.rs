@@ -26,7 +26,7 @@ impl Reading {
     pub(crate) fn take() -> Option<Self> {
         // The figures are those of the last epoch.
         epoch::advance().ok()?;
-        let (rss, rss_file) = resident_set().unwrap_or_default();
+        let (rss, rss_file) = statm().unwrap_or_default();
         Some(Self {
             rss,
             rss_file,
@@ -47,8 +47,28 @@ impl Reading {
 /// jemalloc(3): `stats.arenas.<i>.tcache_bytes`, where 4096 stands for all arenas (`MALLCTL_ARENAS_ALL`).
 const CACHED: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
 
-/// Resident set, and its part from files, from `/proc/self/statm` (proc_pid_statm(5)).
-fn resident_set() -> Option<(usize, usize)> {
+/// Resident set of the process alone: cheap.
+pub(crate) fn resident_set() -> Option<usize> {
+    statm().map(|(rss, _)| rss)
+}
+
+/// Gives what is free back to the system at once, instead of within its decay time.
+pub(crate) fn purge() {
+    // jemalloc(3): setting arena.<i>.dirty_decay_ms to 0 purges at once; then it is as it was.
+    let arenas = b"arenas.narenas\0".name().read().unwrap_or(0u32);
+    for arena in 0..arenas {
+        let name = format!("arena.{arena}.dirty_decay_ms\0");
+        let name = name.as_bytes().name();
+        let before: Result<isize, _> = name.read();
+        if let Ok(before) = before {
+            // An arena that is not there has nothing to purge.
+            let _ = name.write(0isize).and_then(|()| name.write(before));
+        }
+    }
+}
+
+/// Resident set, and its part from files, from `/proc/self/statm` (`proc_pid_statm(5)`).
+fn statm() -> Option<(usize, usize)> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = statm.split_whitespace().skip(1).map_while(|field| field.parse::<usize>().ok());
     let page = rustix::param::page_size();

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_engine::{Admission, Input, Link, Loss};
+use plimsoll_engine::{Admission, Input, Link, Loss, Step};
 use plimsoll_mqtt::{Connect, DecodeError, Decoded, Packet, decode, decode_first};
 
 use super::{
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
-use crate::broker::shared::{Limits, Shared};
+use crate::broker::limits::Limits;
+use crate::broker::shared::Shared;
 use crate::broker::transport::{Layers, Outcome};
 
 impl Shard {
@@ -152,7 +153,8 @@ impl Shard {
         let retry = std::mem::take(&mut connection.state.retry);
         // Grows with what has come, not with what was announced.
         let before = partial.bytes.len();
-        let room = if retry { 0 } else { before.clamp(ARENA_BYTES, 1 << 20) };
+        let most = if self.shared.step() >= Step::ShrinkCaches { ARENA_BYTES } else { 1 << 20 };
+        let room = if retry { 0 } else { before.clamp(ARENA_BYTES, most) };
         partial.bytes.resize(before + room, 0);
         let room = partial.bytes.get_mut(before..).unwrap_or_default();
         let read = match retry {

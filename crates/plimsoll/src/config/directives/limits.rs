@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use super::{
-    ANY, AtLeast, Directive, Flag, Global, Kind, LEDGER, Number, PACKET, Scope, Span, Status, Text,
-    U16, U32, Value, Words, done, known, limit,
+    ANY, AtLeast, Directive, Flag, Global, Kind, Number, PACKET, Scope, Span, Status, Text, U16,
+    U32, Value, Words, done, known, limit,
 };
 
 /// The directives of this subject.
@@ -238,13 +238,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "100000",
         "(Plimsoll) Subscriptions of a client.",
         Global(|c, v| c.max_subscriptions_per_client = v.number()),
-    ),
-    known(
-        "memory_limit",
-        Scope::Global,
-        Number(0, ANY),
-        "Most memory that the broker may use.",
-        Status::NotYet(LEDGER),
     ),
     known(
         "retry_interval",

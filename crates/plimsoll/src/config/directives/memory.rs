@@ -1,9 +1,17 @@
-//! Where alarms of leaks go.
+//! How much memory there may be, and where alarms of leaks go.
 
-use super::{Directive, Global, Scope, Text, done};
+use super::{Directive, Global, Kind, Scope, Text, done};
 
 /// The directives of this subject.
 pub(super) static DIRECTIVES: &[Directive] = &[
+    done(
+        "memory_limit",
+        Scope::Global,
+        Kind::Memory,
+        "0",
+        "Most memory that the process may hold (RSS; Mosquitto counts its own heap alone). A percentage is of what the memory cgroup may have, or else the machine has, and then the kernel's memory of the cgroup counts too. What is done as it comes near is in [load-line.md](load-line.md). 0 is no limit.",
+        Global(|c, v| c.memory_limit = v.memory()),
+    ),
     done(
         "memory_alarm_url",
         Scope::Global,

@@ -67,7 +67,6 @@ const U32: i64 = 4_294_967_295;
 /// Largest remaining length of a packet.
 const PACKET: i64 = 268_435_455;
 
-const LEDGER: &str = "the load line";
 const BRIDGES: &str = "bridges";
 
 const fn done(
