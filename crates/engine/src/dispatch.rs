@@ -171,6 +171,9 @@ impl Dispatch {
         if bytes > 0 {
             self.counters.packets_sent += 1;
             self.counters.bytes_sent += bytes as u64;
+            if session.unflushed == 0 {
+                session.progress_at = session.progress_at.max(self.now); // It waits from now on.
+            }
             session.unflushed = session.unflushed.saturating_add(bytes as u32);
         }
     }
@@ -199,10 +202,10 @@ impl Dispatch {
 
     /// The block of a message under way, made if this is the first who needs it.
     fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
-        let (ledger, scratch) = (self.ledger, &mut self.scratch);
+        let (ledger, scratch, now) = (self.ledger, &mut self.scratch, self.now);
         outgoing
             .message
-            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts))
+            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts, now))
             .clone()
     }
 

@@ -278,6 +278,11 @@ impl Engine {
     /// Equal to the byte to what this engine's values have charged to its ledger; the shell's own
     /// accounts are not in it.
     pub fn recount(&self) -> Snapshot {
+        self.recount_with(Vec::new())
+    }
+
+    /// The same, with messages that were taken out and are not sent yet ([`Body::block`](crate::Body::block)).
+    pub fn recount_with(&self, mut messages: Vec<(usize, usize)>) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.add(Account::Subscriptions, self.subscriptions.recount());
         snapshot.add(Account::Retained, self.retained.recount());
@@ -292,7 +297,6 @@ impl Engine {
             snapshot.add(Account::Connections, outbox.heap_bytes());
         }
         self.groups.recount(&mut snapshot);
-        let mut messages = Vec::new();
         self.sessions.recount(&mut snapshot, |session, snapshot| {
             session.recount(snapshot);
             let flow = session.flow.iter().flat_map(|flow| flow.messages());

@@ -360,6 +360,16 @@ impl Flow {
         (self.queue.heap_bytes(), self.inflight.heap_bytes() + self.owed.heap_bytes())
     }
 
+    /// Bytes of the messages in memory, and of those that lie in the store alone.
+    pub(crate) fn message_bytes(&self) -> (usize, usize) {
+        (self.queued_bytes + self.inflight_bytes, self.stored.bytes)
+    }
+
+    /// Entries in memory.
+    pub(crate) fn messages_in_memory(&self) -> usize {
+        self.queue.len() + self.inflight.len()
+    }
+
     /// Every message held.
     pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
         let inflight = self.inflight.iter().filter_map(|entry| match entry {

@@ -18,6 +18,8 @@ struct Header {
     body: AtomicU64,
     /// Absolute second at which it expires; `u32::MAX` is never.
     expires_at: u32,
+    /// Absolute second at which this block was made.
+    made_at: u32,
     properties_len: u32,
     topic_len: u16,
     qos: QoS,
@@ -73,7 +75,12 @@ impl Message {
     /// Copies `parts` into a block of its own.
     ///
     /// `scratch` is working space of the caller; its contents are lost.
-    pub fn new(ledger: &'static Ledger, scratch: &mut Vec<u8>, parts: &Parts<'_>) -> Self {
+    pub fn new(
+        ledger: &'static Ledger,
+        scratch: &mut Vec<u8>,
+        parts: &Parts<'_>,
+        now: Time,
+    ) -> Self {
         scratch.clear();
         scratch.extend_from_slice(parts.topic.as_bytes());
         scratch.extend_from_slice(parts.properties);
@@ -82,6 +89,7 @@ impl Message {
             charge: ledger.charge(Account::Queues, block_bytes(scratch.len())),
             body: AtomicU64::new(0),
             expires_at: parts.expires_at.unwrap_or(u32::MAX),
+            made_at: now.as_secs(),
             properties_len: parts.properties.len() as u32,
             topic_len: parts.topic.len() as u16,
             qos: parts.qos,
@@ -167,6 +175,16 @@ impl Message {
         self.0.slice.len()
     }
 
+    /// Absolute second at which it came into memory; 0 if it was read from the store.
+    pub(crate) fn made_at(&self) -> u32 {
+        self.0.header.header.made_at
+    }
+
+    /// How many hold it.
+    pub(crate) fn holders(&self) -> usize {
+        ThinArc::with_arc(&self.0, triomphe::Arc::strong_count)
+    }
+
     /// Number of the body that holds it in the store; 0 if each queue holds it itself.
     pub(crate) fn body(&self) -> u64 {
         self.0.header.header.body.load(Ordering::Relaxed)
@@ -212,7 +230,7 @@ mod tests {
             retain: true,
             expires_at: Some(7),
         };
-        let message = Message::new(ledger, &mut Vec::new(), &parts);
+        let message = Message::new(ledger, &mut Vec::new(), &parts, Time::default());
         let shared = message.clone();
         assert_eq!(message.parts().topic, "a/b");
         assert_eq!(message.properties_and_payload(), (&[1u8, 1][..], &b"payload"[..]));

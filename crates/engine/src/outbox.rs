@@ -65,6 +65,12 @@ impl Body {
     pub fn bytes(&self) -> &[u8] {
         self.0.properties_and_payload().1
     }
+
+    /// The message that it is a part of, by the address and size of its block: for a recount, which counts what is
+    /// shared once.
+    pub fn block(&self) -> (usize, usize) {
+        (self.0.address(), self.0.bytes())
+    }
 }
 
 /// Payloads from this size on are shared with the connection instead of copied to it.
@@ -182,7 +188,7 @@ impl Outbox {
     }
 
     /// What the box holds by its capacities.
-    pub(crate) fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         usable_size(self.arena.capacity(), 1)
             + usable_size(self.parts.capacity() * size_of::<Part>(), align_of::<Part>())
             + usable_size(

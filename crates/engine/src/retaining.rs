@@ -1,7 +1,6 @@
-//! Retained messages in the broker: stored or refused, expired, deleted, listed.
+//! Retained messages in the broker: stored or refused, expired, deleted, counted.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
@@ -10,14 +9,14 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::message::Parts;
 use crate::publish::is_own_topic;
-use crate::retained::{RetainLimit, RetainedMessage, Scan, ScanCursor, Stop, Tally};
+use crate::retained::{RetainLimit, RetainedMessage, Scan, ScanCursor, Tally};
 use crate::time::Time;
 
-/// Retained messages looked at in one call of [`Engine::retained_page`], whether they match or not.
-pub const RETAINED_PAGE_STEPS: usize = 1000;
+/// Retained messages looked at in one call of [`Engine::delete_retained`], whether they match or not.
+const DELETE_STEPS: usize = 1000;
 
-/// Retained messages deleted in one call of [`Engine::delete_retained`].
-pub const RETAINED_DELETE_MAX: usize = 500;
+/// Retained messages deleted in one call of it.
+const DELETE_MAX: usize = 500;
 
 /// Pages of the retained store looked through in one turn for expired messages.
 const SWEEP_PAGES: usize = 16;
@@ -126,7 +125,7 @@ impl Engine {
     }
 
     /// Deletes retained messages whose topics match `filter`, a bounded piece from where `cursor`
-    /// stands on: looks at [`RETAINED_PAGE_STEPS`] messages and deletes [`RETAINED_DELETE_MAX`] at
+    /// stands on: looks at 1,000 messages and deletes 500 at
     /// most. With `dry_run` nothing is deleted. Calls `each` with topic and size
     /// ([`RetainedMessage::size`]) of what is, or would be, deleted. Answers whether there may be more.
     ///
@@ -145,7 +144,7 @@ impl Engine {
     ) -> Scan {
         self.dispatch.now = self.dispatch.now.max(now);
         if dry_run {
-            return self.retained.scan(filter, cursor, RETAINED_PAGE_STEPS, |topic, message| {
+            return self.retained.scan(filter, cursor, DELETE_STEPS, |topic, message| {
                 each(topic, message.size(topic));
                 ControlFlow::Continue(())
             });
@@ -154,17 +153,21 @@ impl Engine {
         if journal.refuses() {
             return Scan::More;
         }
-        let steps = RETAINED_PAGE_STEPS;
-        let scan =
-            self.retained.delete(filter, cursor, steps, RETAINED_DELETE_MAX, |topic, size| {
-                counters.retained_deleted += 1;
-                if !is_own_topic(topic) {
-                    journal.delete_retained(topic);
-                }
-                each(topic, size);
-            });
+        let steps = DELETE_STEPS;
+        let scan = self.retained.delete(filter, cursor, steps, DELETE_MAX, |topic, size| {
+            counters.retained_deleted += 1;
+            if !is_own_topic(topic) {
+                journal.delete_retained(topic);
+            }
+            each(topic, size);
+        });
         self.dispatch.journal.settle();
         scan
+    }
+
+    /// Whether the store cannot take records at present, so that what makes some waits.
+    pub fn store_is_stuck(&self) -> bool {
+        self.dispatch.journal.refuses()
     }
 
     /// Every limit on retained messages with what there is under it, and whether that is still being
@@ -172,43 +175,6 @@ impl Engine {
     pub fn retain_limits(&self) -> (impl Iterator<Item = (&RetainLimit, &Tally)>, bool) {
         let limits = self.retained.rules().limits.iter().zip(self.retained.tallies());
         (limits, self.retained.is_counting())
-    }
-
-    /// Calls `each` with up to `limit` retained messages whose topics match `filter`, in the store's
-    /// order (by topic, with `/` before every other character), from the first one behind the topic
-    /// `after` on, which need not be there any more. What has expired is passed over.
-    ///
-    /// Answers where to go on: the value of `after` for the next call; `None` at the end. A call
-    /// looks at [`RETAINED_PAGE_STEPS`] messages at most, so it may answer with fewer than `limit`, or
-    /// none, and there are still more.
-    ///
-    /// Nobody's permissions are asked, and mount points are part of the topics.
-    pub fn retained_page(
-        &self,
-        filter: &str,
-        after: Option<&str>,
-        limit: usize,
-        mut each: impl FnMut(&str, &RetainedMessage<'_>),
-    ) -> Option<String> {
-        let mut cursor = after.map_or_else(ScanCursor::default, ScanCursor::behind);
-        let mut left = limit;
-        if left == 0 {
-            return after.map(String::from);
-        }
-        let now = self.dispatch.now.as_secs();
-        let scan =
-            self.retained.scan(filter, &mut cursor, RETAINED_PAGE_STEPS, |topic, message| {
-                if message.expires_at.is_some_and(|at| at <= now) {
-                    return ControlFlow::Continue(());
-                }
-                each(topic, &message);
-                left -= 1;
-                if left == 0 { ControlFlow::Break(Stop::Behind) } else { ControlFlow::Continue(()) }
-            });
-        match scan {
-            Scan::Done => None,
-            Scan::More => cursor.topic(),
-        }
     }
 }
 

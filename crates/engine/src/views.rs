@@ -252,6 +252,7 @@ impl Engine {
         let mut counters = self.dispatch.counters.clone();
         counters.clients_total = self.sessions.len() as u64;
         counters.retained = self.retained.len() as u64;
+        counters.retained_bytes = self.retained.bytes();
         counters.stored_payload_bytes = self.retained.payload_bytes();
         counters
     }

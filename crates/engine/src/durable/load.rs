@@ -12,6 +12,7 @@ use plimsoll_mqtt::QoS;
 
 use super::item::{Content, Item, QueuedItem, body_key, queued_key};
 use crate::message::{Message, Parts};
+use crate::time::Time;
 
 /// Bytes of entries after which no more are read at once.
 const BYTES_MAX: usize = 256 * 1024;
@@ -153,7 +154,7 @@ impl Piece {
             Content::Inline(parts) => (parts, 0),
             Content::Body(number) => (Parts::EMPTY, number),
         };
-        let message = Message::new(self.ledger, &mut self.scratch, &parts);
+        let message = Message::new(self.ledger, &mut self.scratch, &parts, Time::default());
         let group = group.map(Box::from);
         (LoadedWhat::Publish { message, qos, retain, identifiers, group }, body)
     }
@@ -174,7 +175,7 @@ fn fetch_bodies<R: StateReader>(
     let mut bodies: Vec<(u64, Message)> = Vec::new();
     let mut take = |number: u64, key: &[u8], value: &[u8]| {
         if let Ok(Item::Body { message, .. }) = Item::decode(key, value) {
-            let message = Message::new(ledger, scratch, &message);
+            let message = Message::new(ledger, scratch, &message, Time::default());
             message.set_body(number);
             bodies.push((number, message));
         }

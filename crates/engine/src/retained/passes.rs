@@ -141,6 +141,20 @@ impl RetainedStore {
         }
     }
 
+    /// Calls `each` with the keys (topics with 0 in the place of `/`) behind `after` and the sizes of
+    /// their messages, `steps` at most. Answers whether those were the last.
+    pub(crate) fn walk(
+        &self,
+        after: &[u8],
+        steps: usize,
+        mut each: impl FnMut(&[u8], usize),
+    ) -> bool {
+        let inner = &self.inner;
+        inner.directory.walk(after, steps, |key, record| {
+            each(key, key.len() + inner.content_bytes(record));
+        })
+    }
+
     /// Deletes messages whose topics match `filter`, looking at `steps_max` and deleting
     /// `count_max` of them at most, from where `cursor` stands on. Calls `each` with topic and size.
     pub fn delete(

@@ -20,12 +20,12 @@ pub struct ScanCursor {
 }
 
 impl ScanCursor {
-    /// Begins behind a topic, whether it is there or not.
+    /// Goes on behind a topic, whether it has a message or not.
     pub fn behind(topic: &str) -> Self {
-        Self { after: Some(Key::of(topic).bytes().into()), again: false }
+        Self { after: Some(Key::of(topic).bytes().to_vec()), again: false }
     }
 
-    /// The topic that was looked at last.
+    /// The topic looked at last, if the scan was broken off.
     pub fn topic(&self) -> Option<String> {
         let (mut bytes, mut topic) = (Vec::new(), String::new());
         write_topic(self.after.as_ref()?, &mut bytes, &mut topic);

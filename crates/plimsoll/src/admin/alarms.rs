@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::routes::Context;
 use crate::broker::shared::Shared;
+use crate::broker::transport::tls_files::TlsSettings;
 use crate::memory::Alarm as Leak;
 
 /// One thing that is wrong, or soon will be.
@@ -61,7 +62,7 @@ pub(super) fn current(shared: &Shared) -> Vec<Alarm> {
         alarms.push(Alarm { name: "leak", severity: "critical", text, since, leak: Some(leak) });
     }
     let limits = shared.limits();
-    for text in limits.tls().flat_map(|tls| tls.endings()) {
+    for text in limits.tls().flat_map(TlsSettings::endings) {
         alarms.push(Alarm::new("certificate", "warning", text));
     }
     alarms

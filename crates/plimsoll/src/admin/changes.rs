@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
@@ -14,23 +13,16 @@ use plimsoll_mqtt::ReasonCode;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
+use crate::broker::recount::{COUNTED, COUNTED_AT_REST, Recount};
+use crate::memory;
+
 use super::books;
 use super::clients::unknown;
 use super::entry::User;
 use super::problem::Problem;
 use super::routes::Context;
 
-/// Accounts that only the engine charges: they have to agree with a recount to the byte.
-const COUNTED: [Account; 6] = [
-    Account::Retained,
-    Account::Subscriptions,
-    Account::Sessions,
-    Account::Inflight,
-    Account::Queues,
-    Account::Wills,
-];
-
-fn by(user: &User) -> &str {
+pub(super) fn by(user: &User) -> &str {
     user.0.as_deref().unwrap_or("somebody on this machine")
 }
 
@@ -99,15 +91,15 @@ pub(super) async fn reload(
     }
 }
 
-fn broke_off(what: &str) -> Problem {
+pub(super) fn broke_off(what: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what} broke off"))
 }
 
 #[derive(Serialize)]
-pub(super) struct Recount {
-    /// Every account of the engine is what its values add up to.
+pub(super) struct Recounted {
+    /// Every account is what its values add up to.
     agrees: bool,
-    /// How long the engine stood still for it.
+    /// How long everybody stood still for it.
     held_seconds: f64,
     accounts: Vec<Counted>,
 }
@@ -119,37 +111,40 @@ struct Counted {
     counted_bytes: usize,
 }
 
-/// Walks over everything that the engine holds, and sets it against the ledger. The engine stands
-/// still meanwhile: about 50 ms for a million retained messages.
-pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recount>, Problem> {
+/// Walks over everything that the engine and the I/O threads hold, and sets it against the ledger. All of them
+/// stand still meanwhile: about 50 ms for a million retained messages.
+pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recounted>, Problem> {
     let shared = Arc::clone(&context.shared);
     let counted = spawn_blocking(move || {
-        let engine = shared.engine();
-        let begun = Instant::now();
-        let counted = engine.recount();
-        let charged = shared.ledger.snapshot();
-        let held = begun.elapsed();
-        drop(engine);
-        let accounts: Vec<Counted> = charged
-            .iter()
-            .zip(counted.iter())
-            .filter(|((account, _), _)| COUNTED.contains(account))
-            .map(|((account, charged_bytes), (_, counted_bytes))| Counted {
-                name: account.name(),
-                charged_bytes,
-                counted_bytes,
-            })
-            .collect();
-        let agrees = accounts.iter().all(|account| account.charged_bytes == account.counted_bytes);
-        Recount { agrees, held_seconds: held.as_secs_f64(), accounts }
+        let Recount { charged, counted, held } = shared.recount()?;
+        let accounts = |which: &[Account]| -> Vec<Counted> {
+            let both = charged.iter().zip(counted.iter());
+            both.filter(|((account, _), _)| which.contains(account))
+                .map(|((account, charged_bytes), (_, counted_bytes))| Counted {
+                    name: account.name(),
+                    charged_bytes,
+                    counted_bytes,
+                })
+                .collect()
+        };
+        let mut all = accounts(&COUNTED);
+        all.extend(accounts(&COUNTED_AT_REST));
+        let agrees = all.iter().all(|account| account.charged_bytes == account.counted_bytes);
+        Some(Recounted { agrees, held_seconds: held.as_secs_f64(), accounts: all })
     });
-    counted.await.map(Json).map_err(|_| broke_off("the recount"))
+    match counted.await {
+        Ok(Some(recounted)) => Ok(Json(recounted)),
+        Ok(None) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "an I/O thread is busy; try again".to_owned(),
+        )),
+        Err(_) => Err(broke_off("the recount")),
+    }
 }
 
 /// The heap by call stack, for `pprof`.
-pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Problem> {
-    let shared = Arc::clone(&context.shared);
-    match spawn_blocking(move || shared.memory.heap_profile()).await {
+pub(super) async fn heap() -> Result<Response, Problem> {
+    match spawn_blocking(memory::heap_profile).await {
         Ok(Ok(profile)) => {
             let mut response = profile.into_response();
             let headers = response.headers_mut();

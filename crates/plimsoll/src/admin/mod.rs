@@ -13,6 +13,7 @@ mod history;
 mod look;
 mod memory;
 mod metrics;
+mod openapi;
 mod page;
 mod problem;
 mod retained;
@@ -21,6 +22,7 @@ mod serve;
 mod stall;
 mod subscriptions;
 mod system;
+mod top;
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -51,6 +51,9 @@ struct Message {
     payload_base64: Option<String>,
     /// More of it is there.
     truncated: bool,
+    /// When it was published, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written_at: Option<u32>,
     /// Seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u32>,
@@ -68,6 +71,7 @@ impl Message {
             payload: text.map(str::to_owned),
             payload_base64: text.is_none().then(|| STANDARD.encode(shown)),
             truncated: shown.len() < size,
+            written_at: message.written_at,
             expires_at: message.expires_at,
         }
     }

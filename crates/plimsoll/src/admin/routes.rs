@@ -15,7 +15,8 @@ use super::history::{self, History};
 use super::look::{Held, Looks};
 use super::problem::Problem;
 use super::{
-    alarms, changes, clients, health, memory, metrics, page, retained, subscriptions, system,
+    alarms, changes, clients, health, memory, metrics, openapi, page, retained, subscriptions,
+    system, top,
 };
 use crate::broker::shared::Shared;
 
@@ -52,6 +53,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
         .route("/api/v1/version", get(system::version))
         .route("/api/v1/listeners", get(system::listeners))
         .route("/api/v1/systree", get(system::systree))
@@ -63,7 +65,8 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/api/v1/sessions", get(clients::sessions))
         .route("/api/v1/sessions/{id}", get(clients::client).delete(changes::end_session))
         .route("/api/v1/subscriptions", get(subscriptions::subscriptions))
-        .route("/api/v1/retained", get(retained::retained))
+        .route("/api/v1/retained", get(retained::retained).delete(top::delete))
+        .route("/api/v1/top", get(top::top))
         .route("/api/v1/heap", get(changes::heap))
         .route("/api/v1/reload", post(changes::reload))
         .route("/api/v1/recount", post(changes::recount))

@@ -55,14 +55,14 @@ impl AsyncWrite for Impatient {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Pending => self.wait(context),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(context) {
             Poll::Pending => self.wait(context),
-            ready => {
+            ready @ Poll::Ready(_) => {
                 self.deadline = None;
                 ready
             }
@@ -72,7 +72,7 @@ impl AsyncWrite for Impatient {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_shutdown(context) {
             Poll::Pending => self.wait(context),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 }

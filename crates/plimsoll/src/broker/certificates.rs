@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use plimsoll_ledger::{Account, Charged, Ledger};
+use plimsoll_ledger::{Account, Charged, Ledger, Measure};
 
 use super::transport::certificate::Certificate;
 
@@ -42,6 +42,13 @@ impl Certificates {
             warned_on: AtomicU64::new(today),
             own_on: AtomicU64::new(today),
         }
+    }
+
+    /// What the lists hold.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+        let warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        days.heap_bytes() + warned.heap_bytes()
     }
 
     /// A client with a certificate that ends then has connected.

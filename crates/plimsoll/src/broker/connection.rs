@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use plimsoll_engine::{Body, Piece};
-use plimsoll_ledger::{Account, Charge, Ledger, Measure};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::Version;
 
 use super::shared::Answer;
@@ -84,7 +84,11 @@ impl Partial {
 
     /// Brings the charge up to what is held.
     pub(crate) fn settle(&mut self) {
-        self.charge.set(self.bytes.heap_bytes() + size_of::<Self>());
+        self.charge.set(self.held_bytes());
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.bytes.heap_bytes() + size_of::<Self>()
     }
 }
 
@@ -127,7 +131,17 @@ impl Pending {
     }
 
     pub(crate) fn settle(&mut self) {
-        self.charge.set(self.bytes.heap_bytes() + self.bodies.heap_bytes() + size_of::<Self>());
+        self.charge.set(self.held_bytes());
+    }
+
+    /// Messages that it shares with others.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.bodies.iter().map(|(_, body)| body.block())
+    }
+
+    /// What it holds, itself included.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.heap_bytes() + self.bodies.heap_bytes() + size_of::<Self>()
     }
 
     /// Adds a piece of output.
@@ -196,6 +210,16 @@ pub(crate) enum Written {
 }
 
 impl Connection {
+    /// Counts what it holds.
+    pub(crate) fn recount(&self, counted: &mut Snapshot) {
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.held_bytes());
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.held_bytes());
+        counted.add(Account::Connections, partial + pending);
+        if let Some(layers) = &self.layers {
+            layers.recount(counted);
+        }
+    }
+
     pub(crate) fn new(
         socket: Socket,
         layers: Option<Box<Layers>>,

@@ -52,6 +52,11 @@ impl Failures {
         }
     }
 
+    /// What the table holds.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        table_bytes(&self.table.lock().unwrap_or_else(PoisonError::into_inner).buckets)
+    }
+
     /// Failures of an address in a minute; 0 is no limit.
     pub(crate) fn set_most(&self, most: u32) {
         self.most.store(most, Ordering::Relaxed);

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use plimsoll_engine::{Loss, Outbox, Step, Time};
-use plimsoll_ledger::{Account, Charge, Charged, Measure};
+use plimsoll_ledger::{Account, Charge, Charged, Measure, Snapshot};
 
 use plimsoll_mqtt::ReasonCode;
 
 use super::acceptor::Acceptor;
 use super::connection::{Connection, Pending};
 use super::events;
-use super::shared::{Incoming, Limits, Purge, Shared};
+use super::limits::Limits;
+use super::shared::{Incoming, Purge, Shared};
 use super::slots::Slots;
 use super::sys::Sys;
 use super::systemd::Watchdog;
@@ -168,6 +169,11 @@ impl Shard {
         let mut events = Events::with_capacity(1024);
         while !self.shared.stopping() {
             self.wait(&mut events)?;
+            if self.shared.standstill.is_wanted() {
+                self.settle();
+                let counted = self.recount();
+                self.shared.standstill.join(&counted, self.slots.blocks().collect());
+            }
             self.limits = self.shared.limits();
             self.take_events(&events);
             self.take_incoming();
@@ -493,11 +499,26 @@ impl Shard {
         }
     }
 
+    /// Counts what this thread's connections hold, and the thread itself.
+    fn recount(&self) -> Snapshot {
+        let mut counted = Snapshot::default();
+        self.slots.recount(&mut counted);
+        let pool: usize = self.pool.iter().map(|pending| pending.held_bytes()).sum();
+        let lists = self.impatient.heap_bytes() + self.expiring.heap_bytes();
+        let own = self.held_bytes() + self.outbox.heap_bytes();
+        counted.add(Account::Connections, pool + lists + own);
+        counted
+    }
+
     /// Brings the charge up to what the arena and the lists hold.
     fn settle(&mut self) {
         if self.shared.step() >= Step::ShrinkCaches && self.pool.capacity() > 0 {
             self.pool = Vec::new();
         }
+        self.charge.set(self.held_bytes());
+    }
+
+    fn held_bytes(&self) -> usize {
         let lists = self.readable.heap_bytes()
             + self.handshakes.heap_bytes()
             + self.purges.heap_bytes()
@@ -507,7 +528,7 @@ impl Shard {
             + self.lost.heap_bytes()
             + self.expelled.heap_bytes()
             + self.pool.heap_bytes();
-        self.charge.set(self.arena.heap_bytes() + self.scratch.heap_bytes() + lists);
+        self.arena.heap_bytes() + self.scratch.heap_bytes() + lists
     }
 
     fn count_received(&self, bytes: usize) {

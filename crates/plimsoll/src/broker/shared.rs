@@ -3,29 +3,28 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
-use ipnet::IpNet;
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Step, Time, Who};
-use plimsoll_ledger::{Account, Charged, Ledger};
-use plimsoll_mqtt::{DecodeLimits, ReasonCode};
+use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
+use plimsoll_mqtt::ReasonCode;
 
 use super::acceptor::Addresses;
+use super::census::Censuses;
 use super::certificates::Certificates;
 use super::clock::Clock;
 use super::connection::Connection;
 use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
+use super::limits::Limits;
 use super::listener::Order;
+use super::recount::Standstill;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
-use super::transport::tls_files::TlsSettings;
-use super::transport::{Socket, Transport};
+use super::transport::Socket;
 use crate::admin::Admin;
-use crate::config::MemoryLimit;
 use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
@@ -83,50 +82,6 @@ impl Handle {
     }
 }
 
-/// Limits that the shell itself keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) decode: DecodeLimits,
-    /// What lies between sockets and MQTT, by listener.
-    pub(crate) transports: Vec<Transport>,
-    pub(crate) connect_timeout: Duration,
-    /// Time in which a packet has to be whole; `None` is no limit.
-    pub(crate) packet_timeout: Option<Duration>,
-    /// Most connections that have not sent CONNECT yet; `None` is no limit.
-    pub(crate) handshakes: Option<usize>,
-    /// Most connections of an address, and the networks for which that does not hold.
-    pub(crate) per_address: Option<usize>,
-    pub(crate) exempt: Vec<IpNet>,
-    /// Most connections per second of each listener; `None` is no limit.
-    pub(crate) connection_rates: Vec<Option<u32>>,
-    /// Seconds between the figures of `$SYS`; 0 is never.
-    pub(crate) sys_interval: u32,
-    /// Most memory that the process may hold; `None` is no limit.
-    pub(crate) memory_limit: Option<MemoryLimit>,
-    /// Most connections of each listener; `None` is no limit.
-    pub(crate) listener_connections: Vec<Option<usize>>,
-    /// Most connections in all; `None` is no limit.
-    pub(crate) connections: Option<usize>,
-}
-
-impl Limits {
-    /// TLS of all listeners that have it.
-    pub(crate) fn tls(&self) -> impl Iterator<Item = &TlsSettings> {
-        self.transports.iter().filter_map(|transport| transport.tls.as_deref())
-    }
-
-    /// Most connections of an address; `None` is no limit.
-    pub(crate) fn address_limit(&self, peer: SocketAddr) -> Option<usize> {
-        let address = peer.ip().to_canonical();
-        self.per_address.filter(|_| !self.exempt.iter().any(|network| network.contains(&address)))
-    }
-
-    /// Most connections per second of a listener; `None` is no limit.
-    pub(crate) fn connection_rate(&self, listener: u16) -> Option<f64> {
-        self.connection_rates.get(usize::from(listener)).copied().flatten().map(f64::from)
-    }
-}
-
 /// Whether a connection is let in.
 pub(crate) enum Admitted {
     /// To this shard.
@@ -150,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) admin: Admin,
     pub(crate) memory: Memory,
+    pub(crate) standstill: Standstill,
+    pub(crate) censuses: Censuses,
     /// The step of the load line.
     step: AtomicU8,
     limits: RwLock<Arc<Limits>>,
@@ -195,6 +152,8 @@ impl Shared {
             control: Control::new(ledger),
             admin: Admin::default(),
             memory: Memory::new(ledger),
+            standstill: Standstill::default(),
+            censuses: Censuses::default(),
             step: AtomicU8::new(Step::Clear as u8),
             limits: RwLock::new(Arc::new(limits)),
             stop: AtomicBool::new(false),
@@ -294,6 +253,25 @@ impl Shared {
         }
     }
 
+    /// How many I/O threads there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Has every I/O thread begin a turn.
+    pub(crate) fn wake_all(&self) {
+        for handle in &self.shards {
+            let _ = handle.waker.wake();
+        }
+    }
+
+    /// Counts what is held here, and not by a thread.
+    pub(crate) fn recount_own(&self, counted: &mut Snapshot) {
+        counted.add(Account::Connections, unpoisoned(self.addresses.lock()).heap_bytes());
+        counted.add(Account::Connections, self.gate.failures.heap_bytes());
+        counted.add(Account::Tls, self.certificates.heap_bytes());
+    }
+
     /// Tells the engine something without taking output: every shard with some is woken.
     pub(crate) fn tell(&self, inputs: &[Input<'_>]) {
         let mut engine = self.engine();
@@ -301,6 +279,17 @@ impl Shared {
         let work = engine.has_work_for_store();
         drop(engine);
         self.wake_storage(work);
+    }
+
+    /// Enters the engine for something that makes records, and lets happen what follows from it.
+    pub(crate) fn work<T>(&self, work: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let mut engine = self.engine();
+        let done = work(&mut engine, self.clock.now());
+        self.turn(&mut engine, &[]);
+        let records = engine.has_work_for_store();
+        drop(engine);
+        self.wake_storage(records);
+        done
     }
 
     fn wake_storage(&self, work: bool) {

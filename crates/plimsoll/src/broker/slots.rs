@@ -1,8 +1,8 @@
 //! A shard's connections by slot.
 
-use plimsoll_ledger::{Account, Charged, Ledger};
+use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 
-use super::connection::Connection;
+use super::connection::{Connection, Pending};
 
 /// Connections of a shard. A slot is used again only after [`Slots::release`].
 #[derive(Debug)]
@@ -19,6 +19,18 @@ impl Slots {
             free: ledger.own(Account::Connections, Vec::new()),
             len: 0,
         }
+    }
+
+    /// Counts what the connections hold, and the tables that they are in.
+    pub(crate) fn recount(&self, counted: &mut Snapshot) {
+        counted.add(Account::Connections, self.slots.heap_bytes() + self.free.heap_bytes());
+        self.slots.iter().flatten().for_each(|connection| connection.recount(counted));
+    }
+
+    /// Messages that wait for the network.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let pending = self.slots.iter().flatten().filter_map(|slot| slot.pending.as_deref());
+        pending.flat_map(Pending::blocks)
     }
 
     /// One more than the highest slot there is.

@@ -108,7 +108,7 @@ pub(super) struct Retained {
 /// In which form.
 #[derive(Args, Debug)]
 pub(super) struct Metrics {
-    /// OpenMetrics in place of Prometheus' older form
+    /// `OpenMetrics` in place of Prometheus' older form
     #[arg(long)]
     openmetrics: bool,
 }
@@ -138,6 +138,8 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
         Command::Kick(wanted) => kick(client, wanted, json),
         Command::Subscriptions(wanted) => subscriptions(client, wanted, json),
         Command::Retained(wanted) => retained(client, wanted, json),
+        Command::DeleteRetained(wanted) => super::top::delete_retained(client, wanted, json),
+        Command::Top(wanted) => super::top::top(client, wanted, json),
         Command::Alarms => {
             let answer = client.get("/api/v1/alarms", &[])?;
             let none = list(&answer, "alarms").is_empty();
@@ -165,13 +167,13 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
     }
 }
 
-fn pretty(answer: &Value) -> String {
+pub(super) fn pretty(answer: &Value) -> String {
     let mut text = serde_json::to_string_pretty(answer).unwrap_or_default();
     text.push('\n');
     text
 }
 
-fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 

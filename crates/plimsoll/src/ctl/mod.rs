@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod settings;
 mod table;
+mod top;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -40,13 +41,13 @@ https://broker:8080`, `user ops`, `password_file /run/secrets/ops`).
 Exit code: 0 done; 1 the answer is no (not ready, alarms stand, no such client, a failed reload);
 2 the broker cannot be asked; 3 a mistake in the command.")]
 pub(crate) struct Options {
-    /// The broker's HTTP listener [default: http://127.0.0.1:8080]
+    /// The broker's HTTP listener, if it is not `http://127.0.0.1:8080`
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// User name
     #[arg(long, global = true, value_name = "NAME")]
     user: Option<String>,
-    /// Password; others see it in `ps`, so rather use --password-file or PLIMSOLL_PASSWORD
+    /// Password; others see it in `ps`, so rather use `--password-file` or `PLIMSOLL_PASSWORD`
     #[arg(long, global = true, value_name = "PASSWORD", conflicts_with = "password_file")]
     password: Option<String>,
     /// File whose first line is the password
@@ -87,6 +88,10 @@ enum Command {
     Subscriptions(commands::Subscriptions),
     /// Retained messages below a topic filter
     Retained(commands::Retained),
+    /// Delete retained messages below a topic filter
+    DeleteRetained(top::DeleteRetained),
+    /// Who holds the most, lags behind, grows, or was left
+    Top(top::Top),
     /// What somebody should look at (exit 1 if there is something)
     Alarms,
     /// What listens

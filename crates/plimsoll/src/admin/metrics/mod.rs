@@ -169,6 +169,26 @@ fn write_messages(text: &mut Text, counters: &Counters, shared: &Shared) {
         "Payload bytes of retained messages.",
         counters.stored_payload_bytes,
     );
+    text.gauge(
+        "plimsoll_retained_bytes",
+        "Bytes of retained messages: topics, properties and payloads.",
+        counters.retained_bytes,
+    );
+    text.counter(
+        "plimsoll_retained_refused",
+        "Retained messages that were not stored because of retain_limit.",
+        counters.retained_refused,
+    );
+    text.counter(
+        "plimsoll_retained_expired",
+        "Retained messages that expired.",
+        counters.retained_expired,
+    );
+    text.counter(
+        "plimsoll_retained_deleted",
+        "Retained messages that were deleted by a filter.",
+        counters.retained_deleted,
+    );
 }
 
 fn write_broker(text: &mut Text, shared: &Shared) {

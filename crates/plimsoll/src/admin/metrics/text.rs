@@ -1,4 +1,4 @@
-//! Metrics as text: Prometheus' format (0.0.4), and OpenMetrics (1.0.0).
+//! Metrics as text: Prometheus' format (0.0.4), and `OpenMetrics` (1.0.0).
 
 use std::fmt::{self, Display, Write as _};
 

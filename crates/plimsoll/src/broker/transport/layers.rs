@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use plimsoll_ledger::{Account, Charge, Ledger, Measure, usable_size};
+use plimsoll_ledger::{Account, Charge, Ledger, Measure, Snapshot, usable_size};
 
 use super::proxy::Proxy;
 use super::tls::{Handshake, Tls};
@@ -99,11 +99,24 @@ impl Layers {
     }
 
     fn settle(&mut self) {
+        self.charge.set(self.held_bytes());
+        self.web_charge.set(self.web_bytes());
+    }
+
+    fn held_bytes(&self) -> usize {
         let buffers = self.incoming.heap_bytes() + self.outgoing.heap_bytes();
-        self.charge.set(usable_size(size_of::<Self>(), align_of::<Self>()) + buffers);
-        if let Some(web) = &self.web {
-            self.web_charge.set(size_of::<WebSocket>() + web.heap_bytes());
-        }
+        usable_size(size_of::<Self>(), align_of::<Self>()) + buffers
+    }
+
+    fn web_bytes(&self) -> usize {
+        self.web.as_ref().map_or(0, |web| size_of::<WebSocket>() + web.heap_bytes())
+    }
+
+    /// Counts what they hold.
+    pub(crate) fn recount(&self, counted: &mut Snapshot) {
+        counted.add(Account::Connections, self.held_bytes());
+        counted.add(Account::WebSocket, self.web_bytes());
+        counted.add(Account::Tls, self.tls.as_ref().map_or(0, Tls::held_bytes));
     }
 
     /// Bytes that have to find room beside what is read.

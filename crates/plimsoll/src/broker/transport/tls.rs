@@ -14,19 +14,15 @@ use rustls::{ProtocolVersion, pki_types::CertificateDer};
 use super::certificate::Certificate;
 use super::tls_files::TlsSettings;
 
-/// Bytes that rustls holds on the heap for a session at rest, beside the client's certificates. They can
+/// Bytes that rustls and aws-lc hold for a session of TLS 1.3 at rest, beside the client's certificates. They can
 /// only be measured from outside: a test compares this with what jemalloc counts.
-const RUSTLS_BYTES: usize = 1_312;
+const SESSION_BYTES: usize = 2_592;
 
-/// The same while the handshake waits for the client.
-const RUSTLS_HANDSHAKE_BYTES: usize = 4_224;
+/// The same of a session of TLS 1.2.
+const SESSION_BYTES_1_2: usize = 2_400;
 
-/// Bytes that aws-lc, which is written in C, takes from C's allocator: two cipher contexts at rest. They
-/// were counted between that allocator and a broker with 500 clients; docs/tls.md says how.
-const AWS_LC_BYTES: usize = 1_216;
-
-/// The same while the handshake waits for the client.
-const AWS_LC_HANDSHAKE_BYTES: usize = 1_456;
+/// The most that they hold while a handshake waits for the client.
+const HANDSHAKE_BYTES: usize = 5_680;
 
 /// A session.
 pub(crate) struct Tls {
@@ -92,7 +88,7 @@ impl Tls {
             closed: false,
             failed: false,
             not_after: 0,
-            charge: ledger.charge(Account::Tls, RUSTLS_HANDSHAKE_BYTES + AWS_LC_HANDSHAKE_BYTES),
+            charge: ledger.charge(Account::Tls, HANDSHAKE_BYTES),
         })
     }
 
@@ -204,19 +200,32 @@ impl Tls {
         {}
     }
 
+    /// What rustls and aws-lc hold for it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        if !self.established {
+            return HANDSHAKE_BYTES;
+        }
+        let session = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => SESSION_BYTES_1_2,
+            _ => SESSION_BYTES,
+        };
+        let chain = self.certificates();
+        let certificates = chain.iter().map(|der| usable_size(der.len(), 1)).sum::<usize>();
+        let list = usable_size(size_of_val(chain), align_of::<CertificateDer<'static>>());
+        session + certificates + list
+    }
+
     /// The handshake is over.
     fn establish(&mut self) -> Result<(), String> {
         self.established = true;
         let chain = self.certificates();
-        let bytes: usize = chain.iter().map(|der| usable_size(der.len(), 1)).sum::<usize>()
-            + usable_size(size_of_val(chain), align_of::<CertificateDer<'static>>());
         let certificate = chain.first().map(|leaf| Certificate::read(leaf)).transpose()?;
         if let Some(certificate) = &certificate {
             // A session that is taken up again brings a certificate that was verified when it began.
             self.settings.check_dates(certificate)?;
             self.not_after = certificate.not_after;
         }
-        self.charge.set(RUSTLS_BYTES + AWS_LC_BYTES + bytes);
+        self.charge.set(self.held_bytes());
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",

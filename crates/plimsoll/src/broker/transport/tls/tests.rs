@@ -115,17 +115,15 @@ fn what_is_charged_is_what_rustls_holds() {
         let config = client_config(version);
         let mut pair = Pair::new(&settings, &config);
         pair.server_hears().unwrap();
-        let near = |held: i64, aws_lc: usize| {
-            // What C's allocator hands out is not counted here.
-            let charged = (LEDGER.snapshot().total() - aws_lc).cast_signed() as i64;
-            assert!((held - charged).abs() * 8 <= held, "{charged} for {held} bytes");
-        };
-        near(pair.held, AWS_LC_HANDSHAKE_BYTES);
+        let charged = || LEDGER.snapshot().total().cast_signed() as i64;
+        // Which version it will be is not known yet.
+        let spare = charged() - pair.held;
+        assert!((0..2000).contains(&spare), "{version:?}: {} for {} bytes", charged(), pair.held);
         pair.client_hears();
         pair.shake_hands();
         pair.client.writer().write_all(b"hello").unwrap();
         assert_eq!(pair.server_hears().unwrap(), b"hello");
-        near(pair.held, AWS_LC_BYTES);
+        assert_eq!(charged(), pair.held, "{version:?}");
         drop(pair);
         assert_eq!(LEDGER.snapshot().total(), 0);
     }

@@ -1,0 +1,123 @@
+//! Everything counted anew, while everybody stands still.
+//!
+//! The engine counts what it holds, and each I/O thread what its connections hold; the ledger is read in between.
+//! So that all three speak of one moment, the threads wait for each other at the end of their turns.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use plimsoll_ledger::{Account, Snapshot};
+
+use super::shared::Shared;
+
+/// Longest time to wait for the threads to come to the end of their turns.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Accounts whose every byte is counted. The others are charged by what measures them each time: the store's
+/// thread, files that were loaded, and logins that are being checked.
+pub(crate) const COUNTED: [Account; 7] = [
+    Account::Retained,
+    Account::Subscriptions,
+    Account::Sessions,
+    Account::Inflight,
+    Account::Queues,
+    Account::Wills,
+    Account::WebSocket,
+];
+
+/// The same, as long as nobody is just logging in.
+pub(crate) const COUNTED_AT_REST: [Account; 2] = [Account::Connections, Account::Tls];
+
+/// What was charged and what was counted.
+#[derive(Debug)]
+pub(crate) struct Recount {
+    pub(crate) charged: Snapshot,
+    pub(crate) counted: Snapshot,
+    /// How long everybody stood still.
+    pub(crate) held: Duration,
+}
+
+/// Where threads wait for each other.
+#[derive(Debug, Default)]
+pub(crate) struct Standstill {
+    wanted: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// One recount at a time.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Threads that stand still.
+    standing: usize,
+    counted: Snapshot,
+    /// Messages that wait for the network.
+    blocks: Vec<(usize, usize)>,
+    /// Told apart from the recount before.
+    number: u64,
+}
+
+impl Standstill {
+    /// Whether a thread has to join at the end of its turn.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// A thread has counted what it holds, and stands still until the recount is over.
+    pub(crate) fn join(&self, counted: &Snapshot, blocks: Vec<(usize, usize)>) {
+        let mut state = lock(&self.state);
+        if !self.is_wanted() {
+            return;
+        }
+        for (account, bytes) in counted.iter() {
+            state.counted.add(account, bytes);
+        }
+        state.blocks.extend(blocks);
+        state.standing += 1;
+        let number = state.number;
+        self.changed.notify_all();
+        while state.number == number {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic ends the process, so nobody sees a poisoned lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Counts everything; `None` if a thread did not come to the end of its turn in time.
+    pub(crate) fn recount(&self) -> Option<Recount> {
+        let still = &self.standstill;
+        let _one_at_a_time = lock(&still.turn);
+        still.wanted.store(true, Ordering::Release);
+        self.wake_all();
+        let mut state = lock(&still.state);
+        let deadline = Instant::now() + PATIENCE;
+        while state.standing < self.shards() && Instant::now() < deadline {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let waited = still.changed.wait_timeout(state, rest);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let recount = (state.standing == self.shards()).then(|| {
+            let begun = Instant::now();
+            let engine = self.engine();
+            let mut counted = engine.recount_with(std::mem::take(&mut state.blocks));
+            for (account, bytes) in state.counted.iter() {
+                counted.add(account, bytes);
+            }
+            self.recount_own(&mut counted);
+            let charged = self.ledger.snapshot();
+            Recount { charged, counted, held: begun.elapsed() }
+        });
+        still.wanted.store(false, Ordering::Release);
+        *state = State { number: state.number + 1, ..State::default() };
+        drop(state);
+        still.changed.notify_all();
+        recount
+    }
+}
