@@ -188,7 +188,7 @@ impl Census {
             let &(other, bytes) = before.slots.get(slot as usize)?;
             (other == name).then_some(bytes)
         });
-        let growth = before.map(|before| bytes as i64 - i64::from(before));
+        let growth = before.map(|before| bytes.cast_signed() as i64 - i64::from(before));
         self.sessions += 1;
         self.bytes += bytes as u64;
         if (slot as usize) < GROWTH_SESSIONS_MAX {
@@ -202,7 +202,7 @@ impl Census {
             self.by_backlog.offer(holding.backlog_bytes.max(1), holder);
         }
         if let Some(growth @ 1..) = growth {
-            self.by_growth.offer(growth as u64, holder);
+            self.by_growth.offer(growth.cast_unsigned(), holder);
         }
         if session.is_connected() {
             let waits = session.unflushed > 0 || holding.backlog > 0;

@@ -60,14 +60,14 @@ pub(super) struct DeleteRetained {
     dry_run: bool,
 }
 
-fn name(value: impl ValueEnum) -> String {
+fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 pub(super) fn top(client: &Client, wanted: &Top, json: bool) -> Result<Said, Failure> {
     let figures = [wanted.limit.to_string(), wanted.depth.to_string()];
     let after = [wanted.slow_after.to_string(), wanted.left_after.to_string()];
-    let (of, by) = (name(wanted.of), name(wanted.by));
+    let (of, by) = (name(&wanted.of), name(&wanted.by));
     let query = [
         ("of", of.as_str()),
         ("by", &by),
