@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::broker::recount::{COUNTED, COUNTED_AT_REST, Recount};
+use crate::memory;
 
 use super::books;
 use super::clients::unknown;
@@ -142,9 +143,8 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
 }
 
 /// The heap by call stack, for `pprof`.
-pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Problem> {
-    let shared = Arc::clone(&context.shared);
-    match spawn_blocking(move || shared.memory.heap_profile()).await {
+pub(super) async fn heap() -> Result<Response, Problem> {
+    match spawn_blocking(memory::heap_profile).await {
         Ok(Ok(profile)) => {
             let mut response = profile.into_response();
             let headers = response.headers_mut();

@@ -10,9 +10,10 @@ use mio::{Interest, Registry};
 use plimsoll_engine::Step;
 use plimsoll_ledger::Measure;
 
+use super::limits::Limits;
 use super::listener::{Accepted, Bound, Order, listen};
 use super::shard::LISTENING;
-use super::shared::{Admitted, Incoming, Limits, Shared};
+use super::shared::{Admitted, Incoming, Shared};
 use crate::measure::table_bytes;
 
 /// Connections accepted in one turn, so that the connected ones are not kept waiting.

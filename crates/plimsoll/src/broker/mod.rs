@@ -11,6 +11,7 @@ mod failures;
 pub(crate) mod gate;
 #[cfg(feature = "leaks")]
 mod leaks;
+mod limits;
 pub(crate) mod listener;
 mod load_line;
 mod plan;
@@ -28,13 +29,10 @@ pub(crate) mod transport;
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use mio::{Poll, Waker};
 use plimsoll_engine::Engine;
 use plimsoll_ledger::Ledger;
-use plimsoll_mqtt::DecodeLimits;
-use plimsoll_mqtt::topic::TopicLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access::verifier::Verifier;
@@ -46,13 +44,13 @@ use crate::process;
 use acceptor::Acceptor;
 use clock::Clock;
 use events::EventLog;
+use limits::Limits;
 use listener::{Bound, Endpoint};
 use plan::Plan;
 use reload::Reloader;
 use shard::{Shard, WAKE};
-use shared::{Handle, Limits, Shared};
+use shared::{Handle, Shared};
 use sys::Sys;
-use transport::Transport;
 
 /// The book of the process.
 static LEDGER: Ledger = Ledger::new();
@@ -121,7 +119,7 @@ pub(crate) fn run(
         handles.push(Handle::new(waker));
         polls.push(poll);
     }
-    let limits = limits(config, Vec::new());
+    let limits = Limits::of(config, Vec::new());
     let shared = Shared::new(engine, handles, limits, clock, &LEDGER, log);
     let shared = Arc::new(shared);
     let verifier = Verifier::new(&LEDGER);
@@ -255,45 +253,6 @@ fn bind_listener(listener: &Listener, number: u16, config: &Config) -> Result<Ve
 /// beside it that a second thread moves fewer messages, not more (`docs/performance.md`).
 fn threads(wanted: u8) -> usize {
     usize::from(wanted).clamp(1, THREADS_MAX)
-}
-
-/// Limits that the shell keeps itself.
-fn limits(config: &Config, transports: Vec<Transport>) -> Limits {
-    Limits {
-        transports,
-        decode: DecodeLimits {
-            packet_size_max: match config.max_packet_size {
-                0 => u32::MAX,
-                most => most,
-            },
-            topics: TopicLimits {
-                bytes_max: config.max_topic_length,
-                levels_max: config.max_topic_levels,
-            },
-            user_properties_max: config.max_user_properties,
-            filters_max: config.max_filters_per_packet,
-            from_client: true,
-        },
-        connect_timeout: Duration::from_secs(u64::from(config.connect_timeout)),
-        packet_timeout: (config.packet_timeout > 0)
-            .then(|| Duration::from_secs(u64::from(config.packet_timeout))),
-        handshakes: config.max_handshakes,
-        per_address: config.max_connections_per_address,
-        exempt: config.addresses_exempt.clone(),
-        connection_rates: config
-            .listeners
-            .iter()
-            .map(|listener| listener.max_connection_rate)
-            .collect(),
-        sys_interval: config.sys_interval,
-        memory_limit: config.memory_limit,
-        listener_connections: config
-            .listeners
-            .iter()
-            .map(|listener| listener.max_connections)
-            .collect(),
-        connections: config.global_max_connections,
-    }
 }
 
 /// Every connection needs a file descriptor: takes as many as the system gives.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use plimsoll_engine::{Access, Input, Who};
 use plimsoll_mqtt::ReasonCode;
 
+use super::LEDGER;
+use super::limits::Limits;
 use super::shared::Shared;
 use super::transport::Transport;
 use super::transport::key_log::KeyLogFile;
 use super::transport::tls_files::TlsSettings;
-use super::{LEDGER, limits};
 use crate::access::loaded::AccessFiles;
 use crate::access::plugins::{Loaded, Plugins};
 use crate::access::verifier::Verifier;
@@ -92,7 +93,7 @@ impl Plan {
         let plugins = self.plugins();
         plugins.enforce();
         shared.control.set_plugins(Arc::clone(&plugins));
-        shared.set_limits(limits(config, self.transports.clone()));
+        shared.set_limits(Limits::of(config, self.transports.clone()));
         shared.gate.set(self.access.doors(config, &plugins, verifier));
         shared.memory.report_to(config.reporting.clone());
         shared.gate.failures.set_most(config.auth_failures_per_minute);

@@ -3,13 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
-use ipnet::IpNet;
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Step, Time, Who};
 use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
-use plimsoll_mqtt::{DecodeLimits, ReasonCode};
+use plimsoll_mqtt::ReasonCode;
 
 use super::acceptor::Addresses;
 use super::census::Censuses;
@@ -19,15 +17,14 @@ use super::connection::Connection;
 use super::control::Control;
 use super::events::EventLog;
 use super::gate::{Gate, Waiting};
+use super::limits::Limits;
 use super::listener::Order;
 use super::recount::Standstill;
 use super::reload::Reloads;
 use super::storage;
 use super::sys::Traffic;
-use super::transport::tls_files::TlsSettings;
-use super::transport::{Socket, Transport};
+use super::transport::Socket;
 use crate::admin::Admin;
-use crate::config::MemoryLimit;
 use crate::memory::Memory;
 
 /// An accepted connection on its way to its shard.
@@ -82,50 +79,6 @@ impl Handle {
             purges: Mutex::new(Vec::new()),
             connections: AtomicUsize::new(0),
         }
-    }
-}
-
-/// Limits that the shell itself keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) decode: DecodeLimits,
-    /// What lies between sockets and MQTT, by listener.
-    pub(crate) transports: Vec<Transport>,
-    pub(crate) connect_timeout: Duration,
-    /// Time in which a packet has to be whole; `None` is no limit.
-    pub(crate) packet_timeout: Option<Duration>,
-    /// Most connections that have not sent CONNECT yet; `None` is no limit.
-    pub(crate) handshakes: Option<usize>,
-    /// Most connections of an address, and the networks for which that does not hold.
-    pub(crate) per_address: Option<usize>,
-    pub(crate) exempt: Vec<IpNet>,
-    /// Most connections per second of each listener; `None` is no limit.
-    pub(crate) connection_rates: Vec<Option<u32>>,
-    /// Seconds between the figures of `$SYS`; 0 is never.
-    pub(crate) sys_interval: u32,
-    /// Most memory that the process may hold; `None` is no limit.
-    pub(crate) memory_limit: Option<MemoryLimit>,
-    /// Most connections of each listener; `None` is no limit.
-    pub(crate) listener_connections: Vec<Option<usize>>,
-    /// Most connections in all; `None` is no limit.
-    pub(crate) connections: Option<usize>,
-}
-
-impl Limits {
-    /// TLS of all listeners that have it.
-    pub(crate) fn tls(&self) -> impl Iterator<Item = &TlsSettings> {
-        self.transports.iter().filter_map(|transport| transport.tls.as_deref())
-    }
-
-    /// Most connections of an address; `None` is no limit.
-    pub(crate) fn address_limit(&self, peer: SocketAddr) -> Option<usize> {
-        let address = peer.ip().to_canonical();
-        self.per_address.filter(|_| !self.exempt.iter().any(|network| network.contains(&address)))
-    }
-
-    /// Most connections per second of a listener; `None` is no limit.
-    pub(crate) fn connection_rate(&self, listener: u16) -> Option<f64> {
-        self.connection_rates.get(usize::from(listener)).copied().flatten().map(f64::from)
     }
 }
 

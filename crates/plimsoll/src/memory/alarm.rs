@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// Runs an hour of a broker. Answers the first news and when.
-    fn hour(at: impl Fn(f64) -> (Waterfall, Presence)) -> Option<(f64, News)> {
+    fn hour(mut at: impl FnMut(f64) -> (Waterfall, Presence)) -> Option<(f64, News)> {
         let mut detector = detector();
         (0..3600).map(f64::from).find_map(|t| {
             let (waterfall, state) = at(t);
@@ -240,7 +240,7 @@ mod tests {
         })
     }
 
-    fn waterfall(residue: f64, subscriptions: f64) -> Waterfall {
+    fn waterfall(residue: f64, subscriptions: u32) -> Waterfall {
         let mut waterfall = Waterfall { residue_bytes: residue as i64, ..Waterfall::default() };
         waterfall.allocated_bytes = 10_000_000;
         waterfall.set(Account::Subscriptions, subscriptions as usize);
@@ -249,18 +249,25 @@ mod tests {
 
     #[test]
     fn a_residue_that_grows_is_a_leak() {
-        let found = hour(|t| (waterfall(t * 19_200.0, 5000.0), Presence::default()));
+        let found = hour(|t| (waterfall(t * 19_200.0, 5000), Presence::default()));
         let (t, news) = found.expect("a leak");
         assert!(t < 300.0 && matches!(news, News::Grows(Subject::Residue, _)), "{t} {news:?}");
     }
 
     #[test]
     fn an_account_may_grow_with_what_it_is_for_and_not_without() {
-        let with = |t: f64| Presence { subscriptions: (t * 100.0) as u64, ..Presence::default() };
-        assert_eq!(hour(|t| (waterfall(0.0, t * 100.0 * 90.0), with(t))), None);
-        let found = hour(|t| {
+        let mut second = 0;
+        let found = hour(|_| {
+            second += 1;
+            let state = Presence { subscriptions: u64::from(second) * 100, ..Presence::default() };
+            (waterfall(0.0, second * 9000), state)
+        });
+        assert_eq!(found, None);
+        let mut second = 0;
+        let found = hour(|_| {
+            second += 1;
             let state = Presence { subscriptions: 20, ..Presence::default() };
-            (waterfall(0.0, t * 100.0 * 90.0), state)
+            (waterfall(0.0, second * 9000), state)
         });
         let (t, news) = found.expect("a leak");
         let subject = Subject::Account(Account::Subscriptions);

@@ -31,11 +31,11 @@ pub(crate) struct HeapProfile {
 /// What one stack holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Held {
-    pub(crate) blocks: f64,
-    pub(crate) bytes: f64,
+    pub(crate) blocks: u64,
+    pub(crate) bytes: u64,
 }
 
-/// A line of `/proc/self/maps`, of code (proc_pid_maps(5)).
+/// A line of `/proc/self/maps`, of code (`proc_pid_maps(5)`).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Mapping {
     pub(crate) start: u64,
@@ -102,7 +102,9 @@ impl HeapProfile {
             return Some(Held::default());
         }
         let seen = 1.0 - (-bytes / blocks / self.period as f64).exp();
-        Some(Held { blocks: blocks / seen, bytes: bytes / seen })
+        #[expect(clippy::cast_sign_loss, reason = "both are above zero")]
+        let whole = |looked_at: f64| (looked_at / seen).round() as u64;
+        Some(Held { blocks: whole(blocks), bytes: whole(bytes) })
     }
 }
 
@@ -160,8 +162,8 @@ mod tests {
         let profile = HeapProfile::parse(text).expect("of jemalloc's form");
         assert_eq!(profile.period, 1000);
         let of = |stack: &[u64]| profile.stacks.get(stack).copied().unwrap_or_default();
-        assert!((of(&[0x10, 0x20]).bytes - 2000.0 / (1.0 - (-2.0f64).exp())).abs() < 0.1);
-        assert!((of(&[0x30]).bytes - 30.0 / (1.0 - (-0.01f64).exp())).abs() < 0.1);
+        assert!((of(&[0x10, 0x20]).bytes as f64 - 2000.0 / (1.0 - (-2.0f64).exp())).abs() < 1.0);
+        assert!((of(&[0x30]).bytes as f64 - 30.0 / (1.0 - (-0.01f64).exp())).abs() < 1.0);
         assert_eq!(profile.mappings.len(), 1, "code from files only");
         assert_eq!(HeapProfile::parse("heap_v3/1\n"), None);
         assert!(HeapProfile::parse("heap_v2/1\n@ zz\nt*: x").is_none());
@@ -173,8 +175,9 @@ mod tests {
         let blocks: Vec<Vec<u8>> =
             (0..2000).map(|_| black_box(Vec::with_capacity(16 * 1024))).collect();
         let after = HeapProfile::take().expect("profiling is compiled in");
-        let grown =
-            |profile: &HeapProfile| profile.stacks.values().map(|held| held.bytes).sum::<f64>();
+        let grown = |profile: &HeapProfile| {
+            profile.stacks.values().map(|held| held.bytes as f64).sum::<f64>()
+        };
         let grown = grown(&after) - grown(&before);
         assert!((20e6..50e6).contains(&grown), "32 MB estimated as {grown}");
         assert!(after.mappings.iter().any(|mapping| mapping.path.contains("plimsoll")));

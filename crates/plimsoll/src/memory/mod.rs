@@ -60,13 +60,6 @@ impl Memory {
         Arc::clone(&lock(&self.latest))
     }
 
-    /// Who holds the heap, gzipped as `pprof` reads it.
-    pub(crate) fn heap_profile(&self) -> Result<Vec<u8>, String> {
-        let profile = HeapProfile::take()?;
-        pprof::write(&profile, &profile.names(), now().as_nanos() as u64)
-            .map_err(|error| error.to_string())
-    }
-
     /// Reads everything and sets it against the book. The first reading is the baseline.
     pub(crate) fn reconcile(&self) -> Arc<Waterfall> {
         let Some(reading) = Reading::take() else { return self.waterfall() };
@@ -114,6 +107,13 @@ impl Memory {
         }
         alarm
     }
+}
+
+/// Who holds the heap, gzipped as `pprof` reads it.
+pub(crate) fn heap_profile() -> Result<Vec<u8>, String> {
+    let profile = HeapProfile::take()?;
+    pprof::write(&profile, &profile.names(), now().as_nanos() as u64)
+        .map_err(|error| error.to_string())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

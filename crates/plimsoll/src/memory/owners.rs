@@ -55,11 +55,8 @@ impl Profiles {
 
     /// Keeps a profile, and of those before ever fewer the longer ago they are.
     pub(crate) fn keep(&mut self, at: Duration, profile: &HeapProfile) {
-        let mut stacks: Vec<(u64, u64)> = profile
-            .stacks
-            .iter()
-            .map(|(stack, held)| (fingerprint(stack), held.bytes.max(0.0).round() as u64))
-            .collect();
+        let mut stacks: Vec<(u64, u64)> =
+            profile.stacks.iter().map(|(stack, held)| (fingerprint(stack), held.bytes)).collect();
         stacks.sort_unstable_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
         stacks.truncate(STACKS_MAX);
         stacks.sort_unstable();
@@ -96,7 +93,7 @@ impl Profiles {
                     before.stacks.binary_search_by_key(&fingerprint(stack), |&(key, _)| key);
                 let was =
                     known.ok().and_then(|at| before.stacks.get(at)).map_or(0, |&(_, was)| was);
-                (stack, (held.bytes.max(0.0).round() as u64).saturating_sub(was))
+                (stack, held.bytes.saturating_sub(was))
             })
             .filter(|&(_, bytes)| bytes > 0)
             .collect();
@@ -167,8 +164,8 @@ mod tests {
         Box::leak(Box::default())
     }
 
-    fn profile(stacks: &[(u64, f64)]) -> HeapProfile {
-        let held = |bytes| Held { blocks: 1.0, bytes };
+    fn profile(stacks: &[(u64, u64)]) -> HeapProfile {
+        let held = |bytes| Held { blocks: 1, bytes };
         let stacks = stacks.iter().map(|&(address, bytes)| ([address].into(), held(bytes)));
         HeapProfile { period: 1, stacks: stacks.collect(), mappings: Vec::new() }
     }
@@ -176,9 +173,9 @@ mod tests {
     #[test]
     fn what_grew_the_most_comes_first() {
         let mut profiles = Profiles::new(ledger());
-        profiles.keep(Duration::from_secs(60), &profile(&[(1, 100.0), (2, 900.0)]));
-        profiles.keep(Duration::from_secs(120), &profile(&[(1, 100.0), (2, 900.0)]));
-        let now = profile(&[(1, 700.0), (2, 1000.0), (3, 5.0)]);
+        profiles.keep(Duration::from_secs(60), &profile(&[(1, 100), (2, 900)]));
+        profiles.keep(Duration::from_secs(120), &profile(&[(1, 100), (2, 900)]));
+        let now = profile(&[(1, 700), (2, 1000), (3, 5)]);
         let owners = profiles.grown(Duration::from_secs(90), &now, 2);
         assert_eq!(owners.iter().map(|owner| owner.grown_bytes).collect::<Vec<_>>(), [600, 100]);
         assert_eq!(owners.first().map(|owner| owner.calls.clone()), Some(vec!["0x1".to_owned()]));
@@ -215,7 +212,7 @@ mod tests {
         let ledger = ledger();
         let mut profiles = Profiles::new(ledger);
         for minute in 0..1000 {
-            profiles.keep(Duration::from_secs(60 * minute), &profile(&[(minute, 1.0)]));
+            profiles.keep(Duration::from_secs(60 * minute), &profile(&[(minute, 1)]));
             assert!(profiles.kept.0.len() <= KEPT);
             assert_eq!(ledger.bytes(Account::Admin), profiles.kept.heap_bytes());
         }

@@ -76,7 +76,7 @@ pub(crate) fn write(profile: &HeapProfile, names: &Names, time_ns: u64) -> io::R
             *locations.entry(*address).or_insert(next)
         });
         sample.packed(1, ids.collect::<Vec<_>>());
-        sample.packed(2, [held.blocks.round() as u64, held.bytes.round() as u64]);
+        sample.packed(2, [held.blocks, held.bytes]);
         out.bytes(2, &sample.0);
     }
     for (index, mapping) in profile.mappings.iter().enumerate() {

@@ -67,7 +67,7 @@ pub(crate) fn purge() {
     }
 }
 
-/// Resident set, and its part from files, from `/proc/self/statm` (proc_pid_statm(5)).
+/// Resident set, and its part from files, from `/proc/self/statm` (`proc_pid_statm(5)`).
 fn statm() -> Option<(usize, usize)> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = statm.split_whitespace().skip(1).map_while(|field| field.parse::<usize>().ok());

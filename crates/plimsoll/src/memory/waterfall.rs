@@ -77,7 +77,7 @@ impl Waterfall {
             cached_bytes: reading.cached,
             baseline_bytes: baseline,
             accounted_bytes: accounted,
-            residue_bytes: reading.held() as i64 - (accounted + baseline) as i64,
+            residue_bytes: signed(reading.held()) - signed(accounted + baseline),
             accounts: accounts.collect(),
         }
     }
@@ -103,9 +103,14 @@ impl Waterfall {
             ("total", self.accounted_bytes),
         ];
         let accounts = self.accounts.iter().map(|account| (account.name, account.bytes));
-        let sizes = sizes.into_iter().chain(accounts).map(|(name, bytes)| (name, bytes as i64));
+        let sizes = sizes.into_iter().chain(accounts).map(|(name, bytes)| (name, signed(bytes)));
         sizes.chain(iter::once(("residue", self.residue_bytes)))
     }
+}
+
+/// No size is so large that it has no sign.
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

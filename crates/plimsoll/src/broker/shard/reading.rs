@@ -13,7 +13,8 @@ use super::{
 };
 use crate::broker::connection::{Connection, Partial};
 use crate::broker::gate::{Visitor, Waiting};
-use crate::broker::shared::{Limits, Shared};
+use crate::broker::limits::Limits;
+use crate::broker::shared::Shared;
 use crate::broker::transport::{Layers, Outcome};
 
 impl Shard {
