@@ -7,6 +7,7 @@ use axum::extract::State;
 use plimsoll_engine::{Engine, LoadState};
 use serde::Serialize;
 
+use super::books;
 use super::routes::Context;
 use crate::memory::Waterfall;
 
@@ -37,9 +38,8 @@ impl LoadLine {
 /// The waterfall of the last second.
 pub(super) async fn memory(State(context): State<Context>) -> Json<Memory> {
     let state = context.look(Engine::load_line);
-    Json(Memory {
-        waterfall: Waterfall::clone(&context.shared.memory.waterfall()),
-        memory_limit_bytes: state.limit,
-        load_line: LoadLine::of(&state),
-    })
+    let latest = context.shared.memory.waterfall();
+    let waterfall = Waterfall::clone(&latest);
+    books::give_back(latest);
+    Json(Memory { waterfall, memory_limit_bytes: state.limit, load_line: LoadLine::of(&state) })
 }
