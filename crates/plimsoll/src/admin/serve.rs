@@ -100,14 +100,19 @@ async fn obey(context: &Context) {
                 let number = bound.listener;
                 match Door::open(bound) {
                     Ok(door) => {
-                        shared.log.information(&format!("HTTP API on {}.", door.address(context)));
+                        books::aside(|| {
+                            shared
+                                .log
+                                .information(&format!("HTTP API on {}.", door.address(context)))
+                        });
                         let task = tokio::spawn(door.serve(context.clone(), router.clone()));
                         open.entry(number).or_default().push(task);
                     }
-                    Err(error) => shared.log.error(&error),
+                    Err(error) => books::aside(|| shared.log.error(&error)),
                 }
             }
             if let Some(done) = done {
+                books::settle();
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
@@ -194,7 +199,7 @@ impl Door {
             let most = own.and_then(|own| own.max_connections);
             if most.is_some_and(|most| shared.listener_connections(listener.into()) >= most) {
                 let whence = Whence { peer, listener: Some(listener) };
-                shared.log.denied(whence, "max_connections exceeded");
+                books::aside(|| shared.log.denied(whence, "max_connections exceeded"));
                 continue;
             }
             let place = Place::take(&context, listener, settings.http.max_connections).await;
@@ -261,7 +266,7 @@ async fn secure(
         let certificate = Certificate::read(leaf).ok()?;
         if let Err(why) = settings.check_dates(&certificate) {
             let whence = Whence { peer: caller.peer, listener: Some(caller.listener) };
-            context.shared.log.denied(whence, &why);
+            books::aside(|| context.shared.log.denied(whence, &why));
             return None;
         }
         caller.identity = settings.username(&certificate).map(Arc::from);
