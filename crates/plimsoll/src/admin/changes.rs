@@ -38,7 +38,7 @@ pub(super) async fn kick(
     match kicked {
         Some(true) => {
             books::aside(|| {
-                shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)))
+                shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)));
             });
             Ok(StatusCode::NO_CONTENT)
         }

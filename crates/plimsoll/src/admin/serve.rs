@@ -103,7 +103,7 @@ async fn obey(context: &Context) {
                         books::aside(|| {
                             shared
                                 .log
-                                .information(&format!("HTTP API on {}.", door.address(context)))
+                                .information(&format!("HTTP API on {}.", door.address(context)));
                         });
                         let task = tokio::spawn(door.serve(context.clone(), router.clone()));
                         open.entry(number).or_default().push(task);
