@@ -5,11 +5,12 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
 
-from broker import Broker
+from broker import Broker, program
 from raw import Raw, frame, packet_at, string
 
 HIERARCHY = Path("/sys/fs/cgroup")
@@ -63,9 +64,6 @@ class BoundedBroker(Broker):
 
     def spawn(self):
         """Starts its process within the group."""
-        from broker import program
-        import subprocess
-
         command = 'echo $$ > "$0" && exec "$@"'
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -275,6 +273,7 @@ FLOODS = {
 def outcome(broker, flood, seconds, scale, healthy_clients=3):
     """Runs a flood beside healthy clients, and says what came of it."""
     result = {"flood": flood, "broker": broker.name}
+    figures = Figures(broker.port, "$SYS/broker/memory/load_line/#")
     healthy = [Healthy(broker.port, str(number)) for number in range(healthy_clients)]
     for client in healthy:
         client.start()
@@ -304,24 +303,31 @@ def outcome(broker, flood, seconds, scale, healthy_clients=3):
         "healthy_failures": [client.failure for client in healthy if client.failure],
         "batches": sum(one.batches for one in floods),
         "put_out": sum(one.put_out for one in floods),
+        "figures": figures.read() if result["alive"] else {},
     }
     return result
 
 
-def figures(port, wanted="$SYS/broker/memory/#"):
-    """What the broker says about its memory, by topic."""
-    client = Raw(port, f"figures-{time.monotonic_ns()}", clean=True)
-    client.subscribe(0, wanted)
-    client.socket.settimeout(1.5)
-    found = {}
-    with contextlib.suppress(OSError):
-        while True:
-            first, body = client.read()
-            if first >> 4 == 3:
-                length = struct.unpack(">H", body[:2])[0]
-                found[body[2 : 2 + length].decode()] = body[2 + length :].decode()
-    client.socket.close()
-    return found
+class Figures:
+    """What a broker says of itself in `$SYS`. Subscribed early: when memory is short it would be refused."""
+
+    def __init__(self, port, wanted):
+        self.client = Raw(port, "figures", clean=True)
+        self.client.subscribe(0, wanted)
+        self.found = {}
+
+    def read(self):
+        """The latest, by the last level of the topic."""
+        with contextlib.suppress(OSError):
+            while True:
+                self.client.socket.settimeout(1.5)
+                first, body = self.client.read()
+                if first >> 4 == 3:
+                    length = struct.unpack(">H", body[:2])[0]
+                    self.found["/".join(body[2 : 2 + length].decode().split("/")[4:])] = body[2 + length :].decode()
+                if select.select([self.client.socket], [], [], 0)[0] == [] and packet_at(self.client.buffer, self.client.position) is None:
+                    return self.found
+        return self.found
 
 
 def rss_of(broker):
