@@ -77,6 +77,7 @@ fn run(runtime: &Runtime, shared: &Arc<Shared>) {
             loop {
                 ticks.tick().await;
                 each_second.history.note(&each_second);
+                each_second.tidy();
                 books::settle();
             }
         });
@@ -205,7 +206,8 @@ impl Door {
             let place = Place::take(&context, listener, settings.http.max_connections).await;
             let caller = Caller { listener, local: self.local, peer, identity: None };
             let (context, router) = (context.clone(), router.clone());
-            tokio::spawn(async move {
+            let keeper = context.clone();
+            keeper.keep(tokio::spawn(async move {
                 let patience = Duration::from_secs(settings.http.timeout.into());
                 let header_bytes = settings.http.max_header_bytes;
                 drop(settings);
@@ -214,7 +216,7 @@ impl Door {
                 }
                 drop(place);
                 books::settle();
-            });
+            }));
         }
     }
 }
