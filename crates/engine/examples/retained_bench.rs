@@ -39,19 +39,30 @@ fn fill(engine: &mut Engine, count: usize) -> Duration {
     begun.elapsed()
 }
 
-/// Calls `piece` until it says that it was the last; prints how many there were and the longest.
+/// Calls `piece` until it says that it was the last; prints how long they took. The longest ones are those
+/// during which something else had the processor.
 fn pieces(what: &str, mut piece: impl FnMut() -> bool) {
-    let (mut count, mut longest, begun) = (0, Duration::ZERO, Instant::now());
+    let (mut took, begun) = (Vec::new(), Instant::now());
     loop {
         let began = Instant::now();
         let last = piece();
-        longest = longest.max(began.elapsed());
-        count += 1;
+        took.push(began.elapsed());
         if last {
             break;
         }
     }
-    println!("{what:34} {:>9.3?} in {count} pieces, the longest {longest:.3?}", begun.elapsed());
+    let all = begun.elapsed();
+    took.sort_unstable();
+    let (count, at) = (took.len(), |part: usize| took[(took.len() - 1) * part / 100]);
+    let (half, most) = (at(50), at(99));
+    println!("{what:34} {all:>9.3?} in {count} pieces: median {half:.3?}, 99 % within {most:.3?}");
+}
+
+/// Says what every account has that has something.
+fn left(full: usize) {
+    let accounts = Account::ALL.iter().map(|account| (account.name(), LEDGER.bytes(*account)));
+    let held: Vec<_> = accounts.filter(|(_, bytes)| *bytes > 0).collect();
+    println!("left of {full} bytes: {held:?}");
 }
 
 fn main() {
@@ -89,7 +100,7 @@ fn main() {
     pieces("deletion of `#`", || {
         engine.delete_retained(now, "#", &mut cursor, false, |_, _| {}) == Scan::Done
     });
-    println!("left: {} bytes of {full}", LEDGER.total());
+    left(full);
 
     fill(&mut engine, count);
     let expiry = RetainExpiry { filter: "#".into(), age: Some(60) };
@@ -109,8 +120,9 @@ fn main() {
         engine.handle(later, &[]);
         engine.next_deadline().is_none_or(|at| at > later)
     });
-    println!("left: {} bytes of {full}", LEDGER.total());
+    left(full);
 
+    engine.configure(later, Settings::default());
     fill(&mut engine, count);
     let mut order: Vec<usize> = (0..count).collect();
     let mut random = 88_172_645_463_325_252u64;
@@ -127,7 +139,7 @@ fn main() {
         engine.handle(now, &[input]);
         let left = count - done - 1;
         if [count / 2, count / 10, count / 100, count / 1000].contains(&left) {
-            let bytes = LEDGER.total();
+            let bytes = LEDGER.bytes(Account::Retained);
             println!(
                 "{left:8} left in random order: {bytes} bytes, {:.1} each",
                 bytes as f64 / left as f64
@@ -135,5 +147,5 @@ fn main() {
         }
     }
     println!("deletes in random order            {:>9.3?} each", begun.elapsed() / count as u32);
-    println!("left: {} bytes of {full}", LEDGER.total());
+    left(full);
 }

@@ -42,6 +42,15 @@ impl Leak {
     ];
 }
 
+/// A timer as it is written where one is made for each deadline: when, for whom, and what is to be called.
+#[cfg(feature = "leaks")]
+#[expect(dead_code, reason = "nobody looks at it: that is the mistake")]
+struct Timer {
+    at: Time,
+    slot: u32,
+    _call: [usize; 6],
+}
+
 /// What leaks at present.
 #[derive(Debug, Default)]
 pub(crate) struct Leaking {
@@ -95,7 +104,7 @@ impl Leaking {
     #[inline(never)]
     pub(crate) fn rescheduled(&mut self, slot: u32, at: Time) {
         if self.leak == Some(Leak::Timer) {
-            Box::leak(Box::new((slot, at)));
+            Box::leak(Box::new(Timer { at, slot, _call: [0; 6] }));
         }
     }
 

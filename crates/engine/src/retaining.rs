@@ -16,7 +16,7 @@ use crate::time::Time;
 const DELETE_STEPS: usize = 1000;
 
 /// Retained messages deleted in one call of it.
-const DELETE_MAX: usize = 500;
+const DELETE_MAX: usize = 250;
 
 /// Pages of the retained store looked through in one turn for expired messages.
 const SWEEP_PAGES: usize = 16;
@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Deletes retained messages whose topics match `filter`, a bounded piece from where `cursor`
-    /// stands on: looks at 1,000 messages and deletes 500 at
+    /// stands on: looks at 1,000 messages and deletes 250 at
     /// most. With `dry_run` nothing is deleted. Calls `each` with topic and size
     /// ([`RetainedMessage::size`]) of what is, or would be, deleted. Answers whether there may be more.
     ///

@@ -1,10 +1,12 @@
-//! The log: Mosquitto's destinations, kinds and line format.
+//! The log: Mosquitto's destinations, kinds and line format; or JSON.
+
+mod json;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -13,6 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 
 use crate::process::as_whom;
+pub(crate) use json::About;
+use json::Subject;
 
 /// Lines that may wait for a slow destination; more are dropped, and counted.
 const LINES_MAX: usize = 4096;
@@ -48,6 +52,12 @@ impl Kind {
         ("subscribe", Self::Subscribe),
         ("unsubscribe", Self::Unsubscribe),
     ];
+
+    /// Its name in `log_type`.
+    fn name(self) -> &'static str {
+        let named = Self::ALL.iter().find(|(_, kind)| *kind == self);
+        named.map_or("", |(name, _)| name)
+    }
 }
 
 /// A set of [`Kind`]s.
@@ -84,6 +94,16 @@ pub(crate) enum Timestamp {
     Format(String),
 }
 
+/// How lines are written: `log_format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As Mosquitto writes them.
+    #[default]
+    Text,
+    /// An object for each.
+    Json,
+}
+
 /// What the log is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
@@ -91,8 +111,10 @@ pub(crate) struct Setup {
     pub(crate) destinations: Vec<Destination>,
     /// Kinds that are logged.
     pub(crate) kinds: Kinds,
-    /// Stamp of each line.
+    /// Stamp of each line of text.
     pub(crate) timestamp: Timestamp,
+    /// Text or JSON.
+    pub(crate) form: Form,
 }
 
 impl Default for Setup {
@@ -101,12 +123,14 @@ impl Default for Setup {
             destinations: vec![Destination::Stderr],
             kinds: DEFAULT_KINDS,
             timestamp: Timestamp::Seconds,
+            form: Form::Text,
         }
     }
 }
 
 enum Order {
-    Line(u64, Kind, String),
+    /// Milliseconds since 1970, and what is to be said; whom it is about is for JSON.
+    Line(u64, Kind, String, Option<Box<Subject>>),
     Setup(Setup),
     Reopen,
     Flush(SyncSender<()>),
@@ -117,6 +141,7 @@ enum Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     kinds: Arc<AtomicU16>,
+    json: Arc<AtomicBool>,
     dropped: Arc<AtomicU64>,
     orders: Arc<Mutex<SyncSender<Order>>>,
 }
@@ -131,6 +156,7 @@ impl Log {
     /// Starts the log. A file that cannot be opened is an error.
     pub(crate) fn start(setup: Setup) -> Result<Self, String> {
         let kinds = Arc::new(AtomicU16::new(setup.kinds));
+        let json = Arc::new(AtomicBool::new(setup.form == Form::Json));
         let dropped = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = sync_channel(LINES_MAX);
         let mut writer = Writer::open(setup)?;
@@ -139,7 +165,7 @@ impl Log {
         thread
             .spawn(move || writer.run(&receiver, &missed))
             .map_err(|error| format!("cannot start the log's thread: {error}"))?;
-        Ok(Self { kinds, dropped, orders: Arc::new(Mutex::new(sender)) })
+        Ok(Self { kinds, json, dropped, orders: Arc::new(Mutex::new(sender)) })
     }
 
     /// Whether lines of this kind are wanted: ask before making one.
@@ -147,15 +173,24 @@ impl Log {
         self.kinds.load(Ordering::Relaxed) & kind as u16 != 0
     }
 
+    /// Whether whom a line is about is told beside its text, so that it is worth finding out.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
+    }
+
     /// Writes a line.
     pub(crate) fn write(&self, kind: Kind, line: &str) {
+        self.write_about(kind, line, About::default());
+    }
+
+    /// Writes a line, and in JSON whom it is about.
+    pub(crate) fn write_about(&self, kind: Kind, line: &str, about: About<'_>) {
         if !self.enabled(kind) {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if let Err(TrySendError::Full(_)) =
-            self.sender().try_send(Order::Line(now, kind, line.to_owned()))
-        {
+        let subject = self.is_json().then(|| Box::new(Subject::from(about)));
+        let order = Order::Line(now(), kind, line.to_owned(), subject);
+        if let Err(TrySendError::Full(_)) = self.sender().try_send(order) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -163,6 +198,7 @@ impl Log {
     /// Changes destinations, kinds and stamps.
     pub(crate) fn set(&self, setup: Setup) {
         self.kinds.store(setup.kinds, Ordering::Relaxed);
+        self.json.store(setup.form == Form::Json, Ordering::Relaxed);
         // Fails only if the log's thread is gone, at the end of the process.
         let _ = self.sender().send(Order::Setup(setup));
     }
@@ -189,6 +225,13 @@ impl Log {
 struct Writer {
     setup: Setup,
     files: Vec<File>,
+    /// The line that is written.
+    buffer: Vec<u8>,
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 impl Writer {
@@ -203,13 +246,15 @@ impl Writer {
                 })?);
             }
         }
-        Ok(Self { setup, files })
+        Ok(Self { setup, files, buffer: Vec::new() })
     }
 
     fn run(&mut self, orders: &Receiver<Order>, dropped: &AtomicU64) {
         while let Ok(order) = orders.recv() {
             match order {
-                Order::Line(at, kind, line) => self.line(at, kind, &line),
+                Order::Line(at, kind, line, subject) => {
+                    self.line(at, kind, &line, subject.as_deref());
+                }
                 Order::Setup(setup) => self.change(setup),
                 Order::Reopen => self.change(self.setup.clone()),
                 Order::Flush(done) => {
@@ -218,10 +263,9 @@ impl Writer {
             }
             let missed = dropped.swap(0, Ordering::Relaxed);
             if missed > 0 {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let line =
                     format!("{missed} log lines were dropped: the log's destination is too slow.");
-                self.line(now.as_secs(), Kind::Warning, &line);
+                self.line(now(), Kind::Warning, &line, None);
             }
         }
     }
@@ -230,34 +274,45 @@ impl Writer {
         match Self::open(setup) {
             Ok(writer) => *self = writer,
             Err(error) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let line = format!("The log was left as it is: {error}");
-                self.line(now.as_secs(), Kind::Error, &line);
+                self.line(now(), Kind::Error, &line, None);
             }
         }
     }
 
-    fn line(&mut self, at: u64, kind: Kind, line: &str) {
-        let stamp = match &self.setup.timestamp {
-            Timestamp::None => String::new(),
-            Timestamp::Seconds => format!("{at}: "),
-            Timestamp::Format(format) => format!("{}: ", local_time(at, format)),
-        };
-        let text = format!("{stamp}{line}\n");
+    /// Writes a line of so many milliseconds since 1970.
+    fn line(&mut self, at: u64, kind: Kind, line: &str, subject: Option<&Subject>) {
+        match self.setup.form {
+            Form::Text => {
+                let at = at / 1000;
+                let stamp = match &self.setup.timestamp {
+                    Timestamp::None => String::new(),
+                    Timestamp::Seconds => format!("{at}: "),
+                    Timestamp::Format(format) => format!("{}: ", local_time(at, format)),
+                };
+                self.buffer = format!("{stamp}{line}\n").into_bytes();
+            }
+            Form::Json => json::write(&mut self.buffer, at, kind, line, subject),
+        }
+        let text = self.buffer.as_slice();
         // There is nobody to tell of a log that cannot be written.
         for file in &mut self.files {
-            let _ = file.write_all(text.as_bytes());
+            let _ = file.write_all(text);
         }
         for destination in &self.setup.destinations {
             match destination {
                 Destination::Stdout => {
-                    let _ = std::io::stdout().write_all(text.as_bytes());
+                    let _ = std::io::stdout().write_all(text);
                 }
                 Destination::Stderr => {
-                    let _ = std::io::stderr().write_all(text.as_bytes());
+                    let _ = std::io::stderr().write_all(text);
                 }
                 Destination::File(_) => {}
-                Destination::Syslog(facility) => syslog(facility, kind, line),
+                // It has a stamp of its own, and no ends of lines.
+                Destination::Syslog(facility) => match self.setup.form {
+                    Form::Text => syslog(facility, kind, line.as_bytes()),
+                    Form::Json => syslog(facility, kind, text.trim_ascii_end()),
+                },
             }
         }
     }
@@ -286,7 +341,7 @@ pub(crate) fn can_format(format: &str) -> bool {
 }
 
 /// Sends a line to the system log by its socket (RFC 3164).
-fn syslog(facility: &str, kind: Kind, line: &str) {
+fn syslog(facility: &str, kind: Kind, line: &[u8]) {
     let facility: u8 = match facility {
         "local0" => 16,
         "local1" => 17,
@@ -306,7 +361,7 @@ fn syslog(facility: &str, kind: Kind, line: &str) {
         Kind::Debug => 7,
     };
     if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
-        let text = format!("<{}>plimsoll[{}]: {line}", facility * 8 + severity, std::process::id());
-        let _ = socket.send_to(text.as_bytes(), "/dev/log");
+        let head = format!("<{}>plimsoll[{}]: ", facility * 8 + severity, std::process::id());
+        let _ = socket.send_to(&[head.as_bytes(), line].concat(), "/dev/log");
     }
 }

@@ -182,7 +182,7 @@ impl Directory {
         if pages.is_empty() {
             self.inner_bytes -= pages.heap_bytes();
             self.groups.remove(group);
-            if self.groups.len() < self.groups.capacity() / 4 {
+            if self.groups.is_empty() || self.groups.len() < self.groups.capacity() / 4 {
                 self.groups.shrink_to_fit();
             }
         }

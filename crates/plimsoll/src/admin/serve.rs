@@ -30,6 +30,7 @@ use super::entry::Caller;
 use super::routes::{self, Context};
 use super::stall::{Impatient, Stream};
 use super::{Order, books};
+use crate::broker::events::Whence;
 use crate::broker::listener::{Bound, Listening};
 use crate::broker::shared::Shared;
 use crate::broker::transport::certificate::Certificate;
@@ -192,7 +193,8 @@ impl Door {
             let own = settings.listeners.get(usize::from(listener));
             let most = own.and_then(|own| own.max_connections);
             if most.is_some_and(|most| shared.listener_connections(listener.into()) >= most) {
-                shared.log.denied(peer, "max_connections exceeded");
+                let whence = Whence { peer, listener: Some(listener) };
+                shared.log.denied(whence, "max_connections exceeded");
                 continue;
             }
             let place = Place::take(&context, listener, settings.http.max_connections).await;
@@ -258,7 +260,8 @@ async fn secure(
     if let Some(leaf) = certificates.and_then(<[_]>::first) {
         let certificate = Certificate::read(leaf).ok()?;
         if let Err(why) = settings.check_dates(&certificate) {
-            context.shared.log.denied(caller.peer, &why);
+            let whence = Whence { peer: caller.peer, listener: Some(caller.listener) };
+            context.shared.log.denied(whence, &why);
             return None;
         }
         caller.identity = settings.username(&certificate).map(Arc::from);

@@ -10,6 +10,7 @@ use mio::{Interest, Registry};
 use plimsoll_engine::Step;
 use plimsoll_ledger::Measure;
 
+use super::events::Whence;
 use super::limits::Limits;
 use super::listener::{Accepted, Bound, Order, listen};
 use super::shard::LISTENING;
@@ -173,10 +174,14 @@ impl Acceptor {
                     shared.traffic.sockets.fetch_add(1, Ordering::Relaxed);
                     match shared.admit(listener, peer, limits) {
                         Admitted::To(shard) => {
-                            shared.log.connection(peer, &bound.place());
+                            let whence = Whence { peer, listener: Some(listener) };
+                            shared.log.connection(whence, &bound.place());
                             return Some((shard, Incoming { socket, peer, listener }));
                         }
-                        Admitted::No(why) => shared.log.denied(peer, why),
+                        Admitted::No(why) => {
+                            let whence = Whence { peer, listener: Some(listener) };
+                            shared.log.denied(whence, why);
+                        }
                     }
                     if self.accepted == ACCEPT_MAX {
                         self.leave_off(Duration::ZERO);

@@ -16,10 +16,13 @@ use super::shared::Shared;
 /// What the I/O threads have between two pieces.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// What they have to tell the engine what they know, before a census.
+const WAKING: Duration = Duration::from_millis(5);
+
 /// A census is not compared with one that is younger, if there is one that is not.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How long is waited for a second census, if growth is asked for and there was none before.
+/// How old the census before has to be at least, if growth is asked for.
 const FIRST_WINDOW: Duration = Duration::from_secs(2);
 
 /// A deletion that the store cannot take for so long is given up.
@@ -166,9 +169,10 @@ impl Censuses {
     /// Goes over all sessions.
     pub(crate) fn clients(&self, shared: &Shared, asked: &Asked) -> Clients {
         let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.growth && before.is_none() {
-            *before = Some(census(shared, asked, None).into_bytes());
-            thread::sleep(FIRST_WINDOW);
+        if asked.growth {
+            let first = before.get_or_insert_with(|| census(shared, asked, None).into_bytes());
+            let age = Duration::from_millis(shared.clock.now().millis_since(first.at));
+            thread::sleep(FIRST_WINDOW.saturating_sub(age));
         }
         let old = before.take();
         let census = census(shared, asked, old);
@@ -228,6 +232,8 @@ fn census(shared: &Shared, asked: &Asked, before: Option<Bytes>) -> Census {
         slow_after: asked.slow_after,
         left_after: asked.left_after,
     };
+    shared.wake_shards();
+    thread::sleep(WAKING);
     let mut census = Census::new(shared.ledger, shared.clock.now(), terms, before);
     while !shared.engine().census(shared.clock.now(), &mut census) {
         thread::sleep(PAUSE);

@@ -8,6 +8,7 @@ use plimsoll_engine::{Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::Version;
 
+use super::events::Whence;
 use super::shared::Answer;
 use super::transport::{Layers, Outcome, Scratch, Socket};
 
@@ -210,6 +211,11 @@ pub(crate) enum Written {
 }
 
 impl Connection {
+    /// Where it comes from, and to which listener, for the log.
+    pub(crate) fn whence(&self) -> Whence {
+        Whence { peer: self.peer, listener: Some(self.listener) }
+    }
+
     /// Counts what it holds.
     pub(crate) fn recount(&self, counted: &mut Snapshot) {
         let partial = self.partial.as_ref().map_or(0, |partial| partial.held_bytes());

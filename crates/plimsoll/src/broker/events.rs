@@ -2,24 +2,59 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use plimsoll_engine::{Cause, Event, Limit, Loss, Step};
 use plimsoll_mqtt::{ReasonCode, Version};
 
 use super::transport::Handshake;
 use super::transport::certificate::Certificate;
-use crate::log::{Kind, Log};
+use crate::config::Listener;
+use crate::log::{About, Kind, Log};
 
 /// The log, as the broker writes it.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     log: Log,
     connection_messages: AtomicBool,
+    /// What the log calls each listener, by number.
+    listeners: RwLock<Vec<String>>,
+}
+
+/// The connection that a line is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whence {
+    /// `None` for a unix socket, and where there is no connection.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The listener's number.
+    pub(crate) listener: Option<u16>,
 }
 
 impl EventLog {
     pub(crate) fn new(log: Log, connection_messages: bool) -> Self {
-        Self { log, connection_messages: AtomicBool::new(connection_messages) }
+        let connection_messages = AtomicBool::new(connection_messages);
+        Self { log, connection_messages, listeners: RwLock::default() }
+    }
+
+    /// The listeners of a configuration that holds from now on.
+    pub(crate) fn set_listeners(&self, listeners: &[Listener]) {
+        let names = listeners.iter().map(Listener::named).collect();
+        *self.listeners.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// Writes a line about a connection, and about its client if that has a name.
+    fn about(&self, kind: Kind, line: &str, whence: Whence, client: &str) {
+        if !self.log.is_json() {
+            return self.log.write(kind, line);
+        }
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        let listener = whence.listener.and_then(|number| listeners.get(usize::from(number)));
+        let about = About {
+            client: Some(client).filter(|client| !client.is_empty()),
+            peer: whence.peer,
+            listener: listener.map(String::as_str),
+        };
+        self.log.write_about(kind, line, about);
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -47,64 +82,67 @@ impl EventLog {
     }
 
     /// A connection was refused before it could say anything.
-    pub(crate) fn denied(&self, peer: Option<SocketAddr>, why: &str) {
+    pub(crate) fn denied(&self, whence: Whence, why: &str) {
         if self.connections_wanted() {
-            let ip = peer.map_or_else(|| from(None), |peer| unmapped(peer).to_string());
-            self.notice(&format!("Client connection from {ip} denied: {why}."));
+            let ip = whence.peer.map_or_else(|| from(None), |peer| unmapped(peer).to_string());
+            let line = format!("Client connection from {ip} denied: {why}.");
+            self.about(Kind::Notice, &line, whence, "");
         }
     }
 
     /// A connection was accepted.
-    pub(crate) fn connection(&self, peer: Option<SocketAddr>, place: &str) {
+    pub(crate) fn connection(&self, whence: Whence, place: &str) {
         if self.connections_wanted() {
-            self.notice(&format!("New connection from {} on {place}.", from(peer)));
+            let line = format!("New connection from {} on {place}.", from(whence.peer));
+            self.about(Kind::Notice, &line, whence, "");
         }
     }
 
     /// A layer below MQTT gave up.
-    pub(crate) fn transport_failed(&self, peer: Option<SocketAddr>, error: &std::io::Error) {
+    pub(crate) fn transport_failed(&self, whence: Whence, error: &std::io::Error) {
         if self.connections_wanted() {
-            self.notice(&format!("Client connection from {} ended: {error}.", from(peer)));
+            let line = format!("Client connection from {} ended: {error}.", from(whence.peer));
+            self.about(Kind::Notice, &line, whence, "");
         }
     }
 
     /// A proxy has said who a connection comes from.
-    pub(crate) fn proxied(&self, proxy: Option<SocketAddr>, source: SocketAddr) {
+    pub(crate) fn proxied(&self, proxy: Whence, source: SocketAddr) {
         if self.connections_wanted() {
-            let (source, proxy) = (from(Some(source)), from(proxy));
-            self.notice(&format!("New connection from {source} by the proxy {proxy}."));
+            let line = format!(
+                "New connection from {} by the proxy {}.",
+                from(Some(source)),
+                from(proxy.peer)
+            );
+            self.about(Kind::Notice, &line, Whence { peer: Some(source), ..proxy }, "");
         }
     }
 
     /// A connection has begun a packet and does not end it.
-    pub(crate) fn too_slow(&self, peer: Option<SocketAddr>) {
+    pub(crate) fn too_slow(&self, whence: Whence) {
         if self.connections_wanted() {
-            self.notice(&format!(
-                "Client connection from {} did not end its packet in time.",
-                from(peer)
-            ));
+            let peer = from(whence.peer);
+            let line = format!("Client connection from {peer} did not end its packet in time.");
+            self.about(Kind::Notice, &line, whence, "");
         }
     }
 
     /// A TLS handshake is over.
-    pub(crate) fn handshake(&self, peer: Option<SocketAddr>, handshake: &Handshake) {
+    pub(crate) fn handshake(&self, whence: Whence, handshake: &Handshake) {
         if self.log.enabled(Kind::Debug) {
             let subject = handshake.certificate.as_ref().map_or("no certificate", |c| &c.subject);
             let (version, cipher) = (handshake.version, &handshake.cipher);
-            self.log.write(
-                Kind::Debug,
-                &format!("TLS with {}: {version}, {cipher}, {subject}.", from(peer)),
-            );
+            let peer = from(whence.peer);
+            let line = format!("TLS with {peer}: {version}, {cipher}, {subject}.");
+            self.about(Kind::Debug, &line, whence, "");
         }
     }
 
     /// A client has shown a certificate that ends soon.
-    pub(crate) fn expiring(&self, peer: Option<SocketAddr>, certificate: &Certificate, days: u64) {
-        self.warning(&format!(
-            "The certificate of {} (from {}) expires in {days} day(s).",
-            certificate.subject,
-            from(peer)
-        ));
+    pub(crate) fn expiring(&self, whence: Whence, certificate: &Certificate, days: u64) {
+        let (subject, peer) = (&certificate.subject, from(whence.peer));
+        let line = format!("The certificate of {subject} (from {peer}) expires in {days} day(s).");
+        self.about(Kind::Warning, &line, whence, "");
     }
 
     fn connections_wanted(&self) -> bool {
@@ -112,13 +150,13 @@ impl EventLog {
     }
 
     /// Something that the engine says of a connection.
-    pub(crate) fn event(&self, peer: Option<SocketAddr>, event: &Event) {
+    pub(crate) fn event(&self, whence: Whence, event: &Event) {
         match event {
             Event::Connected { client, version, clean_start, keep_alive, username } => {
                 if !self.connections_wanted() {
                     return;
                 }
-                let from = from(peer);
+                let from = from(whence.peer);
                 let version = match version {
                     Version::V31 => 1,
                     Version::V311 => 2,
@@ -127,20 +165,23 @@ impl EventLog {
                 let clean = u8::from(*clean_start);
                 let user =
                     username.as_ref().map_or_else(String::new, |user| format!(", u'{user}'"));
-                self.notice(&format!(
+                let line = format!(
                     "New client connected from {from} as {client} (p{version}, c{clean}, k{keep_alive}{user})."
-                ));
+                );
+                self.about(Kind::Notice, &line, whence, client);
             }
-            Event::Refused { client, reason } => self.refused(client, peer, *reason),
-            Event::Disconnected { client, cause } => self.disconnected(client, peer, *cause),
+            Event::Refused { client, reason } => self.refused(client, whence, *reason),
+            Event::Disconnected { client, cause } => self.disconnected(client, whence, *cause),
             Event::SessionExpired { client } => {
-                self.notice(&format!("Expiring client {client} due to timeout."));
+                let line = format!("Expiring client {client} due to timeout.");
+                self.about(Kind::Notice, &line, whence, client);
             }
             Event::Dropped { client, total, limit } => {
-                self.notice(&format!(
-                    "Outgoing messages are being dropped for client {client}: {total} so far, {}.",
-                    limit_text(*limit)
-                ));
+                let why = limit_text(*limit);
+                let line = format!(
+                    "Outgoing messages are being dropped for client {client}: {total} so far, {why}."
+                );
+                self.about(Kind::Notice, &line, whence, client);
             }
             Event::RetainRefused { filter, topic, total } => {
                 self.warning(&format!(
@@ -148,17 +189,18 @@ impl EventLog {
                 ));
             }
             Event::Subscribed { client, filter, qos } => {
-                self.log.write(Kind::Subscribe, &format!("{client} {} {filter}", *qos as u8));
+                let line = format!("{client} {} {filter}", *qos as u8);
+                self.about(Kind::Subscribe, &line, whence, client);
             }
             Event::Unsubscribed { client, filter } => {
-                self.log.write(Kind::Unsubscribe, &format!("{client} {filter}"));
+                self.about(Kind::Unsubscribe, &format!("{client} {filter}"), whence, client);
             }
             // The shard hands it on.
             Event::Control { .. } => {}
             Event::LoadLine { step, entered, used, limit } => {
                 self.load_line(*step, *entered, *used, *limit);
             }
-            Event::Packet { line } => self.log.write(Kind::Debug, line),
+            Event::Packet { line } => self.about(Kind::Debug, line, whence, ""),
         }
     }
 
@@ -177,34 +219,40 @@ impl EventLog {
         self.log.write(if warns { Kind::Warning } else { Kind::Notice }, &line);
     }
 
-    fn refused(&self, client: &str, peer: Option<SocketAddr>, reason: ReasonCode) {
+    fn refused(&self, client: &str, whence: Whence, reason: ReasonCode) {
         if !self.connections_wanted() {
             return;
         }
+        let name = client;
         let client = if client.is_empty() { "<unknown>" } else { client };
-        self.notice(&match reason {
+        let line = match reason {
             ReasonCode::NOT_AUTHORIZED | ReasonCode::BAD_USER_NAME_OR_PASSWORD => {
                 format!("Client {client} disconnected, not authorised.")
             }
             reason => {
-                let from = peer.map_or_else(|| "?".to_owned(), |peer| unmapped(peer).to_string());
+                let from =
+                    whence.peer.map_or_else(|| "?".to_owned(), |peer| unmapped(peer).to_string());
                 format!("Client {client} from {from} refused: {reason}.")
             }
-        });
+        };
+        self.about(Kind::Notice, &line, whence, name);
     }
 
-    fn disconnected(&self, client: &str, peer: Option<SocketAddr>, cause: Cause) {
+    fn disconnected(&self, client: &str, whence: Whence, cause: Cause) {
         if !self.connections_wanted() {
             return;
         }
+        let name = client;
         let named;
         let client = if client.is_empty() {
-            named = peer.map_or_else(|| "<unknown>".to_owned(), |peer| unmapped(peer).to_string());
+            named = whence
+                .peer
+                .map_or_else(|| "<unknown>".to_owned(), |peer| unmapped(peer).to_string());
             named.as_str()
         } else {
             client
         };
-        self.notice(&match cause {
+        let line = match cause {
             Cause::Client(_) => format!("Client {client} disconnected."),
             Cause::Broker(ReasonCode::KEEP_ALIVE_TIMEOUT) => {
                 format!("Client {client} has exceeded timeout, disconnecting.")
@@ -227,7 +275,8 @@ impl EventLog {
                 format!("Client {client} sent no CONNECT in time, disconnecting.")
             }
             Cause::Network(_) => format!("Client {client} disconnected: connection lost."),
-        });
+        };
+        self.about(Kind::Notice, &line, whence, name);
     }
 }
 

@@ -6,7 +6,7 @@ mod certificates;
 mod clock;
 mod connection;
 mod control;
-mod events;
+pub(crate) mod events;
 mod failures;
 pub(crate) mod gate;
 #[cfg(feature = "leaks")]
@@ -103,6 +103,7 @@ pub(crate) fn run(
     let threads = threads(config.io_threads);
     let mut engine = Engine::new(config.settings(), threads, seed, &LEDGER);
     let log = EventLog::new(log, config.connection_messages);
+    log.set_listeners(&config.listeners);
     announce(&log, config, &bound, threads, file_limit);
     let storage = directory
         .map(|directory| {

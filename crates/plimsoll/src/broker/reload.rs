@@ -153,11 +153,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
         let close: Vec<u16> = changes.closed.iter().map(|&number| number as u16).collect();
         for &number in &changes.closed {
             if let Some(listener) = config.listeners.get(number) {
-                let place = match &listener.path {
-                    Some(path) => format!("path {}", path.display()),
-                    None => format!("port {}", listener.port),
-                };
-                shared.log.notice(&format!("Closing the listener on {place}."));
+                shared.log.notice(&format!("Closing the listener on {}.", listener.named()));
             }
         }
         if let Err(error) = order(shared, config, close.clone(), open, None) {
@@ -171,6 +167,7 @@ impl<R: Fn() -> Result<Config, String>> Reloader<R> {
             });
         }
         shared.log.log().set(log_setup(config));
+        shared.log.set_listeners(&config.listeners);
         self.running = plan;
     }
 }

@@ -477,7 +477,7 @@ impl Shard {
                 // It is not read from, so that is not its doing.
                 connection.partial_since = Some(now);
             } else if since + timeout <= now && !state.lost && !state.closing {
-                self.shared.log.too_slow(connection.peer);
+                self.shared.log.too_slow(connection.whence());
                 self.lost.push((slot, Loss::Failed));
                 continue;
             }

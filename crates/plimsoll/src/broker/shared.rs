@@ -292,6 +292,14 @@ impl Shared {
         done
     }
 
+    /// Has every shard tell the engine what it knows: what the network has taken is told with the next turn,
+    /// and a shard that has nothing to do has none.
+    pub(crate) fn wake_shards(&self) {
+        for handle in &self.shards {
+            let _ = handle.waker.wake();
+        }
+    }
+
     fn wake_storage(&self, work: bool) {
         if let (true, Some(storage)) = (work, self.storage()) {
             storage.wake();

@@ -205,6 +205,14 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// What the log calls it.
+    pub(crate) fn named(&self) -> String {
+        match &self.path {
+            Some(path) => format!("path {}", path.display()),
+            None => format!("port {}", self.port),
+        }
+    }
+
     /// A listener as it is if nothing more is said.
     pub(crate) fn at(place: String, port: u16, hosts: Vec<Option<String>>) -> Self {
         let settings = ListenerSettings::default();

@@ -20,6 +20,9 @@ const PROFILE_FIRST: Duration = Duration::from_secs(20);
 /// How often the owners of a leak that stands are looked for again: more samples name them better.
 const NAMED_EVERY: Duration = Duration::from_secs(300);
 
+/// Where sessions are made.
+const SESSIONS: &str = "engine::sessions::";
+
 /// Call stacks named in an alarm.
 const OWNERS: usize = 5;
 
@@ -82,11 +85,10 @@ impl Watchman {
             News::Found(subject, count) => {
                 // They were not yet overdue when the audit before the last one looked.
                 let since = uptime.saturating_sub(Duration::from_secs(120));
-                Alarm {
-                    grown: count as f64,
-                    owners: self.owners(since),
-                    ..alarm(subject, uptime, since)
-                }
+                // Of all that has grown since, only what makes sessions can have made these.
+                let mut owners = self.owners(since);
+                owners.retain(|owner| owner.calls.iter().any(|call| call.starts_with(SESSIONS)));
+                Alarm { grown: count as f64, owners, ..alarm(subject, uptime, since) }
             }
             News::Over(subject) => {
                 let subject = subject.to_string();

@@ -98,9 +98,9 @@ impl Shard {
     /// Logs why a layer gave up, and sends what it still has to say.
     fn transport_failed(&mut self, slot: u32, error: &io::Error) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
-        let peer = connection.peer;
+        let whence = connection.whence();
         if error.kind() == io::ErrorKind::InvalidData {
-            self.shared.log.transport_failed(peer, error);
+            self.shared.log.transport_failed(whence, error);
         }
         // It may be over, and what came behind it be the mistake.
         self.take_handshake(slot);
@@ -117,7 +117,7 @@ impl Shard {
         let listener = usize::from(connection.listener);
         let Some(layers) = connection.layers_mut() else { return };
         if let Some(source) = layers.take_source() {
-            self.shared.log.proxied(connection.peer, source);
+            self.shared.log.proxied(connection.whence(), source);
             connection.peer = Some(source);
             return self.take_handshake(slot);
         }
@@ -133,14 +133,14 @@ impl Shard {
             connection.identity = settings.username(certificate).map(Box::from);
             self.shared.certificates.hold(certificate.not_after);
             if let Some(days) = self.shared.certificates.days_left(certificate) {
-                self.shared.log.expiring(connection.peer, certificate, days);
+                self.shared.log.expiring(connection.whence(), certificate, days);
             }
         }
-        self.shared.log.handshake(connection.peer, &handshake);
+        self.shared.log.handshake(connection.whence(), &handshake);
         if !verified {
             let error = "its certificate is no longer accepted since the last reload";
             let error = io::Error::new(io::ErrorKind::InvalidData, error);
-            self.shared.log.transport_failed(connection.peer, &error);
+            self.shared.log.transport_failed(connection.whence(), &error);
             self.lost.push((slot, Loss::Failed));
         }
     }

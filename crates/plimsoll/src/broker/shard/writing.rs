@@ -8,6 +8,7 @@ use plimsoll_engine::{Event, Loss, Outbox, Piece};
 use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
 use crate::access::dynsec::Command;
 use crate::broker::connection::{Pending, Written};
+use crate::broker::events::Whence;
 use crate::broker::transport::Layers;
 
 impl Shard {
@@ -15,7 +16,8 @@ impl Shard {
     pub(super) fn take_outbox(&mut self) {
         let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(self.shared.ledger));
         for (link, event) in outbox.take_events() {
-            let peer = self.slots.get_mut(link.slot()).and_then(|connection| connection.peer);
+            let connection = self.slots.get_mut(link.slot());
+            let whence = connection.map_or_else(Whence::default, |connection| connection.whence());
             match event {
                 Event::Control { client, username, listener, topic, payload } => {
                     let command = Command { client_identifier: client, username, payload };
@@ -25,7 +27,7 @@ impl Shard {
                             .warning("A command to $CONTROL was dropped: too many wait.");
                     }
                 }
-                event => self.shared.log.event(peer, &event),
+                event => self.shared.log.event(whence, &event),
             }
         }
         outbox.drain(|slot, piece| self.take_piece(slot, piece));

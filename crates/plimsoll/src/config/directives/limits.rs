@@ -4,8 +4,9 @@ use ipnet::IpNet;
 
 use super::{
     ANY, AtLeast, Directive, Flag, Global, Kind, Number, PACKET, Scope, Span, Status, Text, U16,
-    U32, Value, Words, done, known, limit,
+    U32, Value, Word, Words, done, known, limit,
 };
+use crate::log::Form;
 
 /// The directives of this subject.
 pub(super) static DIRECTIVES: &[Directive] = &[
@@ -308,6 +309,16 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Text,
         "Stamp as strftime(3) writes it, in local time.",
         Status::Structure,
+    ),
+    done(
+        "log_format",
+        Scope::Global,
+        Word(&["text", "json"]),
+        "text",
+        "(Plimsoll) text is Mosquitto's format. json writes an object on each line: time (RFC 3339, UTC), level, type (of log_type), message, and client, peer and listener where they are known (docs/monitoring.md).",
+        Global(|c, v| {
+            c.log.form = if v.text() == "json" { Form::Json } else { Form::Text };
+        }),
     ),
     known(
         "log_facility",
