@@ -511,6 +511,29 @@ def test_who_does_not_take_an_answer_is_let_go_and_memory_comes_back():
             one.close()
 
 
+def test_what_http_holds_does_not_drift_with_logins_and_lines_of_the_log(tmp_path):
+    users = passwords(tmp_path, ops="right")
+    with broker_with_api("per_listener_settings true\nauth_failures_per_minute 0\n", f"password_file {users}\n") as broker:
+        ops = Api(broker.api.port, "ops:right")
+
+        def admin():
+            return next(one["bytes"] for one in ops.get("/api/v1/memory")["accounts"] if one["name"] == "admin")
+
+        def round(count):
+            for number in range(count):
+                assert Api(broker.api.port, f"somebody{number}:{'x' * 200}").status("/metrics") == 401
+                assert ops.status("/api/v1/clients/nobody", "DELETE", MEANT) == 404
+                assert number % 20 or ops.status("/api/v1/heap") == 200
+
+        round(40)
+        time.sleep(2.2)
+        before = admin()
+        round(300)
+        time.sleep(2.2)
+        # The minutes that are remembered grow by a line each second.
+        assert abs(admin() - before) < 64 * 1024
+
+
 def test_the_data_path_does_not_wait_for_http():
     with broker_with_api() as broker, contextlib.ExitStack() as stack:
         for number in range(200):

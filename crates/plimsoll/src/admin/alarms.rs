@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use plimsoll_engine::Step;
 use serde::Serialize;
 
 use super::routes::Context;
@@ -49,6 +50,15 @@ pub(super) async fn alarms(State(context): State<Context>) -> Json<Alarms> {
 /// All of them at present.
 pub(super) fn current(shared: &Shared) -> Vec<Alarm> {
     let mut alarms = Vec::new();
+    let load = shared.engine().load_line();
+    if load.step > Step::Clear {
+        let text = format!(
+            "The limit of memory is near: step {} is in force (docs/load-line.md)",
+            load.step.name()
+        );
+        let severity = if load.step < Step::RefuseNew { "warning" } else { "critical" };
+        alarms.push(Alarm::new("load_line", severity, text));
+    }
     if let Some(trouble) = shared.store_health() {
         let text = format!("The store cannot write: {trouble}");
         alarms.push(Alarm::new("store", "critical", text));

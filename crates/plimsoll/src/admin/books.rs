@@ -68,6 +68,11 @@ pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Drops something that another thread has made.
+pub(super) fn give_back<T>(value: T) {
+    aside(|| drop(value));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

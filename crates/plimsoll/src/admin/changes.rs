@@ -37,7 +37,9 @@ pub(super) async fn kick(
         books::aside(|| shared.expel_client(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
     match kicked {
         Some(true) => {
-            shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)));
+            books::aside(|| {
+                shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)));
+            });
             Ok(StatusCode::NO_CONTENT)
         }
         Some(false) => {
@@ -59,7 +61,7 @@ pub(super) async fn end_session(
     if !ended {
         return Err(unknown(&identifier));
     }
-    shared.log.notice(&format!("Session of {identifier} ended by {}.", by(&user)));
+    books::aside(|| shared.log.notice(&format!("Session of {identifier} ended by {}.", by(&user))));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -76,7 +78,7 @@ pub(super) async fn reload(
     Extension(user): Extension<User>,
 ) -> Result<Json<Reloaded>, Problem> {
     let shared = Arc::clone(&context.shared);
-    shared.log.notice(&format!("Reload asked for by {}.", by(&user)));
+    books::aside(|| shared.log.notice(&format!("Reload asked for by {}.", by(&user))));
     let outcome = spawn_blocking(move || match shared.admin.reload.get() {
         Some(reload) => reload(&shared),
         None => Err("the broker is still starting".into()),
@@ -146,7 +148,8 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
 pub(super) async fn heap() -> Result<Response, Problem> {
     match spawn_blocking(memory::heap_profile).await {
         Ok(Ok(profile)) => {
-            let mut response = profile.into_response();
+            let mut response = profile.clone().into_response();
+            books::give_back(profile);
             let headers = response.headers_mut();
             headers
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

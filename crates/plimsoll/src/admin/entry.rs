@@ -20,6 +20,7 @@ use plimsoll_mqtt::{QoS, ReasonCode};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::books;
 use super::problem::Problem;
 use super::routes::Context;
 use crate::broker::gate::{GUEST, Guest};
@@ -248,30 +249,31 @@ async fn identify(
     {
         return Ok(user);
     }
-    let (username, password) = match given {
-        Some((name, password)) => (Some(name), Some(password)),
-        None => (None, None),
-    };
-    let guest = Guest {
-        listener: caller.listener,
-        peer: caller.peer,
-        identity: caller.identity.as_deref().map(str::to_owned),
-        username,
-        password,
-    };
-    let (hears, answer) = oneshot::channel();
-    shared.gate.ask_for(
-        shared,
-        guest,
-        Box::new(move |admission| {
+    let answer = books::aside(|| {
+        // Whoever checks it keeps it, and drops it on a thread of its own.
+        let guest = Guest {
+            listener: caller.listener,
+            peer: caller.peer,
+            identity: caller.identity.as_deref().map(str::to_owned),
+            username: given.as_ref().map(|(name, _)| name.clone()),
+            password: given.as_ref().map(|(_, password)| password.clone()),
+        };
+        let (hears, answer) = oneshot::channel();
+        let hears = Box::new(move |admission| {
             // The caller may be gone.
             let _ = hears.send(admission);
-        }),
-    );
+        });
+        shared.gate.ask_for(shared, guest, hears);
+        answer
+    });
     let patience = Duration::from_secs(shared.admin.settings().http.timeout.into());
-    match timeout(patience, answer).await {
+    let mut answer = books::aside(|| Box::pin(timeout(patience, answer)));
+    let answered = answer.as_mut().await;
+    books::give_back(answer);
+    match answered {
         Ok(Ok(Admission::As { username, .. })) => {
-            let user = User(username.map(String::from));
+            let user = User(username.as_deref().map(str::to_owned));
+            books::give_back(username);
             if let (Some((remembered, tag)), Some(_)) = (tag, &user.0) {
                 remembered.keep(tag, generation, user.clone());
             }
@@ -319,7 +321,7 @@ async fn authorize(
     };
     let begun = Instant::now();
     loop {
-        match access.decide(&who, action, topic) {
+        match books::aside(|| access.decide(&who, action, topic)) {
             Decision::Allow => return Ok(()),
             Decision::Pending if begun.elapsed() < ASKED => {
                 sleep(Duration::from_millis(20)).await;

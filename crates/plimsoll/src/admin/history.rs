@@ -10,6 +10,7 @@ use axum::extract::{Query, State};
 use plimsoll_engine::Engine;
 use serde::{Deserialize, Serialize};
 
+use super::books;
 use super::look::asked;
 use super::problem::Problem;
 use super::routes::Context;
@@ -83,7 +84,9 @@ fn row(context: &Context) -> Row {
         waited.as_secs_f64(),
     ];
     let accounts = water.accounts.iter().map(|account| account.bytes as f64);
-    figures.into_iter().chain(accounts).collect()
+    let row = figures.into_iter().chain(accounts).collect();
+    books::give_back(water);
+    row
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! Every path that is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::entry::{self, Remembered};
 use super::history::{self, History};
@@ -27,6 +28,9 @@ pub(super) struct Context {
     pub(super) remembered: Option<Arc<Remembered>>,
     /// A connection has ended.
     pub(super) left: Arc<Notify>,
+    /// Tasks of connections. Who checks a password may still hold one that is over; it has to be freed by
+    /// the thread that has made it.
+    pub(super) tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
     pub(super) looks: Arc<Looks>,
     pub(super) held: Held,
     pub(super) history: Arc<History>,
@@ -39,9 +43,32 @@ impl Context {
             shared,
             remembered,
             left: Arc::new(Notify::new()),
+            tasks: Arc::default(),
             looks: Arc::default(),
             held: Held::default(),
             history: Arc::default(),
+        }
+    }
+}
+
+/// Tasks that are kept, over or not, until those that are over are let go.
+const TASKS_MAX: usize = 256;
+
+impl Context {
+    pub(super) fn keep(&self, task: JoinHandle<()>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(task);
+        if tasks.len() > TASKS_MAX {
+            tasks.retain(|task| !task.is_finished());
+        }
+    }
+
+    /// Lets go those that are over.
+    pub(super) fn tidy(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        if tasks.is_empty() {
+            *tasks = Vec::new();
         }
     }
 }

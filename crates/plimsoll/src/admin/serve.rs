@@ -77,6 +77,7 @@ fn run(runtime: &Runtime, shared: &Arc<Shared>) {
             loop {
                 ticks.tick().await;
                 each_second.history.note(&each_second);
+                each_second.tidy();
                 books::settle();
             }
         });
@@ -100,14 +101,19 @@ async fn obey(context: &Context) {
                 let number = bound.listener;
                 match Door::open(bound) {
                     Ok(door) => {
-                        shared.log.information(&format!("HTTP API on {}.", door.address(context)));
+                        books::aside(|| {
+                            shared
+                                .log
+                                .information(&format!("HTTP API on {}.", door.address(context)));
+                        });
                         let task = tokio::spawn(door.serve(context.clone(), router.clone()));
                         open.entry(number).or_default().push(task);
                     }
-                    Err(error) => shared.log.error(&error),
+                    Err(error) => books::aside(|| shared.log.error(&error)),
                 }
             }
             if let Some(done) = done {
+                books::settle();
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
@@ -194,13 +200,14 @@ impl Door {
             let most = own.and_then(|own| own.max_connections);
             if most.is_some_and(|most| shared.listener_connections(listener.into()) >= most) {
                 let whence = Whence { peer, listener: Some(listener) };
-                shared.log.denied(whence, "max_connections exceeded");
+                books::aside(|| shared.log.denied(whence, "max_connections exceeded"));
                 continue;
             }
             let place = Place::take(&context, listener, settings.http.max_connections).await;
             let caller = Caller { listener, local: self.local, peer, identity: None };
             let (context, router) = (context.clone(), router.clone());
-            tokio::spawn(async move {
+            let keeper = context.clone();
+            keeper.keep(tokio::spawn(async move {
                 let patience = Duration::from_secs(settings.http.timeout.into());
                 let header_bytes = settings.http.max_header_bytes;
                 drop(settings);
@@ -209,7 +216,7 @@ impl Door {
                 }
                 drop(place);
                 books::settle();
-            });
+            }));
         }
     }
 }
@@ -261,7 +268,7 @@ async fn secure(
         let certificate = Certificate::read(leaf).ok()?;
         if let Err(why) = settings.check_dates(&certificate) {
             let whence = Whence { peer: caller.peer, listener: Some(caller.listener) };
-            context.shared.log.denied(whence, &why);
+            books::aside(|| context.shared.log.denied(whence, &why));
             return None;
         }
         caller.identity = settings.username(&certificate).map(Arc::from);

@@ -10,6 +10,7 @@ use plimsoll_engine::holders::HOLDERS_MAX;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
+use super::books;
 use super::changes::{broke_off, by};
 use super::entry::User;
 use super::look::asked;
@@ -190,7 +191,7 @@ pub(super) async fn delete(
     if !dry_run {
         let count = deletion.messages;
         let line = format!("{count} retained messages below {filter} deleted by {}.", by(&user));
-        context.shared.log.notice(&line);
+        books::aside(|| context.shared.log.notice(&line));
     }
     if !deletion.complete {
         let detail = format!(

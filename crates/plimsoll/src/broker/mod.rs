@@ -58,6 +58,9 @@ static LEDGER: Ledger = Ledger::new();
 /// Most I/O threads; more would only fight for the engine.
 const THREADS_MAX: usize = 8;
 
+/// How long the HTTP thread may take to open its sockets.
+const HTTP_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Why a broker does not run.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -133,7 +136,10 @@ pub(crate) fn run(
     for bound in &http {
         listener::listen(bound)?;
     }
-    Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: None })?;
+    let (done, opened) = std::sync::mpsc::sync_channel(1);
+    Admin::order(&shared, admin::Order { close: Vec::new(), open: http, done: Some(done) })?;
+    // What it takes is in the books before the baseline is taken.
+    opened.recv_timeout(HTTP_WITHIN).map_err(|_| "the HTTP thread does not start")?;
     let storage = storage.map(|storage| storage.serve(&shared)).transpose()?;
     let process_config = config.process.clone();
     let reloader = Arc::new(Mutex::new(Reloader::new(plan, verifier, reload)));

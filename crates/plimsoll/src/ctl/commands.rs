@@ -242,6 +242,7 @@ fn memory(answer: &Value) -> String {
     ] {
         text.row([words.to_owned(), size(answer, name)]);
     }
+    text.row(["memory_limit".to_owned(), size(answer, "memory_limit_bytes")]);
     let mut accounts = Table::new(&["account", ">bytes", ">budget", ">share"]);
     let total = answer.get("accounted_bytes").and_then(Value::as_f64).unwrap_or(0.0).max(1.0);
     for account in list(answer, "accounts") {

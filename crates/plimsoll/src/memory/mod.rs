@@ -12,6 +12,8 @@ mod pprof;
 mod reading;
 mod report;
 pub(crate) mod symbols;
+#[cfg(test)]
+mod tests;
 mod watchman;
 mod waterfall;
 

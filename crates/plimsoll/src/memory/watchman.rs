@@ -130,7 +130,7 @@ impl Watchman {
 }
 
 /// An alarm that is raised now, of something since `since` after the start.
-fn alarm(subject: Subject, uptime: Duration, since: Duration) -> Alarm {
+pub(super) fn alarm(subject: Subject, uptime: Duration, since: Duration) -> Alarm {
     let raised = now().as_secs_f64();
     Alarm {
         subject: subject.to_string(),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use plimsoll_engine::{Counters, Engine};
+use plimsoll_engine::{Counters, Engine, LoadState, Step};
 
 use super::alarms;
 use super::routes::Context;
@@ -23,6 +23,7 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     let mut counters = context.look(Engine::quick_counters);
     counters.messages_stored = context.messages_held().await;
     write_memory(&mut text, &context.shared);
+    write_load_line(&mut text, &context.look(Engine::load_line));
     write_alarms(&mut text, &context.shared);
     write_clients(&mut text, &counters);
     write_messages(&mut text, &counters, &context.shared);
@@ -70,9 +71,46 @@ fn write_memory(text: &mut Text, shared: &Shared) {
     );
 }
 
+fn write_load_line(text: &mut Text, state: &LoadState) {
+    text.known(
+        "plimsoll_memory_limit_bytes",
+        "Most bytes that the process may hold (memory_limit).",
+        state.limit,
+    );
+    text.gauge(
+        "plimsoll_load_line_step",
+        "The step of the load line in force; 0 is that there is room.",
+        state.step as u64,
+    );
+    let actions = state.counts().map(|(action, count)| ([("action", action)], count));
+    text.counters(
+        "plimsoll_load_line_actions",
+        "What the load line has done so that the limit holds.",
+        actions.iter().map(|(label, count)| (&label[..], (*count).into())),
+    );
+    let steps = Step::ALL.map(|step| [("step", step.name())]);
+    text.counters(
+        "plimsoll_load_line_entered",
+        "How often each step of the load line was entered.",
+        steps
+            .iter()
+            .zip(state.counts.entered)
+            .map(|(label, count)| (&label[..], Figure::from(count))),
+    );
+    text.counters(
+        "plimsoll_load_line_seconds",
+        "For how long each step of the load line has been in force.",
+        steps
+            .iter()
+            .zip(state.in_force_millis)
+            .map(|(label, millis)| (&label[..], Figure::from(millis as f64 / 1000.0))),
+    );
+}
+
 fn write_alarms(text: &mut Text, shared: &Shared) {
     let alarms = alarms::current(shared);
-    let names = ["leak", "store", "reload", "certificate"].map(|name| [("name", name)]);
+    let names =
+        ["leak", "load_line", "store", "reload", "certificate"].map(|name| [("name", name)]);
     text.gauges(
         "plimsoll_alarms",
         "What somebody should look at (/api/v1/alarms), by kind.",
