@@ -204,14 +204,14 @@ def flood_queues(port, scale):
 
 
 def flood_slow(port, scale):
-    """Subscribers that do not read, while publishers go on."""
+    """Subscribers that do not read, while publishers go on: first the system's buffers fill, then the broker."""
     slow = []
     for number in range(int(200 * scale)):
         client = Raw(port, f"slow-{number}", clean=True)
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.subscribe(number % 2, "slow/#")
         slow.append(client)
-    payload = bytes(1000)
+    payload = bytes(1900)
     floods = [Flood(port, f"flood-{who}", lambda n, who=who: publishes(who % 2, 0, (f"slow/{n}/{k}" for k in range(50)), payload)) for who in range(3)]
     floods[0].kept = slow
     return floods
@@ -270,8 +270,8 @@ FLOODS = {
 }
 
 
-def outcome(broker, flood, seconds, scale, healthy_clients=3):
-    """Runs a flood beside healthy clients, and says what came of it."""
+def outcome(broker, flood, seconds, scale, healthy_clients=3, until=lambda: True):
+    """Runs a flood beside healthy clients for so long, or three times that `until` it is full, and says what came of it."""
     result = {"flood": flood, "broker": broker.name}
     figures = Figures(broker.port, "$SYS/broker/memory/load_line/#")
     healthy = [Healthy(broker.port, str(number)) for number in range(healthy_clients)]
@@ -284,7 +284,10 @@ def outcome(broker, flood, seconds, scale, healthy_clients=3):
         floods = FLOODS[flood](broker.port, scale)
         for one in floods:
             one.start()
-        while time.monotonic() - began < seconds and broker.alive():
+        while broker.alive():
+            took = time.monotonic() - began
+            if took > 3 * seconds or took > seconds and until():
+                break
             highest = max(highest, broker.rss())
             time.sleep(0.05)
     except (OSError, AssertionError) as error:

@@ -32,14 +32,15 @@ def test_healthy_clients_are_served_while_others_flood(group, flood):
     config = "persistence false\nmemory_limit 75%\nsys_interval 1\nconnection_messages false\n"
     broker = overload.BoundedBroker(group, config).start()
     try:
-        result = overload.outcome(broker, flood, 9, 0.5)
+        slowed = "memory_limit: slow_publishers begins"
+        result = overload.outcome(broker, flood, 8, 0.5, until=lambda: slowed in broker.log_text())
         assert result["alive"] and group.kills() == 0, (result, broker.log_text()[-2000:])
         assert not result["healthy_failures"], result
-        assert result["healthy_back"] == result["healthy_sent"] >= 12, result
+        assert result["healthy_back"] == result["healthy_sent"] >= 8, result
         assert result["healthy_slowest"] < HEALTHY_SECONDS_MAX, result
         assert result["rss_max"] <= 72 * MIB, result
         # It came so far that something had to be left off, or the test shows nothing.
-        assert "memory_limit: slow_publishers begins" in broker.log_text(), (result, broker.log_text()[-2000:])
+        assert slowed in broker.log_text(), (result, broker.log_text()[-2000:])
     finally:
         broker.stop()
 

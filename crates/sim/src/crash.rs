@@ -26,6 +26,7 @@ impl World {
     pub(crate) fn crash(&mut self) -> Result<(), Violation> {
         self.say(|| "-- the broker dies".into());
         self.summary.crashes += 1;
+        self.notice_step();
         self.last_words()?;
         let seed = self.rng.draw();
         let Some(storage) = self.storage.as_mut() else { return Ok(()) };

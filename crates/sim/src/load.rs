@@ -8,19 +8,24 @@ use crate::world::World;
 impl World {
     /// Another reading of the process.
     pub(crate) fn load_moods(&mut self) -> Result<(), Violation> {
+        self.notice_step();
         if self.rng.below(1000) < self.plan.loads {
             let step = *self.rng.pick(&Step::ALL);
             let held = self.plan.memory_limit / 100 * step.percent();
             self.load(held.saturating_sub(self.ledger.total()))?;
         }
-        // What the world itself holds takes the engine further up.
+        self.notice_step();
+        self.watcher_may_be_gone()
+    }
+
+    /// What the world itself holds takes the engine further up; down it goes by readings alone.
+    pub(crate) fn notice_step(&mut self) {
         let step = self.engine.load_line().step;
         self.summary.steps |= 1 << step as u8;
         if step >= Step::RefuseNew {
             // Clients may be refused, or disconnected.
-            self.oracle.memory_is_short();
+            self.oracle.memory_is_short(self.now);
         }
-        self.watcher_may_be_gone()
     }
 
     /// The watcher is a client as others are, and may have been the largest.
@@ -49,6 +54,7 @@ impl World {
 
     /// Step by step there is room again.
     pub(crate) fn relieve(&mut self) -> Result<(), Violation> {
+        self.notice_step();
         for _ in Step::ALL {
             self.engine.handle(
                 self.now,

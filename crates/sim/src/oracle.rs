@@ -89,6 +89,9 @@ pub struct Oracle {
     allow_duplicates: bool,
     upgrade: bool,
     crashed: bool,
+    /// When memory was last short: until then what a 3.x client published may have been acknowledged and
+    /// not retained.
+    short_until: Time,
     /// Clients may have been disconnected, after what was on its way to them: wills are not looked at.
     memory_was_short: bool,
     /// The disk failed: clients may be refused.
@@ -208,11 +211,13 @@ impl Oracle {
     }
 
     pub(crate) fn acknowledged(&mut self, number: Number, refused: bool, at: Time) {
+        let Some(by) = self.published.get(&number).map(|published| published.by) else { return };
+        let told = self.session(by).v5;
         let Some(published) = self.published.get_mut(&number) else { return };
         published.refused = refused;
         if !refused {
             published.acknowledged.get_or_insert(at);
-            if published.retain {
+            if published.retain && (told || published.at > self.short_until) {
                 // What came before it cannot be the retained one any more.
                 let value = (!published.empty).then_some(number);
                 if let Some(list) = self.retained.get_mut(&published.topic)
@@ -431,7 +436,8 @@ impl Oracle {
 
     /// The broker refuses and disconnects clients for want of memory: when sessions end, and what
     /// becomes of wills, is not known outside any more.
-    pub(crate) fn memory_is_short(&mut self) {
+    pub(crate) fn memory_is_short(&mut self, now: Time) {
+        self.short_until = now;
         self.refusals_expected = true;
         self.any_session_ended = true;
         self.memory_was_short = true;

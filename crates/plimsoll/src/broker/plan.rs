@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use plimsoll_engine::{Access, Input, Who};
+use plimsoll_ledger::Account;
 use plimsoll_mqtt::ReasonCode;
 
 use super::LEDGER;
@@ -95,6 +96,10 @@ impl Plan {
         shared.control.set_plugins(Arc::clone(&plugins));
         shared.set_limits(Limits::of(config, self.transports.clone()));
         shared.gate.set(self.access.doors(config, &plugins, verifier));
+        for account in Account::ALL {
+            let budget = config.memory_budgets.iter().find(|(known, _)| *known == account);
+            shared.ledger.set_budget(account, budget.map_or(usize::MAX, |(_, bytes)| *bytes));
+        }
         shared.memory.report_to(config.reporting.clone());
         shared.gate.failures.set_most(config.auth_failures_per_minute);
         let rules = self.access.rules(config, &plugins);

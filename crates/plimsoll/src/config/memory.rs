@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use plimsoll_ledger::Account;
+
 /// `memory_limit`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryLimit {
@@ -33,6 +35,33 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
+/// Accounts that may have a budget: those for which something can be refused.
+const BUDGETED: [Account; 8] = [
+    Account::Retained,
+    Account::Subscriptions,
+    Account::Queues,
+    Account::Sessions,
+    Account::Connections,
+    Account::Tls,
+    Account::WebSocket,
+    Account::Wills,
+];
+
+/// Reads `ACCOUNT SIZE` into the budgets. A later line for an account takes the place of an earlier one.
+pub(super) fn read_budget(budgets: &mut Vec<(Account, usize)>, text: &str) -> Result<(), String> {
+    let explain = || "write `memory_budget ACCOUNT SIZE`, such as `memory_budget retained 200MiB`";
+    let (name, size) = text.trim().split_once(char::is_whitespace).ok_or_else(explain)?;
+    let account = BUDGETED.into_iter().find(|account| account.name() == name);
+    let account = account.ok_or_else(|| {
+        let names = BUDGETED.map(Account::name).join(", ");
+        format!("`{name}` is none of the accounts that can have a budget: {names}")
+    })?;
+    let size = bytes(size.trim())?;
+    budgets.retain(|(known, _)| *known != account);
+    budgets.push((account, size));
+    Ok(())
+}
+
 /// A number of bytes: plain, or with a unit of 1024, 1024² or 1024³ bytes.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, usize); 6] = [
@@ -54,6 +83,23 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_are_of_accounts_that_can_refuse() {
+        let mut budgets = Vec::new();
+        for line in ["retained 200MiB", "queues  1000", "retained 1K"] {
+            read_budget(&mut budgets, line).unwrap();
+        }
+        assert_eq!(budgets, [(Account::Queues, 1000), (Account::Retained, 1024)]);
+        for (wrong, why) in [
+            ("retained", "write `memory_budget"),
+            ("bridge 1M", "`bridge` is none of the accounts"),
+            ("queues lots", "`lots` is no size"),
+        ] {
+            let error = read_budget(&mut budgets, wrong).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
 
     #[test]
     fn sizes_have_units_and_limits_may_be_shares() {

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 
 use plimsoll_engine::retained::RetainRules;
 use plimsoll_engine::{ListenerSettings, Settings};
+use plimsoll_ledger::Account;
 use plimsoll_mqtt::topic::TopicLimits;
 use plimsoll_mqtt::{QoS, Version};
 
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) io_threads: u8,
     /// Most memory that the process may hold; `None` is no limit.
     pub(crate) memory_limit: Option<MemoryLimit>,
+    /// Most bytes of single accounts.
+    pub(crate) memory_budgets: Vec<(Account, usize)>,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
@@ -279,6 +282,7 @@ impl Default for Config {
             reporting: Reporting::default(),
             io_threads: 0,
             memory_limit: None,
+            memory_budgets: Vec::new(),
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,

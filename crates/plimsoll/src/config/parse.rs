@@ -295,6 +295,12 @@ impl Reader {
                     self.error(name, &problem);
                 }
             }
+            "memory_budget" => {
+                let budgets = &mut self.config.memory_budgets;
+                if let Err(problem) = super::memory::read_budget(budgets, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
             "log_timestamp_format" if !can_format(value.text()) => {

@@ -1,6 +1,6 @@
 //! How much memory there may be, and where alarms of leaks go.
 
-use super::{Directive, Global, Kind, Scope, Text, done};
+use super::{Directive, Global, Kind, Scope, Status, Text, Words, done, known};
 
 /// The directives of this subject.
 pub(super) static DIRECTIVES: &[Directive] = &[
@@ -11,6 +11,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "0",
         "Most memory that the process may hold (RSS; Mosquitto counts its own heap alone). A percentage is of what the memory cgroup may have, or else the machine has, and then the kernel's memory of the cgroup counts too. What is done as it comes near is in [load-line.md](load-line.md). 0 is no limit.",
         Global(|c, v| c.memory_limit = v.memory()),
+    ),
+    known(
+        "memory_budget",
+        Scope::Global,
+        Words,
+        "(Plimsoll) ACCOUNT SIZE: most bytes of one account of the ledger: retained, subscriptions, queues, sessions, connections, tls, websocket or wills. When it is used up, what would need more of it is refused (0x97). May be given for each.",
+        Status::Structure,
     ),
     done(
         "memory_alarm_url",
