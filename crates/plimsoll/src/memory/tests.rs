@@ -94,9 +94,11 @@ fn an_alarm_is_sent_and_kept() {
     memory.send(&Arc::new(alarm), |trouble| panic!("{trouble}"));
     let request = receiver.join().unwrap();
     assert!(request.starts_with("POST /alarms HTTP/1.1"), "{request}");
-    assert!(
-        request.contains(r#""event":"raised""#)
-            && request.contains(r#""subject":"sessions_overdue""#)
+    let body = request.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(
+        (body["event"].as_str(), body["alarm"]["subject"].as_str()),
+        (Some("raised"), Some("sessions_overdue"))
     );
     let deadline = Instant::now() + Duration::from_secs(10);
     let kept = loop {
