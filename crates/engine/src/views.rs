@@ -172,22 +172,23 @@ impl Engine {
     }
 
     /// Calls `visit` with the subscriptions of a client, from number `from` on, `most` of them at
-    /// most. Answers where to go on; `None` is the end.
+    /// most, until it answers no. Answers where to go on; `None` is the end.
     pub fn subscriptions_of(
         &self,
         client_identifier: &str,
         from: usize,
         most: usize,
-        mut visit: impl FnMut(SubscriptionView<'_>),
+        mut visit: impl FnMut(SubscriptionView<'_>) -> bool,
     ) -> Option<usize> {
         let slot = self.sessions.find(client_identifier)?;
         let session = self.sessions.get(slot)?;
+        let mut next = from;
         for held in session.subscriptions.iter().skip(from).take(most) {
-            if let Some(view) = self.subscription(session, *held) {
-                visit(view);
+            next += 1;
+            if self.subscription(session, *held).is_some_and(|view| !visit(view)) {
+                break;
             }
         }
-        let next = from.saturating_add(most);
         (next < session.subscriptions.len()).then_some(next)
     }
 

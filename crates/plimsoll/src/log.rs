@@ -2,6 +2,7 @@
 
 mod json;
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -290,7 +291,7 @@ impl Writer {
                     Timestamp::Seconds => format!("{at}: "),
                     Timestamp::Format(format) => format!("{}: ", local_time(at, format)),
                 };
-                self.buffer = format!("{stamp}{line}\n").into_bytes();
+                self.buffer = format!("{stamp}{}\n", on_one_line(line)).into_bytes();
             }
             Form::Json => json::write(&mut self.buffer, at, kind, line, subject),
         }
@@ -363,5 +364,12 @@ fn syslog(facility: &str, kind: Kind, line: &[u8]) {
     if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
         let head = format!("<{}>plimsoll[{}]: ", facility * 8 + severity, std::process::id());
         let _ = socket.send_to(&[head.as_bytes(), line].concat(), "/dev/log");
+    }
+}
+/// A line in which what others have named cannot begin another one, nor move a terminal's cursor.
+fn on_one_line(line: &str) -> Cow<'_, str> {
+    match line.contains(char::is_control) {
+        true => line.replace(char::is_control, "\u{FFFD}").into(),
+        false => line.into(),
     }
 }

@@ -94,7 +94,10 @@ fn a_client_is_seen_as_it_is() {
     assert!(engine.client("client-2").is_none());
     let mut filters = Vec::new();
     let visit = |filters: &mut Vec<String>, from| {
-        engine.subscriptions_of("client-1", from, 1, |one| filters.push(one.filter.to_string()))
+        engine.subscriptions_of("client-1", from, 1, |one| {
+            filters.push(one.filter.to_string());
+            true
+        })
     };
     let next = visit(&mut filters, 0);
     assert_eq!(next, Some(1));

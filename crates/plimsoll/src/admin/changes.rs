@@ -8,12 +8,11 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use plimsoll_ledger::Account;
 use plimsoll_mqtt::ReasonCode;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use crate::broker::recount::{COUNTED, COUNTED_AT_REST, Recount};
+use crate::broker::recount::{COUNTED, Recount};
 use crate::memory;
 
 use super::books;
@@ -118,21 +117,22 @@ struct Counted {
 pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recounted>, Problem> {
     let shared = Arc::clone(&context.shared);
     let counted = spawn_blocking(move || {
-        let Recount { charged, counted, held } = shared.recount()?;
-        let accounts = |which: &[Account]| -> Vec<Counted> {
-            let both = charged.iter().zip(counted.iter());
-            both.filter(|((account, _), _)| which.contains(account))
-                .map(|((account, charged_bytes), (_, counted_bytes))| Counted {
-                    name: account.name(),
-                    charged_bytes,
-                    counted_bytes,
-                })
-                .collect()
-        };
-        let mut all = accounts(&COUNTED);
-        all.extend(accounts(&COUNTED_AT_REST));
-        let agrees = all.iter().all(|account| account.charged_bytes == account.counted_bytes);
-        Some(Recounted { agrees, held_seconds: held.as_secs_f64(), accounts: all })
+        let recount = shared.recount()?;
+        let Recount { charged, counted, held } = &recount;
+        let accounts = charged
+            .iter()
+            .zip(counted.iter())
+            .filter(|((account, _), _)| COUNTED.contains(account))
+            .map(|((account, charged_bytes), (_, counted_bytes))| Counted {
+                name: account.name(),
+                charged_bytes,
+                counted_bytes,
+            });
+        Some(Recounted {
+            agrees: recount.agrees(),
+            held_seconds: held.as_secs_f64(),
+            accounts: accounts.collect(),
+        })
     });
     match counted.await {
         Ok(Some(recounted)) => Ok(Json(recounted)),

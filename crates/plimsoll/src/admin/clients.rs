@@ -10,7 +10,7 @@ use plimsoll_mqtt::Version;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::look::{STEPS, asked, limit, place};
+use super::look::{Copied, STEPS, asked, limit, place};
 use super::problem::Problem;
 use super::routes::Context;
 use super::subscriptions::Subscription;
@@ -147,19 +147,24 @@ async fn page(
     let from = place(wanted.cursor.as_deref())?;
     let settings = context.shared.admin.settings();
     let mut clients = Vec::new();
+    let mut copied = Copied::default();
     let cursor = context
         .leaf(from, |engine, from| {
+            copied.look();
             let next = engine.clients(from, STEPS, |client| {
+                let mut room = true;
                 if wanted.wants(&client, connected) {
+                    let username = client.who.username.map_or(0, str::len);
+                    room = copied.take(client.who.client_identifier.len() + username);
                     clients.push(Client::of(&client, &settings));
                 }
-                if clients.len() < limit {
+                if clients.len() < limit && room {
                     ControlFlow::Continue(())
                 } else {
                     ControlFlow::Break(())
                 }
             });
-            (next, clients.len() < limit)
+            (next, clients.len() < limit && !copied.is_full())
         })
         .await;
     let counters = context.look(plimsoll_engine::Engine::quick_counters);
@@ -185,10 +190,12 @@ pub(super) async fn client(
 ) -> Result<Json<Detail>, Problem> {
     let settings = context.shared.admin.settings();
     let mut list = Vec::new();
+    let mut copied = Copied::default();
     let client = context.look(|engine| {
         let client = engine.client(&identifier)?;
         engine.subscriptions_of(&identifier, 0, SUBSCRIPTIONS_MAX, |subscription| {
             list.push(Subscription::of(&subscription));
+            copied.take(subscription.filter.len())
         });
         Some(Client::of(&client, &settings))
     });

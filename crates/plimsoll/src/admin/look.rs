@@ -105,6 +105,38 @@ impl Context {
     }
 }
 
+/// Bytes that one look copies while the engine stands still.
+const LOOK_BYTES: usize = 256 * 1024;
+
+/// Bytes of an answer, roughly: names may be 64 KiB each.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// How much has been copied of what clients have named.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    in_look: usize,
+    in_answer: usize,
+}
+
+impl Copied {
+    /// Another look begins.
+    pub(super) fn look(&mut self) {
+        self.in_look = 0;
+    }
+
+    /// So many bytes were copied. Whether this look may go on.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        self.in_look += bytes;
+        self.in_answer += bytes;
+        self.in_look < LOOK_BYTES && !self.is_full()
+    }
+
+    /// Whether the answer has enough.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_answer >= ANSWER_BYTES
+    }
+}
+
 /// The query of a request.
 pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|Query(query)| query).map_err(|error| Problem::bad_request(error.body_text()))

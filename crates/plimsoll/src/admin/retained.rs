@@ -11,7 +11,7 @@ use plimsoll_engine::retained::{RetainedMessage, Scan, ScanCursor, Stop};
 use plimsoll_mqtt::topic::{TopicLimits, validate_topic_filter};
 use serde::{Deserialize, Serialize};
 
-use super::look::{STEPS, asked, limit};
+use super::look::{Copied, STEPS, asked, limit};
 use super::problem::Problem;
 use super::routes::Context;
 
@@ -21,9 +21,6 @@ const PREVIEW_MAX: usize = 64 * 1024;
 
 /// Bytes of all payloads that one answer shows: what is beyond that is cut.
 const PREVIEWS_MAX: usize = 1024 * 1024;
-
-/// Bytes of topics and payloads that one look copies.
-const COPIED_MAX: usize = 256 * 1024;
 
 /// Which ones are wanted.
 #[derive(Debug, Deserialize)]
@@ -110,26 +107,27 @@ pub(super) async fn retained(
     }
     let mut messages: Vec<Message> = Vec::new();
     let mut left = PREVIEWS_MAX;
+    let mut copied = Copied::default();
     let from = wanted.cursor.as_deref().map(decode).transpose()?;
     let cursor = context
         .leaf(from, |engine, from: Option<String>| {
             let mut cursor =
                 from.map_or_else(ScanCursor::default, |topic| ScanCursor::behind(&topic));
-            let mut copied = 0;
+            copied.look();
             let scan =
                 engine.retained_below(&filter, &mut cursor, STEPS as usize, |topic, found| {
                     let message = Message::of(topic, &found, preview.min(left));
                     let shown = found.payload.len().min(preview).min(left);
                     left -= shown;
-                    copied += topic.len() + shown;
+                    let room = copied.take(topic.len() + shown);
                     messages.push(message);
-                    match messages.len() < limit && copied < COPIED_MAX {
+                    match messages.len() < limit && room {
                         true => ControlFlow::Continue(()),
                         false => ControlFlow::Break(Stop::Behind),
                     }
                 });
             let next = (scan == Scan::More).then(|| cursor.topic()).flatten();
-            (next.map(Some), messages.len() < limit)
+            (next.map(Some), messages.len() < limit && !copied.is_full())
         })
         .await;
     let total = context.look(|engine| engine.quick_counters().retained);

@@ -10,12 +10,15 @@ use plimsoll_engine::SubscriptionView;
 use serde::{Deserialize, Serialize};
 
 use super::clients::unknown;
-use super::look::{STEPS, asked, limit, place};
+use super::look::{Copied, STEPS, asked, limit, place};
 use super::problem::Problem;
 use super::routes::Context;
 
 /// Clients that are named with a filter.
 const NAMED_MAX: usize = 10;
+
+/// Bytes of their names.
+const NAMED_BYTES: usize = 4096;
 
 /// Which ones are wanted.
 #[derive(Debug, Deserialize)]
@@ -100,10 +103,13 @@ fn of_client(
     limit: usize,
 ) -> Result<Json<OfClient>, Problem> {
     let mut subscriptions = Vec::new();
+    let mut copied = Copied::default();
     let (total, next) = context.look(|engine| {
         let total = engine.client(client).map(|client| client.subscriptions as u64);
         let next = engine.subscriptions_of(client, from as usize, limit, |subscription| {
+            let room = copied.take(subscription.filter.len());
             subscriptions.push(Subscription::of(&subscription));
+            room
         });
         (total, next)
     });
@@ -113,22 +119,32 @@ fn of_client(
 
 async fn by_filter(context: &Context, search: &str, from: u32, limit: usize) -> Json<Filters> {
     let mut filters = Vec::new();
+    let mut copied = Copied::default();
     let cursor = context
         .leaf(from, |engine, from| {
+            copied.look();
             let next = engine.filters(from, STEPS, |view| {
+                let mut room = true;
                 if view.filter.contains(search) {
                     let mut clients = Vec::new();
-                    view.each(NAMED_MAX, |one| clients.push(one.client_identifier.to_owned()));
+                    let mut named = 0;
+                    view.each(NAMED_MAX, |one| {
+                        named += one.client_identifier.len();
+                        if named <= NAMED_BYTES {
+                            clients.push(one.client_identifier.to_owned());
+                        }
+                    });
                     let filter = view.filter.to_owned();
+                    room = copied.take(filter.len() + named.min(NAMED_BYTES));
                     filters.push(Filter { filter, subscribers: view.subscribers(), clients });
                 }
-                if filters.len() < limit {
+                if filters.len() < limit && room {
                     ControlFlow::Continue(())
                 } else {
                     ControlFlow::Break(())
                 }
             });
-            (next, filters.len() < limit)
+            (next, filters.len() < limit && !copied.is_full())
         })
         .await;
     let total = context.look(plimsoll_engine::Engine::filters_len) as u64;

@@ -44,7 +44,8 @@ pub(crate) fn serve(shared: &Arc<Shared>) -> io::Result<()> {
 struct Lookout {
     shared: Arc<Shared>,
     cgroup: Option<Cgroup>,
-    /// What the process holds beside the ledger when it has nothing to do.
+    /// The least that the process has held beside the ledger: what a reading says that was taken while memory came and
+    /// went is not less than that.
     at_rest: usize,
     announced: Option<(MemoryLimit, usize)>,
     told_at: Option<Instant>,
@@ -55,6 +56,8 @@ struct Lookout {
 
 impl Lookout {
     fn new(shared: Arc<Shared>) -> Self {
+        // What a start has left behind is free, and not what the broker holds at rest.
+        memory::purge();
         let held = memory::resident_set().unwrap_or(0);
         Self {
             at_rest: held.saturating_sub(shared.ledger.total()),
@@ -129,6 +132,9 @@ impl Lookout {
         // A share of the cgroup's is shared with the kernel, and with whoever else is in it.
         let shares = matches!(limit, MemoryLimit::Percent(_));
         let cgroup = self.cgroup.as_ref().filter(|_| shares).and_then(Cgroup::held).unwrap_or(0);
+        if resident > 0 {
+            self.at_rest = self.at_rest.min(resident.saturating_sub(accounted));
+        }
         let beside = resident.max(cgroup).saturating_sub(accounted).max(self.at_rest);
         let near = accounted + beside >= ceiling / 100 * NEAR_PERCENT;
         if !near && self.told_at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {

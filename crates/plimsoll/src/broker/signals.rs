@@ -4,7 +4,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use plimsoll_ledger::Snapshot;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -57,24 +56,29 @@ fn report(shared: &Shared) {
     let engine = shared.engine();
     let mut lines = Vec::new();
     engine.tree(|filter, subscribers| lines.push(format!("{filter} ({subscribers})")));
-    let recount = engine.recount();
-    let book = shared.ledger.snapshot();
     drop(engine);
     for line in &lines {
         shared.log.information(line);
     }
     shared.log.information(&format!("{} topic filters.", lines.len()));
-    report_memory(shared, &book, &recount);
+    report_memory(shared);
 }
 
-fn report_memory(shared: &Shared, book: &Snapshot, recount: &Snapshot) {
-    for ((account, bytes), (_, counted)) in book.iter().zip(recount.iter()) {
-        if bytes + counted > 0 {
-            shared.log.information(&format!(
-                "Memory of {}: {bytes} bytes charged, {counted} of them counted in the engine.",
-                account.name()
-            ));
+fn report_memory(shared: &Shared) {
+    match shared.recount() {
+        Some(recount) => {
+            for ((account, bytes), (_, counted)) in
+                recount.charged.iter().zip(recount.counted.iter())
+            {
+                if bytes + counted > 0 {
+                    shared.log.information(&format!(
+                        "Memory of {}: {bytes} bytes charged, {counted} of them counted.",
+                        account.name()
+                    ));
+                }
+            }
         }
+        None => shared.log.warning("Memory was not counted anew: an I/O thread is busy."),
     }
     let waterfall = shared.memory.reconcile();
     shared.log.information(&format!(

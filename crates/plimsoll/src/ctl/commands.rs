@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::client::{Client, Failure, escaped};
-use super::table::{Table, ago, bytes, cell, size};
+use super::table::{Table, ago, bytes, cell, printable, size};
 use super::{Command, Said};
 
 /// Entries of one request.
@@ -353,7 +353,7 @@ fn detail(one: &Value) -> String {
         let _ = writeln!(
             text,
             "subscribes to {} (QoS {})",
-            cell(subscription, "filter"),
+            printable(&cell(subscription, "filter")),
             cell(subscription, "qos")
         );
     }
@@ -374,7 +374,7 @@ fn kick(client: &Client, wanted: &Kick, json: bool) -> Result<Said, Failure> {
                 kicked.push(identifier);
             }
             Err(Failure::No(why)) => {
-                eprintln!("Error: {why}");
+                eprintln!("Error: {}", printable(&why));
                 said.yes = false;
             }
             Err(failure) => return Err(failure),

@@ -133,7 +133,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             if said.yes { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(failure) => {
-            eprintln!("Error: {failure}");
+            eprintln!("Error: {}", table::printable(&failure.to_string()));
             match failure {
                 Failure::No(_) => ExitCode::FAILURE,
                 Failure::Unreachable(_) => ExitCode::from(EXIT_UNREACHABLE),

@@ -22,7 +22,7 @@ impl Table {
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         // What is not to be seen could move the cursor.
-        let seen = |cell: String| cell.replace(|c: char| c.is_control(), "\u{FFFD}");
+        let seen = |cell: String| cell.replace(char::is_control, "\u{FFFD}");
         self.rows.push(cells.into_iter().map(seen).collect());
     }
 
@@ -88,6 +88,11 @@ pub(super) fn ago(value: &Value, name: &str, now: f64) -> String {
         _ if secs < 172_800.0 => format!("{:.0} h", secs / 3600.0),
         _ => format!("{:.0} d", secs / 86_400.0),
     }
+}
+
+/// A text of the broker's, in which clients have named things: line ends stay, what else moves a cursor does not.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{FFFD}")
 }
 
 #[cfg(test)]

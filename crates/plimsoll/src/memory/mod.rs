@@ -30,6 +30,7 @@ pub(crate) use reading::{purge, resident_set};
 pub(crate) use report::Reporting;
 pub(crate) use watchman::Watchman;
 pub(crate) use waterfall::Waterfall;
+use waterfall::signed;
 
 /// Alarms that are remembered, the latest ones.
 const ALARMS_MAX: usize = 64;
@@ -38,8 +39,8 @@ const ALARMS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Memory {
     ledger: &'static Ledger,
-    /// Bytes held beside the book before the first client came.
-    baseline: OnceLock<usize>,
+    /// Bytes held beside the book before the first client came; below nothing if the book has more than is held.
+    baseline: OnceLock<i64>,
     latest: Mutex<Arc<Waterfall>>,
     alarms: Mutex<VecDeque<Arc<Alarm>>>,
     /// Where alarms go beside the log.
@@ -65,7 +66,7 @@ impl Memory {
     /// Reads everything and sets it against the book. The first reading is the baseline.
     pub(crate) fn reconcile(&self) -> Arc<Waterfall> {
         let Some(reading) = Reading::take() else { return self.waterfall() };
-        let baseline = || reading.held().saturating_sub(self.ledger.total());
+        let baseline = || signed(reading.held()) - signed(self.ledger.total());
         let baseline = *self.baseline.get_or_init(baseline);
         let now = now().as_secs_f64();
         let waterfall = Arc::new(Waterfall::new(now, &reading, self.ledger, baseline));
@@ -100,9 +101,10 @@ impl Memory {
         match alarms.iter_mut().find(|known| same(known)) {
             Some(known) => *known = Arc::clone(&alarm),
             None => {
-                alarms.truncate(ALARMS_MAX);
-                if alarms.len() == ALARMS_MAX {
-                    alarms.pop_front();
+                if alarms.len() >= ALARMS_MAX {
+                    // There are fewer subjects than that, so some are over.
+                    let over = alarms.iter().position(|known| known.cleared.is_some());
+                    alarms.remove(over.unwrap_or(0));
                 }
                 alarms.push_back(Arc::clone(&alarm));
             }

@@ -66,10 +66,10 @@ fn write(directory: &Path, alarm: &Alarm, profile: Result<HeapProfile, String>) 
     let stem = format!("{:.0}-{}-{event}", alarm.cleared.unwrap_or(alarm.raised), alarm.subject);
     let json = serde_json::to_vec_pretty(alarm)?;
     fs::write(directory.join(format!("{stem}.json")), json)?;
+    remove_oldest(directory)?;
     let profile = profile.map_err(io::Error::other)?;
     let written = pprof::write(&profile, &profile.names(), now().as_nanos() as u64)?;
-    fs::write(directory.join(format!("{stem}.heap.pb.gz")), written)?;
-    remove_oldest(directory)
+    fs::write(directory.join(format!("{stem}.heap.pb.gz")), written)
 }
 
 /// Keeps the directory from growing. What was not written here stays.

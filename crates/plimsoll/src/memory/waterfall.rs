@@ -1,7 +1,5 @@
 //! From RSS down to who holds it.
 
-use std::iter;
-
 use plimsoll_ledger::{Account, Ledger};
 use serde::Serialize;
 
@@ -34,7 +32,7 @@ pub(crate) struct Waterfall {
     pub(crate) cached_bytes: usize,
     /// What was held before the first client came and is in no account: tables of the runtime, code for names,
     /// parsed configuration.
-    pub(crate) baseline_bytes: usize,
+    pub(crate) baseline_bytes: i64,
     /// Sum of all accounts.
     pub(crate) accounted_bytes: usize,
     /// What is left: held, and nobody has said so. Negative if accounts say too much.
@@ -56,7 +54,7 @@ pub(crate) struct Holding {
 
 impl Waterfall {
     /// Sets a reading against the book. `baseline` is what was held beside the book at the start.
-    pub(crate) fn new(time: f64, reading: &Reading, ledger: &Ledger, baseline: usize) -> Self {
+    pub(crate) fn new(time: f64, reading: &Reading, ledger: &Ledger, baseline: i64) -> Self {
         let book = ledger.snapshot();
         let budget = |account| Some(ledger.budget(account)).filter(|&most| most != usize::MAX);
         let accounts = book.iter().map(|(account, bytes)| Holding {
@@ -77,7 +75,7 @@ impl Waterfall {
             cached_bytes: reading.cached,
             baseline_bytes: baseline,
             accounted_bytes: accounted,
-            residue_bytes: signed(reading.held()) - signed(accounted + baseline),
+            residue_bytes: signed(reading.held()) - signed(accounted) - baseline,
             accounts: accounts.collect(),
         }
     }
@@ -99,17 +97,17 @@ impl Waterfall {
             ("slack", self.slack_bytes),
             ("allocated", self.allocated_bytes),
             ("cached", self.cached_bytes),
-            ("baseline", self.baseline_bytes),
             ("total", self.accounted_bytes),
         ];
         let accounts = self.accounts.iter().map(|account| (account.name, account.bytes));
         let sizes = sizes.into_iter().chain(accounts).map(|(name, bytes)| (name, signed(bytes)));
-        sizes.chain(iter::once(("residue", self.residue_bytes)))
+        let rests = [("baseline", self.baseline_bytes), ("residue", self.residue_bytes)];
+        sizes.chain(rests)
     }
 }
 
 /// No size is so large that it has no sign.
-fn signed(bytes: usize) -> i64 {
+pub(super) fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 

@@ -44,12 +44,16 @@ fn write_memory(text: &mut Text, shared: &Shared) {
         ("slack", water.slack_bytes, "Room within those pages that nobody uses."),
         ("allocated", water.allocated_bytes, "Blocks in use."),
         ("cached", water.cached_bytes, "Blocks that threads keep at hand."),
-        ("baseline", water.baseline_bytes, "What was held beside the accounts at the start."),
         ("accounted", water.accounted_bytes, "Sum of all accounts."),
     ];
     for (name, bytes, help) in figures {
         text.gauge(&format!("plimsoll_memory_{name}_bytes"), help, bytes);
     }
+    text.gauge(
+        "plimsoll_memory_baseline_bytes",
+        "What was held beside the accounts at the start.",
+        water.baseline_bytes as f64,
+    );
     text.gauge(
         "plimsoll_memory_residue_bytes",
         "What is held and nobody has said so; one that grows is a leak.",
