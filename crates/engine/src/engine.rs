@@ -324,6 +324,7 @@ impl Engine {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         session.seen_at = now;
+        self.leaking.heard_of(slot, now);
         if !matches!(packet, Packet::Publish(_)) {
             self.dispatch.trace_received(session, packet);
         }
@@ -473,7 +474,6 @@ impl Engine {
             Some(session) => session.deadline(&self.dispatch.settings),
             None => Time::NEVER,
         };
-        self.leaking.rescheduled(slot, at);
         self.deadlines.set(slot, at);
     }
 }

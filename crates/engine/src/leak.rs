@@ -21,7 +21,7 @@ pub enum Leak {
     PinnedSlice,
     /// An entry for each retained update of a session, in a map that nothing is taken out of.
     Map,
-    /// An entry for each deadline that is set, which nobody cancels.
+    /// A timer that each packet sets anew, while nobody cancels the one before.
     Timer,
     /// Sessions whose time is over.
     Sessions,
@@ -42,7 +42,7 @@ impl Leak {
     ];
 }
 
-/// A timer as it is written where one is made for each deadline: when, for whom, and what is to be called.
+/// A timer as it is written where each packet makes one: when, for whom, and what is to be called.
 #[cfg(feature = "leaks")]
 #[expect(dead_code, reason = "nobody looks at it: that is the mistake")]
 struct Timer {
@@ -69,7 +69,7 @@ impl Leaking {
     pub(crate) fn retained_updated(&mut self, _topic: &str) {}
 
     #[inline]
-    pub(crate) fn rescheduled(&mut self, _slot: u32, _at: Time) {}
+    pub(crate) fn heard_of(&mut self, _slot: u32, _at: Time) {}
 
     #[inline]
     pub(crate) fn keeps_sessions(&self) -> bool {
@@ -102,7 +102,7 @@ impl Leaking {
     }
 
     #[inline(never)]
-    pub(crate) fn rescheduled(&mut self, slot: u32, at: Time) {
+    pub(crate) fn heard_of(&mut self, slot: u32, at: Time) {
         if self.leak == Some(Leak::Timer) {
             Box::leak(Box::new(Timer { at, slot, _call: [0; 6] }));
         }
