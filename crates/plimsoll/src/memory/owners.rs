@@ -50,7 +50,7 @@ pub(crate) struct Owner {
 
 impl Profiles {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
-        Self { kept: ledger.own(Account::Admin, Kept::default()) }
+        Self { kept: ledger.own(Account::Tools, Kept::default()) }
     }
 
     /// Keeps a profile, and of those before ever fewer the longer ago they are.
@@ -214,7 +214,7 @@ mod tests {
         for minute in 0..1000 {
             profiles.keep(Duration::from_secs(60 * minute), &profile(&[(minute, 1)]));
             assert!(profiles.kept.0.len() <= KEPT);
-            assert_eq!(ledger.bytes(Account::Admin), profiles.kept.heap_bytes());
+            assert_eq!(ledger.bytes(Account::Tools), profiles.kept.heap_bytes());
         }
         let ages: Vec<u64> =
             profiles.kept.0.iter().map(|before| 999 - before.at.as_secs() / 60).collect();
