@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod authorities;
 mod broker;
 mod cli;
 mod config;

@@ -248,9 +248,7 @@ impl Shared {
         counts.resize_with(most, Arc::default);
         drop(counts);
         *unpoisoned(self.limits.write()) = Arc::new(limits);
-        for handle in &self.shards {
-            let _ = handle.waker.wake();
-        }
+        self.wake_all();
     }
 
     /// How many I/O threads there are.
@@ -295,9 +293,7 @@ impl Shared {
     /// Has every shard tell the engine what it knows: what the network has taken is told with the next turn,
     /// and a shard that has nothing to do has none.
     pub(crate) fn wake_shards(&self) {
-        for handle in &self.shards {
-            let _ = handle.waker.wake();
-        }
+        self.wake_all();
     }
 
     fn wake_storage(&self, work: bool) {
@@ -563,8 +559,6 @@ impl Shared {
     pub(crate) fn stop(&self) {
         self.engine().shut_down(self.clock.now());
         self.stop.store(true, Ordering::SeqCst);
-        for handle in &self.shards {
-            let _ = handle.waker.wake();
-        }
+        self.wake_all();
     }
 }

@@ -1,7 +1,6 @@
 //! One broker's API over HTTP.
 
 use std::fmt::{self, Display, Write as _};
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
+
+use crate::authorities;
 
 use super::settings::Settings;
 
@@ -19,10 +20,6 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
-/// Where a distribution keeps the certificates of authorities.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Why there is nothing to print.
 #[derive(Debug)]
@@ -182,22 +179,13 @@ fn tls(settings: &Settings) -> Result<TlsConfig, Failure> {
     if settings.insecure {
         return Ok(config.build());
     }
-    let system = || SYSTEM_AUTHORITIES.iter().find(|path| fs::exists(path).unwrap_or(false));
-    let path = settings.cafile.clone().or_else(|| system().map(Into::into)).ok_or_else(|| {
+    let system = || authorities::of_system().map(Into::into);
+    let path = settings.cafile.clone().or_else(system).ok_or_else(|| {
         Failure::Mistake("this system has no certificates of authorities: give --cafile".into())
     })?;
-    let explain = |text: &str| Failure::Mistake(format!("{}: {text}", path.display()));
-    let pem = fs::read(&path).map_err(|error| explain(&error.to_string()))?;
-    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(explain("there is no certificate in it"));
-    }
-    Ok(config.root_certs(RootCerts::Specific(Arc::new(certificates))).build())
+    let roots = authorities::read(&path)
+        .map_err(|text| Failure::Mistake(format!("{}: {text}", path.display())))?;
+    Ok(config.root_certs(roots).build())
 }
 
 #[cfg(test)]

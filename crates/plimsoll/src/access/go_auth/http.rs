@@ -1,23 +1,20 @@
 //! The backend `http`: a web service that is asked. Also of `jwt` in mode `remote`.
 
 use std::fmt::Write;
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::backends::Asked;
 use crate::access::options::Options;
+use crate::authorities;
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-
-/// Where a distribution keeps the certificates of authorities.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// A service with its three questions.
 #[derive(Debug)]
@@ -226,23 +223,12 @@ fn tls_config(options: &Options, prefix: &str) -> Result<TlsConfig, String> {
     if verify {
         let path = match options.text(&own) {
             Some(path) => path,
-            None => *SYSTEM_AUTHORITIES
-                .iter()
-                .find(|path| fs::exists(path).unwrap_or(false))
+            None => authorities::of_system()
                 .ok_or_else(|| options.error(&own, "is needed: this system has no certificates"))?,
         };
-        let pem =
-            fs::read(path).map_err(|error| options.error(&own, &format!("{path}: {error}")))?;
-        let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if certificates.is_empty() {
-            return Err(options.error(&own, &format!("{path}: there is no certificate in it")));
-        }
-        config = config.root_certs(RootCerts::Specific(Arc::new(certificates)));
+        let roots = authorities::read(Path::new(path))
+            .map_err(|error| options.error(&own, &format!("{path}: {error}")))?;
+        config = config.root_certs(roots);
     }
     Ok(config.build())
 }
