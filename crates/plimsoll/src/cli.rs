@@ -10,7 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::broker::{self, Failure};
 use crate::config::{self, Arguments};
 use crate::state::commands;
-use crate::{ctl, fleet, memory, process};
+use crate::{ctl, memory, process};
+use plimsoll_soak::fleet;
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 pub(crate) const EXIT_CONFIGURATION: u8 = 3;

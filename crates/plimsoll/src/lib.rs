@@ -10,7 +10,6 @@ mod broker;
 mod cli;
 mod config;
 mod ctl;
-mod fleet;
 pub mod fuzzing;
 mod log;
 mod measure;

@@ -1,7 +1,6 @@
 //! `plimsoll fleet`: a plant's sensors, each with a connection of its own, and the control system
 //! that reads them all. It counts what it sent, what was acknowledged and what arrived.
 
-mod connection;
 mod options;
 mod report;
 mod sensor;
@@ -10,7 +9,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-pub(crate) use options::Options;
+pub use options::Options;
 use report::Ending;
 
 /// Exit code of a run in which something was lost or doubled.
@@ -23,7 +22,7 @@ const EXIT_NOT_RUN: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// Runs a fleet as `options` say and prints what came of it.
-pub(crate) fn run(options: &Options) -> ExitCode {
+pub fn run(options: &Options) -> ExitCode {
     match traffic::run(options) {
         Ok(report) => {
             report.print(options.json);

@@ -9,7 +9,7 @@ use plimsoll_mqtt::{DecodeLimits, Decoded, Packet, Version, decode, encode};
 
 /// A client's connection. It keeps no buffer while it has nothing to send or to complete.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     unsent: Vec<u8>,
     incomplete: Vec<u8>,
@@ -17,14 +17,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins to connect.
-    pub(super) fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { stream, unsent: Vec::new(), incomplete: Vec::new() })
     }
 
     /// Whether the handshake of TCP has succeeded.
-    pub(super) fn is_open(&self) -> io::Result<bool> {
+    pub fn is_open(&self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
         }
@@ -39,12 +39,12 @@ impl Connection {
     }
 
     /// Adds a packet to what is to be sent.
-    pub(super) fn queue(&mut self, packet: &Packet<'_>) {
+    pub fn queue(&mut self, packet: &Packet<'_>) {
         encode::packet(packet, Version::V311, &mut self.unsent);
     }
 
     /// Sends what the network takes.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
         while let Some(rest) = self.unsent.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
@@ -63,7 +63,7 @@ impl Connection {
     }
 
     /// Reads all that is there and hands out the packets in it. `arena` is working space.
-    pub(super) fn receive(
+    pub fn receive(
         &mut self,
         arena: &mut [u8],
         mut each: impl FnMut(&Packet<'_>),

@@ -17,11 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
 use super::EXIT_INTERRUPTED;
-use super::connection::Connection;
 use super::options::Options;
 use super::report::{Ending, Report};
 use super::sensor::{Sensor, parse_reading};
 use super::tally::Tally;
+use plimsoll_client::Connection;
 
 /// Handshakes under way at one time.
 const CONNECTING_MAX: usize = 200;

@@ -12,31 +12,31 @@ use clap::Args;
 
 Ctrl-C ends it early, with a report of what was published until then.
 Exit code: 0 everything arrived, 1 something did not, 2 it could not run, 130 interrupted.")]
-pub(crate) struct Options {
+pub struct Options {
     /// Sensors; each has its own connection and publishes one topic
     #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    pub(crate) sensors: u32,
+    pub sensors: u32,
     /// Plants that the sensors are spread over
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) plants: u32,
+    pub plants: u32,
     /// How often each sensor publishes (units ms, s, m, h)
     #[arg(long, default_value = "30s", value_parser = duration)]
-    pub(crate) every: Duration,
+    pub every: Duration,
     /// How many times faster than real time
     #[arg(long, default_value = "1x", value_parser = speed)]
-    pub(crate) speed: f64,
+    pub speed: f64,
     /// How long to publish, in real time
     #[arg(long = "for", default_value = "60s", value_parser = duration)]
-    pub(crate) length: Duration,
+    pub length: Duration,
     /// The broker
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
-    pub(crate) connect: String,
+    pub connect: String,
     /// Seed of the readings
     #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// Print one line of JSON instead of text
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 impl Options {

@@ -1,0 +1,1 @@
+//! `plimsoll watch trace`: who holds the memory of a running, unmodified process.

@@ -1,0 +1,1 @@
+//! `plimsoll watch`: leak, or just more state? The memory of any broker, judged from outside.
