@@ -1,3 +1,4 @@
 //! `plimsoll watch`: leak, or just more state? The memory of any broker, judged from outside.
 
+pub mod exposition;
 pub mod plot;
