@@ -9,6 +9,7 @@ pub mod describe;
 mod event;
 mod figure;
 mod output;
+pub mod plot;
 mod procfs;
 mod reading;
 mod sampler;
