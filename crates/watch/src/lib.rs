@@ -7,6 +7,7 @@ mod cgroup;
 mod clock;
 pub mod describe;
 mod event;
+mod export;
 pub mod exposition;
 mod figure;
 pub mod json;
@@ -14,9 +15,11 @@ mod output;
 pub mod plot;
 mod procfs;
 mod reading;
+mod report;
 mod sampler;
 mod selector;
 mod target;
+mod trail;
 mod watched;
 
 pub use accounts::{
@@ -24,6 +27,7 @@ pub use accounts::{
 };
 pub use clock::{Clock, Now};
 pub use event::{Event, Happening};
+pub use export::{ExportOptions, Exporter};
 pub use figure::Figure;
 pub use output::Output;
 pub use procfs::{Identity, ProcessReading};
