@@ -9,6 +9,7 @@ pub mod describe;
 mod event;
 pub mod exposition;
 mod figure;
+pub mod json;
 mod output;
 pub mod plot;
 mod procfs;
