@@ -7,6 +7,7 @@ mod cgroup;
 mod clock;
 pub mod describe;
 mod event;
+pub mod exposition;
 mod figure;
 pub mod json;
 mod options;

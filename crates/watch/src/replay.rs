@@ -10,7 +10,7 @@ use plimsoll_judgement::outside::{Judge, Leak, Sample, Settings, Verdict};
 use serde_json::{Value, json};
 
 use crate::describe::{Bytes, Rate, Sentence, Span};
-use crate::json::{leak_json, verdict_json};
+use crate::json;
 use crate::series::{Series, SeriesError};
 use crate::units;
 
@@ -131,8 +131,10 @@ impl Options {
     fn changed(&self, replay: &Replay, before: &Verdict, out: &mut impl Write) -> io::Result<()> {
         let (t, now) = (replay.last_t, &replay.verdict);
         if self.json {
-            let line = json!({"t": t, "verdict": now.name(), "before": before.name(), "detail": verdict_json(now)});
-            writeln!(out, "{line}")
+            let mut line = json::verdict(now);
+            line.insert("t".into(), json!(t));
+            line.insert("before".into(), before.name().into());
+            writeln!(out, "{}", Value::from(line))
         } else {
             writeln!(out, "{:>16}  {}", replay.clock(t), Sentence(now))
         }
@@ -243,26 +245,29 @@ impl Replay {
 
     fn json(&self) -> Value {
         let alarms: Vec<Value> = self.alarms.iter().map(Alarm::json).collect();
-        json!({
-            "verdict": self.verdict.name(),
+        let mut result = json!({
             "alarms": alarms,
-            "detail": verdict_json(&self.verdict),
             "sentence": Sentence(&self.verdict).to_string(),
             "reasons": self.judge.reasons(),
             "samples": self.samples,
             "passed_over": self.passed_over,
             "from_s": self.first_t,
             "to_s": self.last_t,
-        })
+        });
+        if let Some(result) = result.as_object_mut() {
+            result.extend(json::verdict(&self.verdict));
+        }
+        result
     }
 }
 
 impl Alarm {
     fn json(&self) -> Value {
-        let mut value = leak_json(&self.leak);
-        value["from_s"] = json!(self.from_s);
-        value["to_s"] = json!(self.to_s);
-        value
+        let mut alarm = json::verdict(&Verdict::Leaking(self.leak.clone()));
+        alarm.remove("verdict");
+        alarm.insert("from_s".into(), json!(self.from_s));
+        alarm.insert("to_s".into(), json!(self.to_s));
+        alarm.into()
     }
 }
 
