@@ -49,7 +49,7 @@ impl Columns {
             (Place::Rss, "resident memory", "rss_kb or rss_bytes"),
         ] {
             if columns.named(place).is_empty() {
-                let there = columns.names.join(", ");
+                let there = excerpt(&columns.names.join(", "));
                 return Err(format!(
                     "there is no column for {what}: call it {names} (there are {there})"
                 ));
@@ -192,7 +192,7 @@ fn time(field: &str) -> Result<Option<f64>, String> {
 }
 
 fn excerpt(field: &str) -> String {
-    field.chars().take(40).filter(|character| !character.is_control()).collect()
+    field.chars().take(120).filter(|character| !character.is_control()).collect()
 }
 
 /// The fields of a line; they may stand in double quotes (RFC 4180), but not go over lines.
