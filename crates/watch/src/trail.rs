@@ -2,19 +2,23 @@
 
 use plimsoll_judgement::outside::Sample;
 
-/// Samples that are kept; 2,048 are about 600 KiB.
-pub(crate) const SAMPLES_MAX: usize = 2048;
-
-/// The samples since the beginning, the further apart the longer ago that was: each time that there are
-/// [`SAMPLES_MAX`], every second one is dropped, and from then on half as many are taken.
-#[derive(Clone, Debug, Default)]
+/// The samples since the beginning, the further apart the longer ago that was: each time that there are as many as
+/// there may be, every second one is dropped, and from then on half as many are taken. A thousand take 300 KB.
+#[derive(Clone, Debug)]
 pub(crate) struct Trail {
     samples: Vec<Sample>,
+    /// Samples that are kept at the most.
+    most: usize,
     /// Seconds between samples, at the least.
     every: f64,
 }
 
 impl Trail {
+    /// An empty one for so many samples.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { samples: Vec::new(), most: most.max(2), every: 0.0 }
+    }
+
     /// Takes a sample that is later than those before.
     pub(crate) fn push(&mut self, sample: &Sample) {
         if let Some(last) = self.samples.last()
@@ -23,7 +27,7 @@ impl Trail {
         {
             return;
         }
-        if self.samples.len() >= SAMPLES_MAX {
+        if self.samples.len() >= self.most {
             self.halve();
         }
         self.samples.push(*sample);
@@ -51,14 +55,16 @@ impl Trail {
 mod tests {
     use super::*;
 
+    const MOST: usize = 2048;
+
     #[test]
     fn a_million_samples_are_a_bounded_number_at_even_distances() {
-        let mut trail = Trail::default();
+        let mut trail = Trail::new(MOST);
         for second in 0..1_000_000 {
             trail.push(&Sample { t: f64::from(second), ..Sample::default() });
         }
         let kept = trail.samples();
-        assert!((SAMPLES_MAX / 2 - 2..=SAMPLES_MAX).contains(&kept.len()), "{}", kept.len());
+        assert!((MOST / 2 - 2..=MOST).contains(&kept.len()), "{}", kept.len());
         assert!(kept[0].t < 1.0 && kept[kept.len() - 1].t > 998_000.0);
         let steps = kept.windows(2).map(|pair| pair[1].t - pair[0].t);
         let (low, high) =
@@ -68,7 +74,7 @@ mod tests {
 
     #[test]
     fn another_process_is_taken_at_once() {
-        let mut trail = Trail::default();
+        let mut trail = Trail::new(MOST);
         for second in 0..10_000 {
             trail.push(&Sample { t: f64::from(second), ..Sample::default() });
         }

@@ -14,6 +14,9 @@ use crate::watched::Watched;
 /// How long reasons are kept while the judgement stays the same, seconds.
 const REASONS_EVERY_S: f64 = 60.0;
 
+/// Samples of a target that its page is drawn from: 600 KB.
+const SAMPLES_MAX: usize = 2048;
+
 /// Events that are shown of a target.
 const EVENTS_SHOWN_MAX: usize = 32;
 
@@ -47,7 +50,7 @@ impl Standing {
             verdict_since: SystemTime::now(),
             reasons: Vec::new(),
             events: Vec::new(),
-            trail: Trail::default(),
+            trail: Trail::new(SAMPLES_MAX),
             reasons_t: f64::NEG_INFINITY,
         }
     }

@@ -15,7 +15,8 @@ use super::board::Standing;
 use crate::describe::{Bytes, Sentence};
 use crate::event::Happening;
 use crate::plot::{self, Mark, escaped};
-use crate::report::{self, Alarm, Head, Subject};
+use crate::replay::Alarm;
+use crate::report::{self, Head, Subject};
 
 /// Seconds after which a browser asks again.
 const REFRESH_S: u32 = 30;
@@ -60,7 +61,7 @@ pub(super) fn report(one: &Standing) -> String {
 fn alarms(one: &Standing) -> Vec<Alarm> {
     let Verdict::Leaking(leak) = &one.verdict else { return Vec::new() };
     let since = one.verdict_since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    vec![Alarm { from: since, to: None, leak: leak.clone() }]
+    vec![Alarm { from_s: since, to_s: None, leak: leak.clone() }]
 }
 
 fn marks(one: &Standing) -> Vec<Mark> {

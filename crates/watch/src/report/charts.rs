@@ -2,11 +2,12 @@
 
 use plimsoll_judgement::outside::{Leak, Sample, Verdict, View};
 
+use super::Subject;
 use super::explain::{Explained, explain, resident};
 use super::swing::swing;
-use super::{Alarm, Subject};
 use crate::figure::Figure;
 use crate::plot::{Band, Chart, Ink, Mark, Series, Span, TimeAxis, Unit};
+use crate::replay::Alarm;
 
 /// A gap of so many times the usual distance interrupts a line.
 const GAP: f64 = 20.0;
@@ -39,8 +40,8 @@ fn frame(subject: &Subject<'_>, title: &str, unit: Unit) -> Chart {
     let to = ends.map_or(0.0, |(_, last)| last.t);
     let span = |alarm: &Alarm| Span {
         name: "leaking".to_owned(),
-        from: alarm.leak.since.min(alarm.from),
-        to: alarm.to.unwrap_or(to),
+        from: alarm.leak.since.min(alarm.from_s),
+        to: alarm.to_s.unwrap_or(to),
         alarm: true,
     };
     Chart {
@@ -102,7 +103,7 @@ fn weighed(figure: Figure, weight: f64) -> String {
 
 /// The slope that the judge has found, through the middle of what it was found in, within its interval.
 fn fitted(subject: &Subject<'_>, view: View, points: &[(f64, f64)], chart: &mut Chart) {
-    let Some(Alarm { leak, to, .. }) =
+    let Some(Alarm { leak, to_s: to, .. }) =
         subject.alarms.last().filter(|alarm| alarm.leak.view == view)
     else {
         return;

@@ -2,14 +2,17 @@
 
 mod charts;
 mod explain;
+mod options;
 mod page;
 mod swing;
 
-use plimsoll_judgement::outside::{Leak, Sample, Verdict};
+use plimsoll_judgement::outside::{Sample, Verdict};
 
+pub(crate) use options::Options;
 pub(crate) use page::{Head, page, report, style};
 
 use crate::plot::Mark;
+use crate::replay::Alarm;
 
 /// What a report is about.
 #[derive(Clone, Debug)]
@@ -30,17 +33,6 @@ pub(crate) struct Subject<'a> {
     pub(crate) marks: Vec<Mark>,
     /// Where all this comes from: names and values.
     pub(crate) facts: Vec<(String, String)>,
-}
-
-/// A time during which it was said that it leaks.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Alarm {
-    /// When it was first said.
-    pub(crate) from: f64,
-    /// When it was no longer said; `None` if it still stood at the end.
-    pub(crate) to: Option<f64>,
-    /// What was said last.
-    pub(crate) leak: Leak,
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use plimsoll_judgement::outside::{Leak, Verdict};
 
+use super::Subject;
 use super::charts::{axis, charts, memory_now, rate};
-use super::{Alarm, Subject};
 use crate::describe::{self, Sentence};
 use crate::plot::{self, Chart, TimeAxis, Unit, escaped};
+use crate::replay::Alarm;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -148,9 +149,9 @@ fn figures(alarm: &Alarm, axis: TimeAxis, stands: bool) -> Vec<(&'static str, St
         ("Rate", format!("{} (95 % interval)", rate(bytes_per_hour, error))),
         ("In a month", Unit::Bytes.text(bytes_per_hour * 24.0 * 30.0)),
         ("Began", axis.instant(since)),
-        ("Said first", axis.instant(alarm.from)),
+        ("Said first", axis.instant(alarm.from_s)),
     ];
-    figures.push(match alarm.to {
+    figures.push(match alarm.to_s {
         Some(to) => ("Said until", axis.instant(to)),
         None if stands => ("Said until", "it still stands".to_owned()),
         None => ("Said until", "the end".to_owned()),

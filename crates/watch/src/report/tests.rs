@@ -1,4 +1,4 @@
-use plimsoll_judgement::outside::{Driver, View};
+use plimsoll_judgement::outside::{Driver, Leak, View};
 
 use super::charts::{charts, restarts};
 use super::*;
@@ -30,7 +30,7 @@ fn leaking() -> (Vec<Sample>, Alarm) {
         bytes_per_event: Some(6.7),
         limit_in_s: Some(4e5),
     };
-    (samples, Alarm { from: 1.78e9 + 40_000.0, to: None, leak })
+    (samples, Alarm { from_s: 1.78e9 + 40_000.0, to_s: None, leak })
 }
 
 fn subject<'a>(samples: &'a [Sample], verdict: &'a Verdict, reasons: &'a [String]) -> Subject<'a> {
