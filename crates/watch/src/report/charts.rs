@@ -56,7 +56,9 @@ fn frame(subject: &Subject<'_>, title: &str, unit: Unit) -> Chart {
 
 fn memory(subject: &Subject<'_>) -> Chart {
     let mut chart = frame(subject, "Resident memory, and what the process says of it", Unit::Bytes);
-    "Instants with numbers are those listed below.".clone_into(&mut chart.note);
+    if !subject.marks.is_empty() {
+        "Instants with numbers are those listed below.".clone_into(&mut chart.note);
+    }
     chart.from_zero = true;
     chart.height = 240;
     chart.marks.clone_from(&subject.marks);
@@ -186,23 +188,20 @@ fn counts(subject: &Subject<'_>) -> impl Iterator<Item = Chart> {
 }
 
 /// What counters counted, as rates.
-fn rates(subject: &Subject<'_>) -> Option<Chart> {
-    let series: Vec<Series> = [
-        (Figure::PublishedTotal, "PUBLISH received"),
-        (Figure::ConnectedTotal, "connections accepted"),
-    ]
-    .into_iter()
-    .filter_map(|(figure, name)| {
-        let points = differences(subject.samples, figure);
-        (points.len() > 1).then(|| Series::new(name, points))
-    })
-    .collect();
-    (!series.is_empty()).then(|| Chart {
-        series,
-        height: 110,
-        from_zero: true,
-        ..frame(subject, "What goes on", Unit::PerSecond)
-    })
+fn rates(subject: &Subject<'_>) -> impl Iterator<Item = Chart> {
+    [(Figure::PublishedTotal, "PUBLISH received"), (Figure::ConnectedTotal, "Connections accepted")]
+        .into_iter()
+        .filter_map(|(figure, title)| {
+            let points = differences(subject.samples, figure);
+            let series = vec![Series::new("each second", points)];
+            let chart = frame(subject, title, Unit::PerSecond);
+            (series[0].points.len() > 1).then(|| Chart {
+                series,
+                height: 110,
+                from_zero: true,
+                ..chart
+            })
+        })
 }
 
 /// Rates of a counter between samples some time apart; none across a restart.

@@ -108,10 +108,11 @@ impl Options {
         replay.ask();
         marks.extend(restarts(trail.samples()));
         marks.sort_by(|one, other| one.at.total_cmp(&other.at));
-        let file_name = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = self.name.clone().or(file_name).unwrap_or_else(|| shown.clone());
+        let file_name = self.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let stem = file_name.as_deref().and_then(|name| name.split('.').next());
+        let name = self.name.as_deref().or(stem).unwrap_or(&shown);
         let subject = Subject {
-            name: &name,
+            name,
             samples: trail.samples(),
             samples_seen: replay.samples,
             verdict: &replay.verdict,
@@ -119,7 +120,7 @@ impl Options {
             alarms: replay.alarms.clone(),
             marks,
             facts: vec![
-                ("Series".to_owned(), shown),
+                ("Series".to_owned(), shown.clone()),
                 ("Judged by".to_owned(), format!("plimsoll watch {}", env!("CARGO_PKG_VERSION"))),
                 ("Passed over after a start".to_owned(), format!("{} s", self.settle.as_secs())),
                 ("Written".to_owned(), json::time(SystemTime::now())),

@@ -85,8 +85,11 @@ fn about(subject: &Subject<'_>) -> String {
         return "Nothing was seen yet.".to_owned();
     };
     let (axis, span) = (axis(subject.samples), describe::Span(last.t - first.t));
-    let count = Unit::Count.text(subject.samples_seen as f64);
-    format!("{count} samples over {span}: {} to {}", axis.instant(first.t), axis.instant(last.t))
+    let text = format!("{} samples over {span}", subject.samples_seen);
+    match axis {
+        TimeAxis::Elapsed => text,
+        TimeAxis::Utc => format!("{text}: {} to {}", axis.instant(first.t), axis.instant(last.t)),
+    }
 }
 
 fn verdict(subject: &Subject<'_>, body: &mut String) {
