@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::replay;
+use crate::{replay, report};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
 #[derive(Args, Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Options {
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
     Replay(replay::Options),
+    Report(report::Options),
 }
 
 impl Options {
@@ -24,6 +25,7 @@ impl Options {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Some(Command::Replay(options)) => options.run(),
+            Some(Command::Report(options)) => options.run(),
             None => ExitCode::SUCCESS,
         }
     }
