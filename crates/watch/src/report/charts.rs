@@ -195,7 +195,7 @@ fn rates(subject: &Subject<'_>) -> impl Iterator<Item = Chart> {
             let points = differences(subject.samples, figure);
             let series = vec![Series::new("each second", points)];
             let chart = frame(subject, title, Unit::PerSecond);
-            (series[0].points.len() > 1).then(|| Chart {
+            (series[0].points.len() > 1).then_some(Chart {
                 series,
                 height: 110,
                 from_zero: true,
