@@ -4,10 +4,12 @@ use super::bucket::{BUCKETS, Life};
 use super::changes::{Change, ChangeKind, Changes};
 use super::columns::Columns;
 use super::driver::driver;
+use super::onset::onset;
 use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
 use super::views::{SIGHTS, Series, Sight, ends, series};
+use super::window::{POINTS, Thin, measure, thin};
 use super::{Leak, Sample, Verdict};
 
 /// What the judge may be told.
@@ -124,7 +126,10 @@ impl Judge {
         self.changes.look_for_step(&columns, self.settings.settle_s);
         self.otherwise = Some(state::otherwise(self.settings, &columns, life.start));
         let best = self.confirmed(&found, now).into_iter().min_by(|one, other| {
-            let quality = |c: &Candidate| c.growth.error / c.growth.grown;
+            // Stairs are steeper than the way up on the average.
+            let day = 24.0 * self.settings.settle_s;
+            let doubt = |c: &Candidate| if c.length < day { day / c.length } else { 1.0 };
+            let quality = |c: &Candidate| doubt(c) * c.growth.error / c.growth.grown;
             quality(one).total_cmp(&quality(other))
         });
         match best {
@@ -152,24 +157,38 @@ impl Judge {
     }
 
     fn stand(&mut self, best: &Candidate, columns: &Columns, all: &[Series], now: f64) {
-        let growth = &best.growth;
-        let span = growth.to - growth.from;
-        let standing = self.standing.as_ref().map(|standing| standing.leak.since);
-        let since = standing.unwrap_or(growth.from).min(growth.from);
-        if standing.is_none() {
+        let Some(series) = all.iter().find(|series| series.sight == best.sight) else { return };
+        let Some(life) = &self.life else { return };
+        if self.standing.is_none() {
             self.changes.add(now, ChangeKind::LeakSeen);
         }
-        let t = all.iter().find(|series| series.sight == best.sight).map(|series| &series.t);
-        let (driver, bytes_per_event) = t.map_or((super::Driver::Unclear, None), |t| {
-            driver(columns, t, &best.whole, growth.from)
-        });
+        let before = self.standing.as_ref().map(|standing| standing.leak.since);
+        let settled = life.start + self.settings.settle_s;
+        let since = match onset(&series.t, &best.whole) {
+            _ if before.is_some_and(|since| since < settled) => before.unwrap_or(settled),
+            Some(onset) if onset <= settled + 0.05 * (now - settled) => life.start,
+            Some(onset) => onset.min(best.growth.from.max(onset - best.length)),
+            None => best.growth.from,
+        };
+        // The mean since then says more than a window of it.
+        let row = series.t.partition_point(|t| *t < since);
+        let growth = match (series.t.get(row..), best.whole.get(row..)) {
+            (Some(t), Some(whole)) if now - since > 1.5 * best.length => {
+                measure(&thin(t, whole, POINTS, Thin::Mean)).filter(|all| all.rate > 0.0)
+            }
+            _ => None,
+        };
+        let growth = growth.unwrap_or(best.growth);
+        let span = growth.to - growth.from;
+        let (driver, bytes_per_event) = driver(columns, &series.t, &best.whole, growth.from);
+        let asked_for = 3600.0 / best.overhead;
         let leak = Leak {
-            bytes_per_hour: growth.rate * 3600.0,
-            error: 1.96 * growth.error / span * 3600.0,
+            bytes_per_hour: growth.rate * asked_for,
+            error: 1.96 * growth.error / span * asked_for,
             since,
             view: best.sight.view(),
             driver,
-            bytes_per_event,
+            bytes_per_event: bytes_per_event.map(|bytes| bytes / best.overhead),
             limit_in_s: self.limit_in(best.sight, growth.rate),
         };
         self.standing = Some(Standing { sight: best.sight, length: best.length, leak });

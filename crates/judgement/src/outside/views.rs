@@ -159,6 +159,17 @@ pub(super) enum Model {
     Counts([f64; 5]),
 }
 
+impl Model {
+    /// Bytes of memory for each byte asked for.
+    pub(super) fn overhead(&self) -> f64 {
+        match self {
+            Self::Overhead(overhead) => *overhead,
+            Self::Held => OVERHEAD,
+            Self::AsIs | Self::Counts(_) => 1.0,
+        }
+    }
+}
+
 /// The whole of a series, with a window's model of it.
 pub(super) fn whole(series: &Series, columns: &Columns, model: &Model) -> Vec<f64> {
     match model {
