@@ -9,6 +9,7 @@ mod driver;
 mod explain;
 mod floors;
 mod judge;
+mod lives;
 mod onset;
 mod reasons;
 mod rules;

@@ -23,8 +23,10 @@ pub(super) struct Candidate {
     pub(super) growth: Growth,
     /// The whole series, with what explains it taken off.
     pub(super) whole: Vec<f64>,
-    /// Bytes of memory for each byte asked for.
-    pub(super) overhead: f64,
+    /// What was taken off.
+    pub(super) model: Model,
+    /// It grows in stairs, as the peak of a day is above that of the day before.
+    pub(super) stairs: bool,
 }
 
 /// Length of a window, seconds.
@@ -72,8 +74,8 @@ pub(super) fn candidates(
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
-        let overhead = seen.model.overhead();
-        found.push(Candidate { sight: series.sight, window, length, growth, whole, overhead });
+        let (sight, model) = (series.sight, seen.model);
+        found.push(Candidate { sight, window, length, growth, whole, model, stairs });
     }
     found.extend(daily(settings, series, columns, start));
     found
@@ -126,9 +128,10 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let grown = levels.first()? - levels.last()?;
     let points = past.between(from, now);
     let growth = Growth { rate: grown / (now - from), grown, from, to: now, ..measure(&points)? };
-    let overhead = if series.sight == Sight::Ratchet { Model::Held.overhead() } else { 1.0 };
+    let model = if series.sight == Sight::Ratchet { Model::Held } else { Model::AsIs };
     let (sight, whole) = (series.sight, series.q.clone());
-    Some(Candidate { sight, window: WINDOWS - 1, length: day, growth, whole, overhead })
+    let window = WINDOWS - 1;
+    Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
 }
 
 /// Growth that is never called a leak, bytes.
@@ -199,7 +202,7 @@ impl Past<'_> {
         if began_here {
             let points = self.between(growth.from, growth.to);
             let fast = growth.rate * hour > FAST;
-            return (fast || length > 11.0 * hour) && !comes_to_an_end(&points, growth.from - hour);
+            return (fast || length > 15.0 * hour) && !comes_to_an_end(&points, growth.from - hour);
         }
         if self.age < 12.0 * hour {
             return false;
@@ -216,7 +219,7 @@ impl Past<'_> {
 
 /// Whether growth that slows down fits better than growth that does not: with the logarithm of age, or
 /// towards a limit.
-fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
+pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
     let span = last.0 - first.0;
     let Some((straight, _)) = squares(points, |t| t - start) else { return false };

@@ -242,20 +242,34 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
 
 /// By how much counts of state rose above all that they had been, from a row on: the largest share.
 fn rise(columns: &Columns, start: usize) -> f64 {
-    let mut most: f64 = 0.0;
-    for (index, column) in columns.counts.iter().enumerate() {
-        if !there(column) {
-            continue;
-        }
-        let before = start + (column.len() - start) / 6;
-        let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
-        let had = largest(column.get(..=before).unwrap_or_default());
-        let has = largest(column);
-        // Some tens of messages that wait are no state to speak of.
-        let least = if index == 4 { 1000.0 } else { 10.0 };
-        most = most.max((has - had) / had.max(least));
+    let before = start + (columns.t.len() - start) / 6;
+    let known = columns.counts.iter().enumerate().filter(|(_, column)| there(column));
+    known
+        .map(|(index, column)| {
+            // Some hundreds of messages that wait are no state to speak of.
+            share_risen(column, before, if index == 4 { 1000.0 } else { 10.0 })
+        })
+        .fold(0.0, f64::max)
+}
+
+/// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
+fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
+    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+    let had = largest(column.get(..=before).unwrap_or_default());
+    (largest(column) - had) / had.max(least)
+}
+
+/// How much of what a series does is a straight line: the square of its correlation with time.
+fn straightness(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let t_mean = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (mut tt, mut ty, mut yy) = (0.0, 0.0, 0.0);
+    for (t, y) in points {
+        let (t, y) = (t - t_mean, y - y_mean);
+        (tt, ty, yy) = (tt + t * t, ty + t * y, yy + y * y);
     }
-    most
+    if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
 }
 
 /// Last eighth less first eighth.
@@ -356,5 +370,13 @@ fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             *slot = *unit;
         }
     }
-    Some((times.into_iter().zip(less).collect(), 0.25 * moved, Model::Counts(units)))
+    // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
+    let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
+        let points = thin(t, column.get(start..).unwrap_or_default(), POINTS, Thin::Mean);
+        points.len() == times.len() && straightness(&points) > 0.8
+    });
+    let before = start + (columns.t.len() - start) / 6;
+    let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
+    let explained = 0.25 * moved + share * size;
+    Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
 }
