@@ -86,6 +86,11 @@ pub(crate) struct Script {
     pub(crate) queue_at: f64,
     pub(crate) queue_hours: f64,
     pub(crate) mass_delete_at: f64,
+    /// Retained messages are cleared and come again, so many times more, and how often.
+    pub(crate) refill: f64,
+    pub(crate) refill_every: f64,
+    /// State comes again after a restart, within so many seconds.
+    pub(crate) cold: f64,
     pub(crate) noise: f64,
     /// A walk with a memory of four hours.
     pub(crate) drift: f64,
@@ -102,7 +107,7 @@ pub(crate) struct Script {
 }
 
 /// All classes.
-pub(crate) const CLASSES: [&str; 42] = [
+pub(crate) const CLASSES: [&str; 44] = [
     "leak_hourly_follow",
     "leak_hourly_keep",
     "leak_hourly_decay",
@@ -141,6 +146,8 @@ pub(crate) const CLASSES: [&str; 42] = [
     "ok_queue",
     "ok_mass_delete",
     "ok_restarts",
+    "ok_refills",
+    "ok_cold_starts",
     "ok_jvm",
     "ok_jvm_warm",
     "ok_rss_swing",
@@ -196,6 +203,9 @@ impl Script {
             queue_at: random.between(5.0, 120.0) * HOUR,
             queue_hours: random.between(2.0, 40.0),
             mass_delete_at: f64::INFINITY,
+            refill: 0.0,
+            refill_every: random.between(6.0, 60.0) * HOUR,
+            cold: random.between(1.0, 300.0),
             noise: random.between(0.0002, 0.002),
             drift: random.between(0.001, 0.01),
             gaps: false,
@@ -244,6 +254,7 @@ impl Script {
             "leak_masked_long" => {
                 self.leak = leak(Per::Hour, rate.max(0.5 * MIB), 0.0);
                 self.restart_every = random.between(18.0, 40.0) * HOUR;
+                self.cold = random.between(60.0, 2400.0);
             }
             "leak_late" => self.leak = leak(Per::Hour, rate, late),
             "leak_late_fast" => {
@@ -294,6 +305,13 @@ impl Script {
                 self.restart_every = random.between(5.0, 60.0) * HOUR;
                 self.warm = random.between(0.1, 0.8);
                 self.warm_slow = random.between(0.3, 3.0) * HOUR;
+            }
+            "ok_refills" => self.refill = random.between(0.5, 20.0),
+            "ok_cold_starts" => {
+                self.restart_every = random.between(8.0, 60.0) * HOUR;
+                self.cold = random.between(300.0, 7200.0);
+                self.cache = random.between(0.1, 0.6);
+                self.cache_slow = random.between(1.0, 8.0) * HOUR;
             }
             "ok_jvm" => self.memory = Memory::Collected,
             "ok_jvm_warm" => {

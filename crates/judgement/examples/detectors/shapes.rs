@@ -221,7 +221,9 @@ impl Broker {
             }
         }
         self.storm_kept *= 1.0 - PACE / (2.0 * HOUR);
-        let online = size.connections * fleet * if storm { 0.55 } else { 1.0 };
+        let back = ((t - self.start) / script.cold).clamp(0.3, 1.0);
+        let refilled = 1.0 + script.refill * (t / script.refill_every).fract();
+        let online = size.connections * fleet * back * if storm { 0.55 } else { 1.0 };
         let grown = 1.0 + script.retained_growth * t / (7.0 * DAY);
         let left = if t > script.mass_delete_at { 0.4 } else { 1.0 };
         let full = ((t - script.queue_at) / (script.queue_hours * HOUR)).clamp(0.0, 1.0);
@@ -230,8 +232,8 @@ impl Broker {
         let updates = online * size.publishes_a_minute * (1.0 + 0.05 * random.normal());
         State {
             online: online.max(1.0).round(),
-            sessions: (size.connections * (fleet + 0.02)).max(1.0).round(),
-            retained: (size.retained * grown * left).round(),
+            sessions: (size.connections * (fleet * back + 0.02)).max(1.0).round(),
+            retained: (size.retained * grown * left * refilled).round(),
             queued: (script.queue * size.held / size.per_queued * full + 8.0 * random.unit())
                 .round(),
             updates: if working { updates.max(0.0).round() } else { 0.0 },

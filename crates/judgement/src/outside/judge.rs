@@ -34,6 +34,8 @@ pub(super) struct Standing {
     pub(super) sight: Sight,
     /// Length of the window that shows it, seconds.
     pub(super) length: f64,
+    /// When it was seen last.
+    seen: f64,
     /// What was taken off.
     pub(super) model: Model,
     /// It grows in stairs of days.
@@ -117,13 +119,15 @@ impl Judge {
         }
         let Some(common) = self.lives.common(self.settings) else { return };
         let growth = common.growth;
-        let model = if common.sight == Sight::Follow { Model::Held } else { Model::AsIs };
+        let held = matches!(common.sight, Sight::Follow | Sight::Ratchet);
+        let model = if held { Model::Held } else { Model::AsIs };
         let asked_for = 3600.0 / model.overhead();
         let length = growth.to - growth.from;
         self.changes.add(now, ChangeKind::LeakSeen);
         self.standing = Some(Standing {
             sight: common.sight,
             length,
+            seen: now,
             model,
             stairs: false,
             leak: Leak {
@@ -213,6 +217,7 @@ impl Judge {
             sight: best.sight,
             model: best.model.clone(),
             length: best.length,
+            seen: now,
             stairs: best.stairs,
             leak: Leak {
                 bytes_per_hour: growth.grown / span * 3600.0 / best.model.overhead(),
@@ -280,7 +285,10 @@ impl Judge {
         let day = 24.0 * self.settings.settle_s;
         let window = standing.length.max(if standing.stairs { 2.0 * day } else { day });
         let from = now - window;
-        if series.t.first().is_none_or(|first| *first > from + 0.1 * window) {
+        // Not before what showed it is long gone by, and only by what this life shows.
+        let seen = series.t.first().is_some_and(|first| *first < from + 0.1 * window);
+        if !seen || now - standing.seen < 0.75 * window {
+            self.update(columns, series, &whole, now);
             return;
         }
         let row = series.t.partition_point(|t| *t < from);

@@ -6,7 +6,7 @@ use super::Settings;
 use super::bucket::Life;
 use super::columns::Columns;
 use super::rules::{comes_to_an_end, least};
-use super::views::{Sight, ends, series};
+use super::views::{Series, Sight, ends, series};
 use super::window::{Growth, POINTS, Thin, measure, thin};
 
 /// Lives that are remembered.
@@ -17,7 +17,11 @@ const WANTED: usize = 3;
 const AGES: usize = 96;
 const APART: f64 = 0.25;
 
-/// What is remembered of a life.
+/// What is looked at, best first.
+const SIGHTS: [Sight; 5] =
+    [Sight::Native, Sight::Follow, Sight::Ratchet, Sight::Counted, Sight::Bare];
+
+/// What is remembered of a life, as one sight has it.
 #[derive(Clone, Debug)]
 struct Profile {
     sight: Sight,
@@ -28,7 +32,7 @@ struct Profile {
 
 /// The last lives.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lives(VecDeque<Profile>);
+pub(super) struct Lives(VecDeque<Vec<Profile>>);
 
 /// Growth that all of the last lives have.
 #[derive(Clone, Copy, Debug)]
@@ -42,32 +46,30 @@ impl Lives {
     /// Remembers a life that is over.
     pub(super) fn remember(&mut self, settings: Settings, life: &Life) {
         let columns = Columns::new(life, life.start + settings.settle_s);
-        let wanted = [Sight::Native, Sight::Follow, Sight::Counted, Sight::Bare];
         let all = series(&columns);
-        let Some(series) =
-            wanted.iter().find_map(|sight| all.iter().find(|series| series.sight == *sight))
-        else {
+        let profiles: Vec<Profile> = all
+            .iter()
+            .filter(|series| SIGHTS.contains(&series.sight))
+            .map(|series| Profile::new(settings, series, life.start))
+            .collect();
+        if profiles.is_empty() {
             return;
-        };
-        let mut q = vec![f64::NAN; AGES];
-        for (t, value) in series.t.iter().zip(&series.q) {
-            let age = ((t - life.start) / (APART * settings.settle_s)).floor();
-            #[expect(clippy::cast_sign_loss, reason = "an index, or past the end")]
-            if let Some(slot) = q.get_mut(age.max(0.0) as usize) {
-                *slot = if slot.is_nan() { *value } else { f64::midpoint(*slot, *value) };
-            }
         }
         if self.0.len() >= LIVES {
             self.0.pop_front();
         }
-        self.0.push_back(Profile { sight: series.sight, level: series.level, q });
+        self.0.push_back(profiles);
     }
 
     /// Growth that does not slow down in their mean, and that each of the last lives has.
     pub(super) fn common(&self, settings: Settings) -> Option<Common> {
-        let last = self.0.back()?;
+        SIGHTS.iter().find_map(|sight| self.seen_by(*sight, settings))
+    }
+
+    fn seen_by(&self, sight: Sight, settings: Settings) -> Option<Common> {
         let same: Vec<&Profile> =
-            self.0.iter().filter(|profile| profile.sight == last.sight).collect();
+            self.0.iter().flatten().filter(|profile| profile.sight == sight).collect();
+        let level = same.last()?.level;
         let mut lengths: Vec<usize> = same.iter().map(|profile| profile.length()).collect();
         lengths.sort_unstable_by_key(|length| std::cmp::Reverse(*length));
         let until = *lengths.get(WANTED.max(same.len() * 2 / 3) - 1)?;
@@ -92,14 +94,26 @@ impl Lives {
         let growth = measure(&points)?;
         let hours = (growth.to - growth.from) / settings.settle_s;
         let each = parts.iter().all(|part| ends(part).is_some_and(|own| own > 0.4 * growth.grown));
-        let enough = growth.grown - 2.5 * growth.error > least(hours, last.level);
+        let enough = growth.grown - 2.5 * growth.error > least(hours, level);
         let goes_on =
             growth.keeps > 0.85 && growth.evenness > 0.4 && !comes_to_an_end(&points, 0.0);
-        (each && enough && goes_on).then_some(Common { sight: last.sight, growth })
+        (each && enough && goes_on).then_some(Common { sight, growth })
     }
 }
 
 impl Profile {
+    fn new(settings: Settings, series: &Series, start: f64) -> Self {
+        let mut q = vec![f64::NAN; AGES];
+        for (t, value) in series.t.iter().zip(&series.q) {
+            let age = ((t - start) / (APART * settings.settle_s)).floor();
+            #[expect(clippy::cast_sign_loss, reason = "an index, or past the end")]
+            if let Some(slot) = q.get_mut(age.max(0.0) as usize) {
+                *slot = if slot.is_nan() { *value } else { f64::midpoint(*slot, *value) };
+            }
+        }
+        Self { sight: series.sight, level: series.level, q }
+    }
+
     /// Ages that it reached.
     fn length(&self) -> usize {
         self.q.iter().rposition(|value| value.is_finite()).map_or(0, |last| last + 1)

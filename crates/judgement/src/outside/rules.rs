@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::columns::{Columns, largest_so_far};
-use super::views::{Model, Series, Sight, ends, look, whole};
+use super::views::{Model, Series, Sight, ends, look, rise, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -56,7 +56,11 @@ pub(super) fn candidates(
         if from < first - 0.08 * length {
             break;
         }
-        let least = least(hours, series.level);
+        let mut least = least(hours, series.level);
+        if series.sight == Sight::Bare && hours < 22.0 {
+            // Less than a day is part of a swing, unless it is beyond any.
+            least = least.max(0.4 * series.level);
+        }
         let Some(seen) = look(series, columns, from, least) else { continue };
         let growth = seen.growth;
         let sure = growth.grown - 2.5 * growth.error - seen.explained;
@@ -70,7 +74,8 @@ pub(super) fn candidates(
             continue;
         }
         let whole = whole(series, columns, &seen.model);
-        let past = Past { t: &series.t, q: &whole, start, age, stairs };
+        let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
+        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles };
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
@@ -87,7 +92,7 @@ pub(super) fn candidates(
 fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> Option<Candidate> {
     let hour = settings.settle_s;
     let day = 24.0 * hour;
-    if !matches!(series.sight, Sight::Ratchet | Sight::Bare) {
+    if !matches!(series.sight, Sight::Ratchet | Sight::Bare | Sight::Counted) {
         return None;
     }
     let now = *columns.t.last()?;
@@ -115,12 +120,16 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let account = largest_so_far(&columns.account);
     let row = columns.t.partition_point(|t| *t < from);
     let risen = account.get(row..).and_then(ends).unwrap_or(0.0).max(0.0) / days as f64;
+    let counted =
+        if series.sight == Sight::Counted { rise(columns, row) * series.level } else { 0.0 };
+    let explained = 0.2 * risen + counted / days as f64;
     let lowest = stairs.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = stairs.iter().copied().fold(0.0, f64::max);
-    if lowest - 0.2 * risen < wanted || lowest < 0.3 * highest {
+    if lowest - explained < wanted || lowest < 0.3 * highest {
         return None;
     }
-    let past = Past { t: &series.t, q: &series.q, start, age: now - start, stairs: true };
+    let past =
+        Past { t: &series.t, q: &series.q, start, age: now - start, stairs: true, doubles: false };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     if comes_to_an_end(&whole, start) {
         return None;
@@ -149,6 +158,8 @@ struct Past<'a> {
     age: f64,
     /// It grows in stairs, as the peak of a day is above that of the day before.
     stairs: bool,
+    /// It grows by more than a daily swing would.
+    doubles: bool,
 }
 
 impl Past<'_> {
@@ -179,11 +190,11 @@ impl Past<'_> {
     fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
         let hour = settings.settle_s;
         let length = growth.to - growth.from;
-        if growth.keeps < 0.5 {
+        if growth.keeps < 0.5 || self.age < 12.0 * hour {
             return false;
         }
         let day = 24.0 * hour;
-        if self.stairs && length < day {
+        if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
             let before = self.between(growth.from - day, growth.from);
             let Some(before) = (before.len() >= 6).then(|| measure(&before)).flatten() else {
@@ -202,10 +213,8 @@ impl Past<'_> {
         if began_here {
             let points = self.between(growth.from, growth.to);
             let fast = growth.rate * hour > FAST;
-            return (fast || length > 15.0 * hour) && !comes_to_an_end(&points, growth.from - hour);
-        }
-        if self.age < 12.0 * hour {
-            return false;
+            let enough = fast || (length > 15.0 * hour && growth.keeps > 0.8);
+            return enough && !comes_to_an_end(&points, growth.from - hour);
         }
         if before.is_some_and(|before| growth.rate < 0.75 * before.rate) {
             return false;

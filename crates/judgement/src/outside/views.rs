@@ -2,7 +2,7 @@
 
 use super::View;
 use super::columns::{Columns, largest_so_far, there};
-use super::explain::fit;
+use super::explain::{Trend, fit};
 use super::floors::floors;
 use super::window::{Growth, POINTS, Thin, measure, thin};
 
@@ -79,7 +79,11 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
     let managed = there(&columns.heap_low) || there(&columns.committed);
     let mut all = Vec::new();
     let mut add = |sight, t: &[f64], q: Vec<f64>, level: f64| {
-        let shortest_h = if matches!(sight, Sight::Bare | Sight::Counted) { 24.0 } else { 2.0 };
+        let shortest_h = match sight {
+            Sight::Bare => 11.0,
+            Sight::Counted => 22.0,
+            _ => 2.0,
+        };
         all.push(Series { sight, t: t.to_vec(), q, level, shortest_h });
     };
     let t = &columns.t;
@@ -241,7 +245,7 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
 }
 
 /// By how much counts of state rose above all that they had been, from a row on: the largest share.
-fn rise(columns: &Columns, start: usize) -> f64 {
+pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
     let before = start + (columns.t.len() - start) / 6;
     let known = columns.counts.iter().enumerate().filter(|(_, column)| there(column));
     known
@@ -306,7 +310,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             .map(|(t, (resident, account))| (*t, resident - overhead * account))
             .collect()
     };
-    if let Some(found) = fit(&times, &resident, &[&account], &[3.0])
+    if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
         && (0.85..1.7).contains(&overhead)
         && found.residue < 0.06 * range
@@ -357,14 +361,23 @@ fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
         }
     }
     let xs: Vec<&[f64]> = regressors.iter().map(Vec::as_slice).collect();
-    let found = fit(&times, &values, &xs, &caps)?;
+    let taken_off = |per_unit: &[f64]| {
+        let mut less = values.clone();
+        for (column, unit) in xs.iter().zip(per_unit) {
+            for (value, count) in less.iter_mut().zip(*column) {
+                *value -= unit * count;
+            }
+        }
+        less
+    };
+    let found = fit(&times, &values, &xs, &caps, Trend::Time)?;
+    let less = taken_off(&found.per_unit);
+    // What counts explain if time explains nothing is state, whatever time would have explained as well.
+    let state = fit(&times, &values, &xs, &caps, Trend::None)?;
+    let explained = ends(&less)? - ends(&taken_off(&state.per_unit))?;
     let mut units = [0.0; 5];
     let mut moved = 0.0;
-    let mut less = values;
     for ((column, unit), index) in xs.iter().zip(&found.per_unit).zip(which) {
-        for (value, count) in less.iter_mut().zip(*column) {
-            *value -= unit * count;
-        }
         moved += unit * ends(column)?.abs();
         if let Some(slot) = units.get_mut(index) {
             *slot = *unit;
@@ -377,6 +390,6 @@ fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     });
     let before = start + (columns.t.len() - start) / 6;
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
-    let explained = 0.25 * moved + share * size;
+    let explained = explained.max(0.0).max(0.25 * moved + share * size);
     Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
 }
