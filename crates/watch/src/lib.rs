@@ -23,14 +23,13 @@ mod target;
 pub mod units;
 mod watched;
 
-pub use accounts::{
-    Accounts, Credentials, EXTRAS_MAX, Kind, Mapping, Name, Source, SourceState, Tls,
-};
+pub use accounts::{Accounts, Credentials, EXTRAS_MAX, Kind, Mapping, Name, Source, SourceState};
 pub use clock::{Clock, Now};
 pub use event::{Event, Happening};
 pub use figure::Figure;
 pub use options::Options;
 pub use output::Output;
+pub use plimsoll_client::TlsFiles;
 pub use procfs::{Identity, ProcessReading};
 pub use reading::{CgroupReading, Pressure, Reading};
 pub use sampler::Sampler;
