@@ -9,8 +9,8 @@ use clap::Args;
 use plimsoll_judgement::outside::Settings;
 use serde::Deserialize;
 
-use crate::accounts::presets::{self, override_map};
-use crate::accounts::{Mapping, Source};
+use crate::accounts::{Source, presets};
+use crate::export::ExportOptions;
 use crate::history;
 use crate::selector::Selector;
 use crate::target::Target;
@@ -40,6 +40,9 @@ pub(crate) struct Configuration {
     history: Option<PathBuf>,
     /// How long histories are kept.
     keep: Option<String>,
+    /// Where figures, page and JSON are served.
+    #[serde(default)]
+    pub(crate) export: ExportOptions,
     /// What is watched.
     #[serde(default, rename = "target")]
     targets: Vec<TargetTable>,
@@ -81,23 +84,23 @@ pub(crate) struct Which {
 /// `[[target.accounts]]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct AccountsTable {
-    pub(crate) preset: String,
+struct AccountsTable {
+    preset: String,
     #[serde(default)]
-    pub(crate) url: Option<String>,
+    url: Option<String>,
     #[serde(default)]
-    pub(crate) every: Option<String>,
+    every: Option<String>,
     /// Figures and where they are.
     #[serde(default)]
-    pub(crate) map: BTreeMap<String, Places>,
+    map: BTreeMap<String, Places>,
     #[serde(flatten)]
-    pub(crate) login: Login,
+    login: Login,
 }
 
 /// Where a figure is: in several places if it is their sum.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Places {
+enum Places {
     One(String),
     Several(Vec<String>),
 }
@@ -141,10 +144,10 @@ impl Configuration {
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let every = self.every.as_deref().map(units::duration).transpose()?;
         let keep = self.keep.as_deref().map(units::duration).transpose()?;
-        let history = self.history.clone().map(|directory| history::Place {
-            directory,
-            keep: keep.unwrap_or(history::KEEP),
-        });
+        let history = self
+            .history
+            .clone()
+            .map(|directory| history::Place { directory, keep: keep.unwrap_or(history::KEEP) });
         let targets = self.targets.iter().map(TargetTable::target);
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         check(&targets)?;
@@ -194,7 +197,10 @@ pub(crate) fn target(
     const NAME_BYTES_MAX: usize = 60;
     let name = name.unwrap_or_else(|| selector.name());
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(format!("`{}` is not a name of 1 to {NAME_BYTES_MAX} bytes", name.escape_debug()));
+        return Err(format!(
+            "`{}` is not a name of 1 to {NAME_BYTES_MAX} bytes",
+            name.escape_debug()
+        ));
     }
     let mut judgement = Settings::default();
     if let Some(settle) = settle {
@@ -225,9 +231,9 @@ impl Which {
         let mut selectors = self.selectors();
         match (selectors.next(), selectors.next()) {
             (Some(selector), None) => Ok(selector),
-            (None, _) => Err(
-                "a target needs one of pid, pid_file, process, cgroup and systemd".into(),
-            ),
+            (None, _) => {
+                Err("a target needs one of pid, pid_file, process, cgroup and systemd".into())
+            }
             (Some(first), Some(second)) => {
                 Err(format!("a target is either a {first} or a {second}, not both"))
             }
@@ -237,34 +243,34 @@ impl Which {
 
 impl AccountsTable {
     /// The source that it describes, checked.
-    pub(crate) fn source(&self) -> Result<Source, String> {
+    fn source(&self) -> Result<Source, String> {
         let preset = match &self.url {
             Some(url) => format!("{}={url}", self.preset),
             None => self.preset.clone(),
         };
-        let mut source = presets::source(&preset)?;
-        let mut own: Vec<Mapping> = Vec::new();
-        for (name, places) in &self.map {
-            let places = match places {
-                Places::One(place) => std::slice::from_ref(place),
-                Places::Several(places) => places,
-            };
-            for place in places {
-                own.push(format!("{name}={place}").parse()?);
-            }
-        }
-        override_map(&mut source, own);
+        let map: Vec<String> = self.map.iter().flat_map(|(name, places)| places.of(name)).collect();
+        let mut source = presets::described(&preset, &map, &self.login)?;
         if let Some(every) = &self.every {
             source.every = units::duration(every)?;
         }
-        self.login.apply(&mut source)?;
-        source.check()?;
         Ok(source)
     }
 }
 
+impl Places {
+    /// As the command line has them.
+    fn of(&self, name: &str) -> Vec<String> {
+        let places = match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Several(places) => places,
+        };
+        places.iter().map(|place| format!("{name}={place}")).collect()
+    }
+}
+
 impl Login {
-    fn apply(&self, source: &mut Source) -> Result<(), String> {
+    /// Gives a source what it says, with the secrets that it names read.
+    pub(crate) fn apply(&self, source: &mut Source) -> Result<(), String> {
         let secret = |path: &Option<PathBuf>| match path {
             Some(path) => Ok(Some(text_of(path)?.trim_end_matches(['\n', '\r']).to_owned())),
             None => Ok::<_, String>(None),
@@ -327,15 +333,20 @@ mod tests {
         .unwrap();
         assert_eq!(plan.every, Duration::from_secs(2));
         let place = plan.history.unwrap();
-        assert_eq!((place.directory, place.keep), ("/var/lib/plimsoll-watch".into(), Duration::from_secs(604_800)));
+        assert_eq!(
+            (place.directory, place.keep),
+            ("/var/lib/plimsoll-watch".into(), Duration::from_secs(604_800))
+        );
         let [first, second] = &plan.targets[..] else { panic!("{:?}", plan.targets) };
-        assert_eq!((first.name.as_str(), &first.selector), ("mosquitto", &Selector::Unit("mosquitto.service".into())));
+        assert_eq!(
+            (first.name.as_str(), &first.selector),
+            ("mosquitto", &Selector::Unit("mosquitto.service".into()))
+        );
         assert_eq!(first.accounts[0].credentials.user.as_deref(), Some("watch"));
-        assert_eq!(second.judgement.settle_s, 1800.0);
         let source = &second.accounts[0];
         assert_eq!((source.kind, source.every), (Kind::Json, Duration::from_secs(5)));
         assert_eq!(source.map.len(), 3);
-        assert_eq!(source.map[0].scale, 1024.0);
+        assert_eq!((source.map[0].scale, second.judgement.settle_s), (1024.0, 1800.0));
     }
 
     #[test]

@@ -75,13 +75,13 @@ mod tests {
             failures: 0,
             error: state.err().filter(|error| !error.is_empty()).map(Into::into),
         });
+        let mut accounts = Accounts::default();
+        accounts.sources.extend(sources);
         Reading {
             time: SystemTime::now(),
             t: 0.0,
-            process: pid.map(|pid| ProcessReading {
-                identity: identity(pid),
-                ..ProcessReading::default()
-            }),
+            process: pid
+                .map(|pid| ProcessReading { identity: identity(pid), ..ProcessReading::default() }),
             cgroup: Some(CgroupReading {
                 directory: "/g".into(),
                 current: 0.0,
@@ -92,7 +92,7 @@ mod tests {
                 oom_kills: Some(kills),
             }),
             pressure: None,
-            accounts: Accounts { sources: sources.into_iter().collect(), ..Accounts::default() },
+            accounts,
             sample: None,
             absent: pid.is_none().then(|| "there is none".into()),
         }

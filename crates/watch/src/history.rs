@@ -6,6 +6,7 @@
 mod minute;
 mod record;
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -156,9 +157,8 @@ impl History {
 /// The targets that a directory has histories of, by name.
 pub fn targets(directory: &Path) -> io::Result<Vec<String>> {
     let entries = fs::read_dir(directory)?.flatten();
-    let names = entries.filter_map(|entry| {
-        unescaped(entry.file_name().to_str()?.strip_suffix(".history")?)
-    });
+    let names = entries
+        .filter_map(|entry| unescaped(entry.file_name().to_str()?.strip_suffix(".history")?));
     let mut names: Vec<String> = names.collect();
     names.sort();
     Ok(names)
@@ -169,7 +169,11 @@ pub fn targets(directory: &Path) -> io::Result<Vec<String>> {
 /// # Errors
 ///
 /// There is no such history, or it is of another version.
-pub fn read(directory: &Path, target: &str, t: f64) -> io::Result<impl Iterator<Item = Record> + use<>> {
+pub fn read(
+    directory: &Path,
+    target: &str,
+    t: f64,
+) -> io::Result<impl Iterator<Item = Record> + use<>> {
     records(&path_of(directory, target), t)
 }
 
@@ -205,7 +209,7 @@ fn escaped(name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => escaped.push(byte.into()),
-            other => escaped.push_str(&format!("%{other:02X}")),
+            other => drop(write!(escaped, "%{other:02X}")),
         }
     }
     escaped
@@ -244,7 +248,8 @@ mod tests {
     /// A look each second at a process that grows by a byte a second.
     fn look(t: f64) -> Reading {
         let identity = Identity { pid: 7, start_ticks: 99 };
-        let process = ProcessReading { identity, start: 5.0, cpu_s: t / 100.0, ..Default::default() };
+        let process =
+            ProcessReading { identity, start: 5.0, cpu_s: t / 100.0, ..Default::default() };
         let mut accounts = Accounts::default();
         accounts.add(&Name::Figure(Figure::PublishedTotal), t * 10.0);
         let sample = Sample {
@@ -288,8 +293,8 @@ mod tests {
         let samples: Vec<Sample> = history.since(0.0).unwrap().collect();
         assert_eq!(samples.len(), 5);
         // A minute is said at its last look: sizes are means, counters are the last.
-        assert_eq!((samples[1].t, samples[1].start), (119.0, 5.0));
-        assert_eq!(samples[1].rss.round(), 1_000_090.0);
+        let minute = (samples[1].t, samples[1].start, samples[1].rss.round());
+        assert_eq!(minute, (119.0, 5.0, 1_000_090.0));
         assert_eq!((samples[1].published_total, samples[1].retained), (Some(1190.0), Some(4.0)));
         assert_eq!((samples[4].retained, samples[4].heap_used), (None, None));
         assert_eq!(history.since(180.0).unwrap().count(), 2);
@@ -307,7 +312,8 @@ mod tests {
         bytes[HEADER.len() + RECORD_BYTES + 20] ^= 1;
         bytes.truncate(bytes.len() - 7);
         fs::write(&path, &bytes).unwrap();
-        let mut history = History::open(&directory, "edge 1/a", Duration::from_secs(86_400)).unwrap();
+        let mut history =
+            History::open(&directory, "edge 1/a", Duration::from_secs(86_400)).unwrap();
         let times = |history: &History| {
             history.since(0.0).unwrap().map(|sample| sample.t).collect::<Vec<f64>>()
         };

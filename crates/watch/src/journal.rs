@@ -14,6 +14,9 @@ use crate::output::Output;
 use crate::reading::Reading;
 use crate::watched::Watched;
 
+/// A round that comes a little early counts: else every second one would be left out.
+const EARLY_S: f64 = 0.2;
+
 /// Lines for people, to standard output, or to standard error if something else is written there.
 pub(crate) struct Journal {
     out: Box<dyn Write>,
@@ -33,7 +36,8 @@ impl Journal {
     }
 
     fn say(&mut self, time: std::time::SystemTime, text: &str) {
-        let stamp = Timestamp::try_from(time).map_or_else(|_| String::new(), |t| format!("{t:.0} "));
+        let stamp =
+            Timestamp::try_from(time).map_or_else(|_| String::new(), |t| format!("{t:.0} "));
         let written = writeln!(self.out, "{stamp}{text}").and_then(|()| self.out.flush());
         self.broken |= written.is_err();
     }
@@ -56,16 +60,15 @@ impl Output for Journal {
     }
 
     fn round(&mut self, all: &[Watched]) {
-        let (Some(every_s), Some(last)) = (self.every_s, all.iter().find_map(|one| one.last.as_ref()))
+        let (Some(every_s), Some(last)) =
+            (self.every_s, all.iter().find_map(|one| one.last.as_ref()))
         else {
             return;
         };
-        // A round that comes a little early counts: else every second one would be left out.
-        const EARLY: f64 = 0.2;
         if self.due {
             self.next_t = last.t + every_s;
         }
-        self.due = last.t + EARLY >= self.next_t;
+        self.due = last.t + EARLY_S >= self.next_t;
     }
 
     fn is_broken(&self) -> bool {
@@ -110,7 +113,7 @@ mod tests {
     fn a_line_has_what_is_known() {
         let watched = Watched::new(Target::new("edge", Selector::Pid(1)));
         let sample = Sample {
-            rss: 3.0 * 1048576.0,
+            rss: 3_145_728.0,
             direct: Some(512.0),
             retained: Some(1200.0),
             limit: Some(1e9),
@@ -127,7 +130,10 @@ mod tests {
             absent: Some("no process is called edge".into()),
         };
         let line = standing(&watched, &reading);
-        assert!(line.starts_with("edge: rss 3.0 MiB, direct 512 B, retained 1200; not enough data"), "{line}");
+        assert!(
+            line.starts_with("edge: rss 3.0 MiB, direct 512 B, retained 1200; not enough data"),
+            "{line}"
+        );
         reading.sample = None;
         assert_eq!(standing(&watched, &reading), "edge is not there: no process is called edge");
     }

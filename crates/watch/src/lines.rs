@@ -21,7 +21,12 @@ pub(crate) struct JsonLines {
 enum Place {
     Stdout(io::Stdout),
     /// A file; when it is as long as it may be it is renamed to `….1`, and another is begun.
-    File { path: PathBuf, file: BufWriter<File>, length: u64, length_max: u64 },
+    File {
+        path: PathBuf,
+        file: BufWriter<File>,
+        length: u64,
+        length_max: u64,
+    },
 }
 
 impl JsonLines {
@@ -48,7 +53,9 @@ impl JsonLines {
     }
 
     fn failed(&mut self, error: &io::Error) {
-        if !self.broken && let Place::File { path, .. } = &self.place {
+        if !self.broken
+            && let Place::File { path, .. } = &self.place
+        {
             eprintln!("Warning: {} cannot be written: {error}.", path.display());
         }
         self.broken = true;

@@ -9,7 +9,7 @@ use plimsoll_judgement::outside::Verdict;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::configuration::Plan;
 use crate::event::{Event, Happening};
 use crate::happenings::happenings;
@@ -117,7 +117,7 @@ impl Live {
     /// Looks at all targets once.
     pub(crate) fn round(&mut self) {
         for (watched, eye) in self.watched.iter_mut().zip(&mut self.eyes) {
-            eye.look(watched, &self.clock, &mut self.outputs);
+            eye.look(watched, self.clock.now(), &mut self.outputs);
         }
         for output in &mut self.outputs {
             output.round(&self.watched);
@@ -147,9 +147,10 @@ impl Live {
             }
             match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Wake::Reload) => match reload().and_then(|plan| self.take_over(plan)) {
-                    Ok(()) => eprintln!("The configuration was read again."),
-                    Err(error) => eprintln!("Error: {error}\nAll stays as it was."),
+                Ok(Wake::Reload) => match reload().map(|plan| self.take_over(plan)) {
+                    Ok(Ok(())) => eprintln!("The configuration was read again."),
+                    Ok(Err(error)) => eprintln!("Error: {error}."),
+                    Err(error) => eprintln!("Error: {error}. All stays as it was."),
                 },
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -195,8 +196,8 @@ impl Live {
 }
 
 impl Eye {
-    fn look(&mut self, watched: &mut Watched, clock: &Clock, outputs: &mut [Box<dyn Output>]) {
-        let reading = self.sampler.sample(clock.now());
+    fn look(&mut self, watched: &mut Watched, now: Now, outputs: &mut [Box<dyn Output>]) {
+        let reading = self.sampler.sample(now);
         let found = self.sampler.found();
         let mut happened = happenings(watched.last.as_ref(), watched.identity, &reading, found);
         if let Some(process) = &reading.process {

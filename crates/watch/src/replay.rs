@@ -72,10 +72,11 @@ pub(crate) struct Replay {
     pub(crate) judge: Judge,
     pub(crate) verdict: Verdict,
     pub(crate) alarms: Vec<Alarm>,
+    /// Samples that were judged.
     pub(crate) samples: u64,
-    pub(crate) passed_over: u64,
-    pub(crate) first_t: f64,
-    pub(crate) last_t: f64,
+    passed_over: u64,
+    first_t: f64,
+    last_t: f64,
     /// The last sample at which the judge was asked.
     asked_t: f64,
 }
@@ -182,7 +183,7 @@ impl Options {
 }
 
 impl Replay {
-    /// A replay of nothing yet.
+    /// Nothing was seen yet.
     pub(crate) fn new(settings: Settings) -> Self {
         let judge = Judge::new(settings);
         Self {

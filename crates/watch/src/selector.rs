@@ -55,9 +55,8 @@ impl Selector {
         };
         match self {
             Self::Pid(pid) => format!("pid-{pid}"),
-            Self::PidFile(path) => stem(path),
+            Self::PidFile(path) | Self::Cgroup(path) => stem(path),
             Self::Process(name) => name.clone(),
-            Self::Cgroup(path) => stem(path),
             Self::Unit(unit) => unit.strip_suffix(".service").unwrap_or(unit).to_owned(),
         }
     }

@@ -6,6 +6,7 @@ use plimsoll_client::TlsFiles;
 
 use super::source::{Credentials, Kind, Mapping, Source};
 use super::url::Url;
+use crate::configuration::Login;
 
 /// A source that has a name.
 #[derive(Debug)]
@@ -153,6 +154,16 @@ impl Preset {
             map: map.collect::<Result<_, String>>()?,
         })
     }
+}
+
+/// A source as the command line describes it, checked: `PRESET[=URL]`, mappings, who asks.
+pub(crate) fn described(preset: &str, map: &[String], login: &Login) -> Result<Source, String> {
+    let mut source = source(preset)?;
+    let own = map.iter().map(|mapping| mapping.parse());
+    override_map(&mut source, own.collect::<Result<_, String>>()?);
+    login.apply(&mut source)?;
+    source.check()?;
+    Ok(source)
 }
 
 /// Takes mappings of the user's instead of a preset's: those for the same figure go.
