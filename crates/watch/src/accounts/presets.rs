@@ -24,7 +24,9 @@ pub(crate) struct Preset {
 /// How often a source is asked if nothing is said: brokers publish `$SYS` as often.
 pub(crate) const EVERY: Duration = Duration::from_secs(10);
 
-/// Mosquitto's names; Plimsoll, `FlashMQ` and others publish them too. What is stored and not retained is queued.
+/// Mosquitto's names. All packets received stand for PUBLISH ones: until 2.0.14 it counts none with the retain flag or
+/// QoS 2 as published (<https://github.com/eclipse-mosquitto/mosquitto/issues/2448>), and a fleet that retains
+/// everything would seem to be silent. Plimsoll, `FlashMQ` and others publish them too. What is stored and not retained is queued.
 const SYS: &[&str] = &[
     "account=$SYS/broker/heap/current",
     "retained=$SYS/broker/retained messages/count",
@@ -33,7 +35,7 @@ const SYS: &[&str] = &[
     "subscriptions=$SYS/broker/subscriptions/count",
     "queued=$SYS/broker/store/messages/count",
     "queued=$SYS/broker/retained messages/count * -1",
-    "published_total=$SYS/broker/publish/messages/received",
+    "published_total=$SYS/broker/messages/received",
     "store_bytes=$SYS/broker/store/messages/bytes",
     "uptime_seconds=$SYS/broker/uptime",
 ];
