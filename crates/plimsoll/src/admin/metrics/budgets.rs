@@ -3,7 +3,7 @@
 use plimsoll_engine::Step;
 
 use super::super::budgets::{Budget, Budgets};
-use super::text::{Figure, Text};
+use plimsoll_watch::exposition::{Figure, Text};
 
 /// One figure of a budget.
 type OfBudget = fn(&Budget) -> usize;
