@@ -3,10 +3,10 @@
 //!
 //! A budget is a load line of its own: its limit takes the place of the process's, and the steps
 //! ([`Step`]) that begin as it comes near hold for those alone who belong to it. What they hold
-//! is one running figure per session ([`Session::weight`](crate::session::Session)): whoever changes a session has it
-//! from [`Sessions::get_mut`](crate::sessions::Sessions), which notes it, and before the next input what it holds now
-//! is counted in place of what it held before. So there is no count to forget. Without any budget
-//! nothing is noted and nothing is counted.
+//! is one running figure per session (`Session::weight`): whoever changes a session has it from
+//! `Sessions::get_mut`, which notes it, and before the next input what it holds now is counted in
+//! place of what it held before. So there is no count to forget. Without any budget nothing is noted and
+//! nothing is counted.
 
 mod bounds;
 mod table;
