@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::kernel::Means;
 use super::{End, Report, Settings, Trace};
 use crate::fixture::Program;
 use crate::problem::Problem;
@@ -29,11 +28,8 @@ fn the_function_that_leaks_is_named() {
     assert_eq!(end, End::Done);
     let first = &report.holders[0];
     let names: Vec<&str> = first.calls.iter().map(|call| &*call.function).collect();
-    assert!(
-        names.starts_with(&["strdup", "retain_topic", "handle_publish", "main"])
-            || names.starts_with(&["__strdup", "retain_topic", "handle_publish", "main"]),
-        "{report}"
-    );
+    assert!(names[0].ends_with("strdup"), "{report}");
+    assert_eq!(names[1..4], ["retain_topic", "handle_publish", "main"], "{report}");
     assert!(first.calls.iter().all(|call| !call.guessed), "{report}");
     // None of its blocks is freed; each update's payload is, but for the last of each topic.
     assert_eq!(first.held_samples, first.samples, "{report}");
