@@ -14,7 +14,7 @@ use crate::scan::{self, Findings};
 /// Who holds the memory of a running native program, without a restart.
 ///
 /// Without --scan, probes of the kernel (eBPF uprobes) on malloc and free sample what is allocated from now on, and
-/// say which calls asked for what is not freed. With --scan, the heap of glibc is read twice, and blocks that nothing
+/// say which calls asked for what is not freed. With --scan, the heap of glibc is read three times, and blocks that nothing
 /// points to any more are reported with what stands in them; no probe, and no cost in between.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -60,7 +60,7 @@ pub struct Options {
     /// Bytes of the stack that are looked at for each sample; calls further out are not named.
     #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(512..=65_536), conflicts_with = "scan")]
     stack: u32,
-    /// Between the two looks of a scan.
+    /// From the first to the last of a scan's three looks.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5s", requires = "scan")]
     apart: Duration,
     /// The longest that a scan may take.

@@ -122,10 +122,8 @@ mod tests {
 
     #[test]
     fn names_with_parentheses() {
-        let mut text = String::from("12 (a) (b)) S");
-        for field in 4..=25 {
-            text += &format!(" {field}");
-        }
+        let fields: Vec<String> = (4..=25).map(|field| field.to_string()).collect();
+        let text = format!("12 (a) (b)) S {}", fields.join(" "));
         assert_eq!(parse_stat(&text), Some(("a) (b)".to_owned(), 22, false)));
     }
 

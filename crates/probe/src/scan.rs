@@ -2,7 +2,7 @@
 //!
 //! glibc's heap is gone through chunk by chunk, and pointers are looked for from all memory that is no heap, and from
 //! every block that was reached. A block which nobody has an address of cannot be freed any more. The process is not
-//! stopped, so one look may be wrong about what changes just then: only what two looks agree on, some seconds apart
+//! stopped, so one look may be wrong about what changes just then: only what three looks agree on, some seconds apart
 //! (the same block, the same size, the same content), is said to be lost. Anything that could be a pointer counts as
 //! one, so a lost block may go unseen; one that is named is lost, unless its only pointer is in a register of a
 //! thread that waits, or is kept in a form that is no address.
@@ -36,7 +36,7 @@ pub use pace::Pace;
 /// How a scan is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Between the two looks. What is being built up or taken down must be done within it.
+    /// From the first to the last of three looks. What is being built up or taken down must be done within it.
     pub apart: Duration,
     /// Blocks that are kept account of, at most, at 8 bytes each. What lies beyond counts as reached.
     pub blocks_max: usize,
@@ -74,54 +74,85 @@ struct Look {
     extent: Extent,
 }
 
-/// What a block is recognised by.
-type Fingerprint = (u64, u64);
+/// How often is looked.
+const LOOKS: u32 = 3;
+/// How often candidates are compared with what they were, between two looks.
+const COMPARISONS: u32 = 20;
 
-/// Looks twice, and says what is lost by both.
+/// Blocks that may be lost: address, and what each was recognised by when it was first seen so.
+type Candidates = HashMap<u64, Fingerprint>;
+
+/// A block's size, and a hash of its header and of what it begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    size: u64,
+    hash: u64,
+}
+
+/// Looks several times, and says what is lost by all looks.
 pub fn scan(
     process: &Process,
     settings: &Settings,
     pace: &mut Pace<'_>,
 ) -> Result<Findings, Problem> {
     let memory = Memory::of(process)?;
-    let first = look(process, &memory, settings, pace)?;
-    let seen: HashMap<u64, Fingerprint> = first
-        .heap
-        .unreached()
-        .map(|id| (first.heap.room(id).start, fingerprint(&memory, &first.heap, id).0))
-        .collect();
-    drop(first);
-    std::thread::sleep(settings.apart);
-    if !process.lives() {
-        return Err(Problem::Gone(format!(
-            "process {} ({}) has ended",
-            process.pid(),
-            process.name()
-        )));
+    let mut last = look(process, &memory, settings, pace)?;
+    let mut candidates: Candidates = lost_by(&last, &memory).collect();
+    for _ in 1..LOOKS {
+        drop(last);
+        wait(&memory, &mut candidates, settings.apart / (LOOKS - 1));
+        if !process.lives() {
+            let (pid, name) = (process.pid(), process.name());
+            return Err(Problem::Gone(format!("process {pid} ({name}) has ended")));
+        }
+        last = look(process, &memory, settings, pace)?;
+        candidates = lost_by(&last, &memory)
+            .filter(|(address, now)| candidates.get(address) == Some(now))
+            .collect();
     }
-    let second = look(process, &memory, settings, pace)?;
-    let lost: Vec<(Id, Vec<u8>)> = second
+    wait(&memory, &mut candidates, Duration::ZERO);
+    let lost: Vec<Id> = last
         .heap
         .unreached()
-        .filter_map(|id| {
-            let (now, head) = fingerprint(&memory, &second.heap, id);
-            (seen.get(&second.heap.room(id).start) == Some(&now)).then_some((id, head))
-        })
+        .filter(|id| candidates.contains_key(&last.heap.room(*id).start))
         .collect();
-    Ok(findings::of(process, &memory, &second, &lost, settings))
+    Ok(findings::of(process, &memory, &last, &lost, settings))
 }
 
-/// Size and hash of a block, and its first bytes.
-fn fingerprint(memory: &Memory, heap: &Heap, id: Id) -> (Fingerprint, Vec<u8>) {
-    let room = heap.room(id);
+/// The blocks that a look did not reach.
+fn lost_by<'a>(
+    look: &'a Look,
+    memory: &'a Memory,
+) -> impl Iterator<Item = (u64, Fingerprint)> + 'a {
+    look.heap.unreached().map(|id| {
+        let room = look.heap.room(id);
+        (room.start, fingerprint(memory, &room))
+    })
+}
+
+/// Waits, and drops candidates that change meanwhile: a lost block cannot. Where blocks come and go quickly, one that
+/// was on its way at each look would be taken for lost otherwise.
+fn wait(memory: &Memory, candidates: &mut Candidates, long: Duration) {
+    let started = Instant::now();
+    loop {
+        candidates.retain(|address, before| {
+            fingerprint(memory, &(*address..*address + before.size)) == *before
+        });
+        if started.elapsed() >= long {
+            return;
+        }
+        std::thread::sleep(long / COMPARISONS);
+    }
+}
+
+fn fingerprint(memory: &Memory, room: &Range<u64>) -> Fingerprint {
     let size = room.end - room.start;
-    let mut bytes = vec![0; size.min(4096) as usize];
-    let length = memory.read(room.start, &mut bytes);
-    bytes.truncate(length);
+    // With the chunk's size before it.
+    let mut bytes = vec![0; size.min(4096) as usize + 8];
+    let length = memory.read(room.start - 8, &mut bytes);
     let mut hasher = DefaultHasher::new();
-    hasher.write(&bytes);
-    bytes.truncate(content::HEAD);
-    ((size, hasher.finish()), bytes)
+    hasher.write(&bytes[..length]);
+    Fingerprint { size, hash: hasher.finish() }
 }
 
 /// One look: all blocks, and which of them are reached.
@@ -134,7 +165,7 @@ fn look(
     let started = Instant::now();
     let mappings = process.mappings()?;
     let Found { regions, arenas, taken, not_understood, heaps } =
-        regions(memory, &mappings, settings, pace)?;
+        regions(process, memory, &mappings, settings, pace)?;
     if heaps == 0 {
         return Err(not_glibc(process, &mappings));
     }
@@ -171,6 +202,7 @@ struct Found {
 }
 
 fn regions(
+    process: &Process,
     memory: &Memory,
     mappings: &[Mapping],
     settings: &Settings,
@@ -187,28 +219,36 @@ fn regions(
     let written = |mapping: &&Mapping| {
         mapping.readable && mapping.writable && mapping.is_anonymous() && !mapping.shared
     };
-    let mut walk = |found: &mut Found, chunks: Range<u64>, all: Range<u64>| {
-        pace.goes_on("heaps", chunks.end - chunks.start)?;
-        let walk = glibc::walk(memory, chunks, left);
-        let end = walk.unknown.as_ref().map_or(all.end, |unknown| unknown.start);
-        if walk.region.len() == 0 {
-            return Ok(());
-        }
-        found.heaps += 1;
-        found.not_understood += walk.unknown.map_or(0, |unknown| unknown.end - unknown.start);
-        left = left.saturating_sub(walk.region.len());
-        found.taken.push(all.start..end);
-        found.regions.push(walk.region);
-        Ok::<(), Problem>(())
-    };
-    for mapping in joined(mappings.iter().filter(|mapping| mapping.path == "[heap]")) {
-        walk(&mut found, mapping.clone(), mapping)?;
+    let mut walk =
+        |found: &mut Found, chunks: Range<u64>, start: u64, end_now: &dyn Fn() -> Option<u64>| {
+            pace.goes_on("heaps", chunks.end - chunks.start)?;
+            let walk = glibc::walk(memory, chunks, left, end_now);
+            if walk.region.len() == 0 {
+                return Ok(());
+            }
+            found.heaps += 1;
+            found.not_understood += walk.unknown.map_or(0, |unknown| unknown.end - unknown.start);
+            left = left.saturating_sub(walk.region.len());
+            found.taken.push(start..walk.region.end());
+            found.regions.push(walk.region);
+            Ok::<(), Problem>(())
+        };
+    let main_heaps =
+        |mappings: &[Mapping]| joined(mappings.iter().filter(|mapping| mapping.path == "[heap]"));
+    for heap in main_heaps(mappings) {
+        let end_now = || {
+            let now = main_heaps(&process.mappings().ok()?);
+            now.iter().find(|now| now.start == heap.start).map(|now| now.end)
+        };
+        walk(&mut found, heap.clone(), heap.start, &end_now)?;
     }
     for mapping in mappings.iter().filter(written).filter(|mapping| mapping.path.is_empty()) {
         let heaps = glibc::arena_heaps(memory, &mapping.range());
         for heap in &heaps {
             found.arenas.push(heap.arena);
-            walk(&mut found, heap.chunks.clone(), heap.range.clone())?;
+            walk(&mut found, heap.chunks.clone(), heap.start, &|| {
+                glibc::arena_heap(memory, heap.start).map(|now| now.chunks.end)
+            })?;
         }
         if heaps.is_empty() {
             for (chunk, size) in glibc::mapped_chunks(memory, &mapping.range()) {

@@ -64,6 +64,11 @@ impl Region {
         self.chunks.len()
     }
 
+    /// Where it ends.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Says where it ends.
     pub(super) fn close(&mut self, end: u64) {
         self.end = end;
@@ -104,6 +109,13 @@ impl Region {
         while let Some(chunk) = self.chunks.get(number as usize) {
             if offset < u64::from(chunk.at) * UNIT + HEADER {
                 return None;
+            }
+            // Where a free chunk follows, its address is in the allocator's lists, and is no pointer to this one's end.
+            if offset == chunk.end() && self.tail > 0 {
+                let next = self.chunks.get(number as usize + 1);
+                return next
+                    .is_some_and(|next| u64::from(next.at) * UNIT == offset)
+                    .then_some(number);
             }
             if offset < chunk.end() + self.tail {
                 return Some(number);
@@ -239,10 +251,13 @@ mod tests {
         assert_eq!(heap.count(), 4);
         assert_eq!(heap.bytes(), 0x20 + 0x1000 + 0x30 + 0x40);
         assert_eq!(chunk_at(&heap, 0x10_0010), Some(0x10_0000));
-        assert_eq!(chunk_at(&heap, 0x10_0027), Some(0x10_0000), "the last word of the first");
+        assert_eq!(chunk_at(&heap, 0x10_0020), Some(0x10_0000), "the last word of the first");
+        assert_eq!(chunk_at(&heap, 0x10_0027), Some(0x10_0000));
         assert_eq!(chunk_at(&heap, 0x10_0028), None, "a header");
         assert_eq!(chunk_at(&heap, 0x10_0030), Some(0x10_0020));
-        assert_eq!(chunk_at(&heap, 0x10_1020), Some(0x10_0020), "on its second page");
+        assert_eq!(chunk_at(&heap, 0x10_1018), Some(0x10_0020), "on its second page");
+        assert_eq!(chunk_at(&heap, 0x10_1020), None, "the address of a free chunk");
+        assert_eq!(chunk_at(&heap, 0x10_1021), Some(0x10_0020));
         assert_eq!(chunk_at(&heap, 0x10_1028), None, "a free chunk");
         assert_eq!(chunk_at(&heap, 0x10_1110), Some(0x10_1100));
         assert_eq!(chunk_at(&heap, 0x10_1fff), None);

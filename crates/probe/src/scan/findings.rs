@@ -15,16 +15,16 @@ use crate::quantity::{bytes, count};
 /// Kinds that are told apart; further ones are summed up.
 const KINDS_MAX: usize = 10_000;
 
-/// What two looks found lost.
+/// What all looks found lost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Findings {
     /// The process.
     pub pid: u32,
     /// Its name.
     pub process: String,
-    /// What was looked at, the second time.
+    /// What was looked at, the last time.
     pub extent: Extent,
-    /// Seconds between the two looks.
+    /// Seconds from the first look to the last.
     pub apart_seconds: f64,
     /// Blocks that nothing points to.
     pub lost_blocks: u64,
@@ -66,15 +66,17 @@ pub(super) fn of(
     process: &Process,
     memory: &Memory,
     look: &Look,
-    lost: &[(Id, Vec<u8>)],
+    lost: &[Id],
     settings: &Settings,
 ) -> Findings {
     let inner = inner(memory, look, lost);
     let mut groups: HashMap<Kind, Group> = HashMap::new();
-    for (id, head) in lost {
+    for id in lost {
         let room = look.heap.room(*id);
         let size = room.end - room.start;
-        let (kind, example) = content::kind(head, size, &look.heap, &look.mappings);
+        let mut head = [0; content::HEAD];
+        let length = memory.read(room.start, &mut head[..content::HEAD.min(size as usize)]);
+        let (kind, example) = content::kind(&head[..length], size, &look.heap, &look.mappings);
         let kind = if groups.len() < KINDS_MAX || groups.contains_key(&kind) {
             kind
         } else {
@@ -115,8 +117,8 @@ pub(super) fn of(
 }
 
 /// Those that another lost block points to.
-fn inner(memory: &Memory, look: &Look, lost: &[(Id, Vec<u8>)]) -> HashSet<Id> {
-    let ids: HashSet<Id> = lost.iter().map(|(id, _)| *id).collect();
+fn inner(memory: &Memory, look: &Look, lost: &[Id]) -> HashSet<Id> {
+    let ids: HashSet<Id> = lost.iter().copied().collect();
     let mut inner = HashSet::new();
     let mut buffer = vec![0; 64 << 10];
     for id in &ids {
@@ -131,6 +133,7 @@ fn inner(memory: &Memory, look: &Look, lost: &[(Id, Vec<u8>)]) -> HashSet<Id> {
 
 impl Findings {
     /// With what has been lost since another scan, `seconds` before this one.
+    #[must_use]
     pub fn grown_since(mut self, before: &Self, seconds: f64) -> Self {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         for group in &mut self.groups {
@@ -148,6 +151,7 @@ impl Findings {
     }
 
     /// Keeps the `top` kinds.
+    #[must_use]
     pub fn shortened(mut self, top: usize) -> Self {
         self.groups.truncate(top);
         self
@@ -168,7 +172,7 @@ impl Findings {
         }
         writeln!(
             f,
-            "Looked at {} blocks, {}, in {heaps} heap{} of glibc, twice, {} s apart; a look took {:.1} s.",
+            "Looked at {} blocks, {}, in {heaps} heap{} of glibc, three times in {} s; a look took {:.1} s.",
             count(blocks as u64),
             bytes(held),
             if heaps == 1 { "" } else { "s" },

@@ -1,6 +1,7 @@
 //! glibc's heap as it lies in memory: chunks, arenas and their heaps (malloc/malloc.c and arena.c, 2.27 to 2.42).
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::blocks::Region;
 use crate::process::memory::Memory;
@@ -47,10 +48,16 @@ const BACK: usize = 64;
 const BACK_TIMES: u32 = 8;
 
 /// Goes from chunk to chunk over `range`. The owner goes on allocating meanwhile: where what is read does not fit
-/// together, some blocks are read once more.
+/// together, some blocks are read once more; where the heap has got another size, `end_now` answers its end.
 ///
 /// At most `blocks_max` blocks are taken; the rest is unknown then.
-pub(super) fn walk(memory: &Memory, range: Range<u64>, blocks_max: usize) -> Walk {
+pub(super) fn walk(
+    memory: &Memory,
+    range: Range<u64>,
+    blocks_max: usize,
+    end_now: &dyn Fn() -> Option<u64>,
+) -> Walk {
+    let mut range = range;
     let mut window = Window::new(memory);
     let mut region = Region::new(range.start);
     let mut at = range.start;
@@ -61,7 +68,11 @@ pub(super) fn walk(memory: &Memory, range: Range<u64>, blocks_max: usize) -> Wal
             Step::Used(size) if region.push(at, size) => at += size,
             Step::Free(size) => at += size,
             Step::End => break,
-            Step::Used(_) | Step::Broken => {
+            Step::Resized if end_now().is_some_and(|end| end > at && end != range.end) => {
+                range.end = end_now().unwrap_or(range.end);
+                window.forget();
+            }
+            Step::Used(_) | Step::Resized | Step::Broken => {
                 back = if at > broken_at { 0 } else { back + 1 };
                 broken_at = broken_at.max(at);
                 let keep = region.len().saturating_sub(BACK << back.min(BACK_TIMES));
@@ -69,6 +80,8 @@ pub(super) fn walk(memory: &Memory, range: Range<u64>, blocks_max: usize) -> Wal
                     unknown = Some(broken_at..range.end);
                     break;
                 }
+                // Whoever is just changing this may have been stopped in the middle of it.
+                std::thread::sleep(Duration::from_millis(1 << back));
                 at = region.forget_from(keep).unwrap_or(range.start);
                 window.forget();
             }
@@ -86,6 +99,8 @@ enum Step {
     Free(u64),
     /// The top chunk, or the fence at a heap's end.
     End,
+    /// The heap seems to end elsewhere.
+    Resized,
     Broken,
 }
 
@@ -106,14 +121,17 @@ fn step(window: &mut Window<'_>, at: u64, end: u64) -> Step {
         return Step::Broken;
     }
     let next = at.saturating_add(size);
-    // The top chunk ends where its heap does, which may have grown since we asked.
-    if next >= end {
-        return if next == end || next.is_multiple_of(4096) { Step::End } else { Step::Broken };
+    if next == end {
+        // The top chunk ends where its heap does.
+        return Step::End;
+    }
+    if next > end {
+        return Step::Resized;
     }
     match window.size_word(next) {
         Some(word) if word & PREV_INUSE != 0 => Step::Used(size),
         Some(_) => Step::Free(size),
-        None => Step::Broken,
+        None => Step::Resized,
     }
 }
 
@@ -152,8 +170,8 @@ impl<'a> Window<'a> {
 pub(super) struct ArenaHeap {
     /// Its chunks lie here.
     pub(super) chunks: Range<u64>,
-    /// All of it.
-    pub(super) range: Range<u64>,
+    /// Where it begins.
+    pub(super) start: u64,
     /// The arena that it belongs to.
     pub(super) arena: u64,
 }
@@ -163,12 +181,12 @@ pub(super) fn arena_heaps(memory: &Memory, mapping: &Range<u64>) -> Vec<ArenaHea
     let first = mapping.start.div_ceil(HEAP_MAX) * HEAP_MAX;
     (first..mapping.end)
         .step_by(usize::try_from(HEAP_MAX).unwrap_or(usize::MAX))
-        .filter_map(|start| arena_heap(memory, start, mapping.end))
+        .filter_map(|start| arena_heap(memory, start))
         .collect()
 }
 
 /// `struct heap_info`: its arena, the heap before it, its size, and how much of it was ever used.
-fn arena_heap(memory: &Memory, start: u64, mapped_to: u64) -> Option<ArenaHeap> {
+pub(super) fn arena_heap(memory: &Memory, start: u64) -> Option<ArenaHeap> {
     let [arena, before, size, used] = memory.words::<4>(start)?;
     // Since 2.35 there is a page size too. The arena lies right behind it, in its first heap.
     let header = arena % HEAP_MAX;
@@ -178,14 +196,13 @@ fn arena_heap(memory: &Memory, start: u64, mapped_to: u64) -> Option<ArenaHeap> 
         && size <= HEAP_MAX
         && size.is_multiple_of(4096)
         && used >= size
-        && used <= HEAP_MAX
-        && start + size <= mapped_to;
+        && used <= HEAP_MAX;
     if !sound {
         return None;
     }
     let own = arena - header == start;
     let first = if own { (arena + arena::SIZE).next_multiple_of(16) } else { start + header };
-    Some(ArenaHeap { chunks: first..start + size, range: start..start + size, arena })
+    Some(ArenaHeap { chunks: first..start + size, start, arena })
 }
 
 /// Where the main arena is: `places` are the writable data of the C library or of a static program. Most of its

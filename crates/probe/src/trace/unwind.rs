@@ -157,12 +157,12 @@ impl Unwinder {
             return false;
         }
         let mut code = [0; 7];
-        self.memory.read(address.wrapping_sub(7), &mut code) == 7 && ends_with_a_call(&code)
+        self.memory.read(address.wrapping_sub(7), &mut code) == 7 && ends_with_a_call(code)
     }
 }
 
 /// Whether these seven bytes of code end with a call: by distance, or through a register or memory.
-fn ends_with_a_call(code: &[u8; 7]) -> bool {
+fn ends_with_a_call(code: [u8; 7]) -> bool {
     // The second byte of an indirect call: its middle three bits are 2, and its length follows from the others.
     let through = |at: usize, length: usize| {
         code[at] == 0xff && code[at + 1] >> 3 & 7 == 2 && {
@@ -290,13 +290,13 @@ mod tests {
 
     #[test]
     fn calls_are_known_by_their_bytes() {
-        assert!(ends_with_a_call(&[0, 0, 0xe8, 1, 2, 3, 4]));
-        assert!(ends_with_a_call(&[0, 0, 0, 0, 0, 0xff, 0xd0]), "call rax");
-        assert!(ends_with_a_call(&[0, 0, 0, 0, 0x41, 0xff, 0xd4]), "call r12");
-        assert!(ends_with_a_call(&[0, 0, 0, 0, 0xff, 0x50, 0x18]), "call [rax + 24]");
-        assert!(ends_with_a_call(&[0, 0xff, 0x15, 1, 2, 3, 4]), "call [rip + …]");
-        assert!(ends_with_a_call(&[0, 0, 0, 0xff, 0x54, 0x24, 8]), "call [rsp + 8]");
-        assert!(!ends_with_a_call(&[0, 0, 0, 0, 0xff, 0xd0, 0]));
-        assert!(!ends_with_a_call(&[0, 0, 0, 0, 0, 0xff, 0xe0]), "jmp rax");
+        assert!(ends_with_a_call([0, 0, 0xe8, 1, 2, 3, 4]));
+        assert!(ends_with_a_call([0, 0, 0, 0, 0, 0xff, 0xd0]), "call rax");
+        assert!(ends_with_a_call([0, 0, 0, 0, 0x41, 0xff, 0xd4]), "call r12");
+        assert!(ends_with_a_call([0, 0, 0, 0, 0xff, 0x50, 0x18]), "call [rax + 24]");
+        assert!(ends_with_a_call([0, 0xff, 0x15, 1, 2, 3, 4]), "call [rip + …]");
+        assert!(ends_with_a_call([0, 0, 0, 0xff, 0x54, 0x24, 8]), "call [rsp + 8]");
+        assert!(!ends_with_a_call([0, 0, 0, 0, 0xff, 0xd0, 0]));
+        assert!(!ends_with_a_call([0, 0, 0, 0, 0, 0xff, 0xe0]), "jmp rax");
     }
 }
