@@ -7,6 +7,7 @@ mod cgroup;
 mod clock;
 pub mod describe;
 mod event;
+mod export;
 pub mod exposition;
 mod figure;
 pub mod json;
@@ -16,10 +17,12 @@ pub mod plot;
 mod procfs;
 mod reading;
 mod replay;
+mod report;
 mod sampler;
 mod selector;
 mod series;
 mod target;
+mod trail;
 pub mod units;
 mod watched;
 
@@ -28,6 +31,7 @@ pub use accounts::{
 };
 pub use clock::{Clock, Now};
 pub use event::{Event, Happening};
+pub use export::{ExportOptions, Exporter};
 pub use figure::Figure;
 pub use options::Options;
 pub use output::Output;

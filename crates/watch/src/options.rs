@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::replay;
+use crate::{replay, report};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
 #[derive(Args, Clone, Debug)]
@@ -19,6 +19,7 @@ enum Command {
     Replay(replay::Options),
     #[cfg(feature = "trace")]
     Trace(Box<plimsoll_probe::Options>),
+    Report(report::Options),
 }
 
 impl Options {
@@ -28,6 +29,7 @@ impl Options {
             Some(Command::Replay(options)) => options.run(),
             #[cfg(feature = "trace")]
             Some(Command::Trace(options)) => options.run(),
+            Some(Command::Report(options)) => options.run(),
             None => ExitCode::SUCCESS,
         }
     }
