@@ -7,6 +7,7 @@ use plimsoll_judgement::outside::Verdict;
 
 use crate::event::{Event, Happening};
 use crate::output::Output;
+use crate::push::Counts;
 use crate::reading::Reading;
 use crate::trail::Trail;
 use crate::watched::Watched;
@@ -76,12 +77,25 @@ impl Standing {
 
 /// All targets. It is written each second, and read by the HTTP thread.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Board(Arc<Mutex<Vec<Standing>>>);
+pub(crate) struct Board {
+    targets: Arc<Mutex<Vec<Standing>>>,
+    pushes: Arc<[Arc<Counts>]>,
+}
 
 impl Board {
+    /// One without targets yet, that also shows what became of what was sent elsewhere.
+    pub(crate) fn new(pushes: Vec<Arc<Counts>>) -> Self {
+        Self { targets: Arc::default(), pushes: pushes.into() }
+    }
+
+    /// What became of what was sent elsewhere, by destination.
+    pub(crate) fn pushes(&self) -> &[Arc<Counts>] {
+        &self.pushes
+    }
+
     /// The targets, for as long as it takes to copy what is wanted of them.
     pub(crate) fn look(&self) -> MutexGuard<'_, Vec<Standing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
