@@ -17,6 +17,8 @@ pub struct Options {
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
     Replay(replay::Options),
+    #[cfg(feature = "trace")]
+    Trace(Box<plimsoll_probe::Options>),
     Report(report::Options),
 }
 
@@ -25,6 +27,8 @@ impl Options {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Some(Command::Replay(options)) => options.run(),
+            #[cfg(feature = "trace")]
+            Some(Command::Trace(options)) => options.run(),
             Some(Command::Report(options)) => options.run(),
             None => ExitCode::SUCCESS,
         }
