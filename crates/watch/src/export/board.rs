@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use plimsoll_judgement::outside::Verdict;
+use plimsoll_judgement::outside::{Change, Verdict};
 
 use crate::event::{Event, Happening};
 use crate::output::Output;
@@ -33,6 +33,7 @@ pub(crate) struct Standing {
     pub(crate) verdict: Verdict,
     pub(crate) verdict_since: SystemTime,
     pub(crate) reasons: Vec<String>,
+    pub(crate) changes: Vec<Change>,
     /// The last ones, oldest first.
     pub(crate) events: Vec<Event>,
     pub(crate) trail: Trail,
@@ -50,6 +51,7 @@ impl Standing {
             verdict: watched.verdict.clone(),
             verdict_since: SystemTime::now(),
             reasons: Vec::new(),
+            changes: Vec::new(),
             events: Vec::new(),
             trail: Trail::new(SAMPLES_MAX),
             reasons_t: f64::NEG_INFINITY,
@@ -71,6 +73,7 @@ impl Standing {
         if changed || last.t >= self.reasons_t + REASONS_EVERY_S {
             self.reasons_t = last.t;
             self.reasons = watched.judge.reasons();
+            self.changes = watched.judge.changes().copied().collect();
         }
     }
 }
