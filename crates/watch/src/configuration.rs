@@ -10,8 +10,8 @@ use plimsoll_judgement::outside::Settings;
 use serde::Deserialize;
 
 use crate::accounts::{Source, presets};
-use crate::export::ExportOptions;
 use crate::history;
+use crate::outputs::OutputOptions;
 use crate::selector::Selector;
 use crate::target::Target;
 use crate::units;
@@ -40,9 +40,9 @@ pub(crate) struct Configuration {
     history: Option<PathBuf>,
     /// How long histories are kept.
     keep: Option<String>,
-    /// Where figures, page and JSON are served.
+    /// Where what was seen goes.
     #[serde(default)]
-    pub(crate) export: ExportOptions,
+    pub(crate) outputs: OutputOptions,
     /// What is watched.
     #[serde(default, rename = "target")]
     targets: Vec<TargetTable>,

@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::accounts::presets;
 use crate::configuration::{self, Configuration, EVERY, Login, Plan, Which};
-use crate::export::ExportOptions;
 use crate::history;
 use crate::journal::Journal;
 use crate::lines::JsonLines;
 use crate::live::{EXIT_NOT_STARTED, Live};
 use crate::output::Output;
+use crate::outputs::{OutputOptions, Outputs};
+use crate::push::Trouble;
 use crate::{replay, report, units};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
@@ -50,6 +52,8 @@ pub struct Options {
 #[derive(Subcommand, Clone, Debug)]
 enum Command {
     Replay(replay::Options),
+    #[cfg(feature = "trace")]
+    Trace(Box<plimsoll_probe::Options>),
     Report(report::Options),
 }
 
@@ -92,7 +96,7 @@ struct LiveOptions {
     #[command(flatten)]
     lines: LineOptions,
     #[command(flatten)]
-    export: ExportOptions,
+    outputs: OutputOptions,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -113,6 +117,8 @@ impl Options {
     pub fn run(&self) -> ExitCode {
         match &self.command {
             Some(Command::Replay(options)) => options.run(),
+            #[cfg(feature = "trace")]
+            Some(Command::Trace(options)) => options.run(),
             Some(Command::Report(options)) => options.run(),
             None => self.live.run().unwrap_or_else(|error| {
                 eprintln!("Error: {error}");
@@ -125,7 +131,7 @@ impl Options {
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
         let (plan, configuration) = self.plan()?;
-        let outputs = self.outputs(&configuration)?;
+        let outputs = self.all_outputs(&configuration)?;
         let mut live = Live::new(plan, outputs)?;
         live.run(self.length, || self.plan().map(|(plan, _)| plan))?;
         Ok(live.exit_code(self.check))
@@ -168,7 +174,7 @@ impl LiveOptions {
         Ok(Plan { every: EVERY, targets: vec![target], history: None })
     }
 
-    fn outputs(&self, configuration: &Configuration) -> Result<Vec<Box<dyn Output>>, String> {
+    fn all_outputs(&self, configuration: &Configuration) -> Result<Vec<Box<dyn Output>>, String> {
         let lines = &self.lines;
         let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
         let mut outputs: Vec<Box<dyn Output>> =
@@ -176,12 +182,15 @@ impl LiveOptions {
         if let Some(path) = &lines.json_lines {
             outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
         }
-        let export =
-            if self.export.listen.is_some() { &self.export } else { &configuration.export };
-        if let Some(exporter) = export.start()? {
-            eprintln!("Figures are served on http://{}/metrics.", exporter.address);
-            outputs.push(Box::new(exporter));
+        // Either those of the command line or those of the file.
+        let given = self.outputs != OutputOptions::default();
+        let more = if given { &self.outputs } else { &configuration.outputs };
+        let trouble: Trouble = Arc::new(|text| eprintln!("Warning: {text}"));
+        let Outputs { all, address } = more.start(&trouble)?;
+        if let Some(address) = address {
+            eprintln!("Figures are served on http://{address}/metrics.");
         }
+        outputs.extend(all);
         Ok(outputs)
     }
 }
