@@ -312,7 +312,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     };
     if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
-        && (0.85..1.7).contains(&overhead)
+        && (1.0..1.45).contains(&overhead)
         && found.residue < 0.06 * range
     {
         let trend = ends(&account)?.abs();
