@@ -283,7 +283,7 @@ pub(super) fn ends(column: &[f64]) -> Option<f64> {
         let known: Vec<f64> = part.iter().copied().filter(|value| value.is_finite()).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
-    Some(mean(column.get(column.len() - piece..)?)? - mean(column.get(..piece)?)?)
+    Some(mean(column.get(column.len().saturating_sub(piece)..)?)? - mean(column.get(..piece)?)?)
 }
 
 /// Points of a window, what may be wrong with them, and what was taken off.
