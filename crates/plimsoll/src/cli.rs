@@ -91,8 +91,7 @@ enum Command {
         #[arg(short = 'c', long = "config-file", value_name = "FILE")]
         config_file: PathBuf,
     },
-    /// Simulate a fleet of sensors against a broker
-    Fleet(fleet::Options),
+    Fleet(Box<fleet::Options>),
     Ctl(Box<ctl::Options>),
     /// Take in what Mosquitto has kept: its persistence file
     Import(commands::Import),

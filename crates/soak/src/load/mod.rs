@@ -1,0 +1,17 @@
+//! Load on a broker: many client connections on one thread, and what became of each message.
+
+mod endpoint;
+mod gaps;
+mod latency;
+mod random;
+mod reading;
+mod strain;
+mod swarm;
+
+pub(crate) use endpoint::{Endpoint, raise_file_limit};
+pub(crate) use gaps::Gaps;
+pub(crate) use latency::Latency;
+pub(crate) use random::Random;
+pub(crate) use reading::{Reading, parse_reading};
+pub(crate) use strain::{Strain, StrainMeter};
+pub(crate) use swarm::{Handler, Swarm};
