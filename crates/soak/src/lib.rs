@@ -6,3 +6,4 @@ pub mod fleet;
 mod interrupts;
 mod load;
 mod quantity;
+pub mod soak;

@@ -10,13 +10,17 @@ mod event;
 pub mod exposition;
 mod figure;
 pub mod json;
+mod options;
 mod output;
 pub mod plot;
 mod procfs;
 mod reading;
+mod replay;
 mod sampler;
 mod selector;
+mod series;
 mod target;
+pub mod units;
 mod watched;
 
 pub use accounts::{
@@ -25,10 +29,12 @@ pub use accounts::{
 pub use clock::{Clock, Now};
 pub use event::{Event, Happening};
 pub use figure::Figure;
+pub use options::Options;
 pub use output::Output;
 pub use procfs::{Identity, ProcessReading};
 pub use reading::{CgroupReading, Pressure, Reading};
 pub use sampler::Sampler;
 pub use selector::Selector;
+pub use series::{Series, SeriesError};
 pub use target::Target;
 pub use watched::{EVENTS_MAX, Watched};

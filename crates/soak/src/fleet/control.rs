@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use plimsoll_mqtt::{Publish, ReasonCode, Suback};
+use plimsoll_mqtt::{Publish, QoS, ReasonCode, Suback};
 
-use super::device::{Device, Presence, publish, subscribe};
-use crate::load::{Gaps, Latency, parse_reading};
+use super::device::{Device, Presence};
+use crate::load::{Gaps, Latency, parse_reading, publish, subscribe};
 
 /// The filter of the control system: every sensor of every plant.
 const READINGS: &str = "plant/+/line/+/sensor/+/+";
@@ -95,7 +95,7 @@ impl Control {
 
     /// It is connected: subscribes, and with that asks for the last known state of everything.
     pub(super) fn greeted(&mut self, devices: &[Device], now_us: u64, out: &mut Vec<u8>) {
-        subscribe(out, 1, &[READINGS, RESPONSES]);
+        subscribe(out, 1, QoS::AtLeastOnce, &[READINGS, RESPONSES]);
         if self.connected_before {
             let floor: Vec<u32> = devices.iter().map(|device| device.acknowledged).collect();
             let open = floor.iter().filter(|&&acknowledged| acknowledged > 0).count() as u64;
@@ -228,7 +228,13 @@ impl Control {
         self.outstanding.insert(command, Sent { device: number, at_us: now_us });
         let topic = format!("command/{}/{number}", device.sensor.plant());
         let identifier = self.identifier();
-        publish(out, &topic, identifier, false, format!("{{\"command\":{command}}}").as_bytes());
+        publish(
+            out,
+            topic.as_bytes(),
+            identifier,
+            false,
+            format!("{{\"command\":{command}}}").as_bytes(),
+        );
     }
 
     /// The next packet identifier.
@@ -244,7 +250,6 @@ mod tests {
     use super::*;
     use crate::fleet::sensor::Sensor;
     use crate::load::Reading;
-    use plimsoll_mqtt::QoS;
 
     fn arrive(control: &mut Control, devices: &[Device], sensor: u32, sequence: u32, retain: bool) {
         let mut payload = Vec::new();

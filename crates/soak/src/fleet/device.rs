@@ -2,14 +2,11 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_mqtt::encode::PublishStart;
-use plimsoll_mqtt::{
-    Packet, QoS, Subscribe, SubscribeFilter, SubscriptionOptions, Version, encode,
-};
+use plimsoll_mqtt::QoS;
 
 use super::sensor::Sensor;
 use super::wave::Progress;
-use crate::load::Reading;
+use crate::load::{Reading, publish, subscribe};
 
 /// Packet identifier of a device's SUBSCRIBE; readings use those from 16 on.
 const SUBSCRIBE_IDENTIFIER: u16 = 1;
@@ -145,44 +142,13 @@ impl Device {
 
     fn encode(&self, identifier: u16, reading: &Reading, payload: &mut Vec<u8>, out: &mut Vec<u8>) {
         reading.write(payload);
-        publish(out, &self.topic, identifier, true, payload);
+        publish(out, self.topic.as_bytes(), identifier, true, payload);
     }
 
     /// Appends a SUBSCRIBE.
     pub(super) fn subscribe(filter: &str, out: &mut Vec<u8>) {
-        subscribe(out, SUBSCRIBE_IDENTIFIER, &[filter]);
+        subscribe(out, SUBSCRIBE_IDENTIFIER, QoS::AtLeastOnce, &[filter]);
     }
-}
-
-/// Appends a PUBLISH at QoS 1 (MQTT 3.1.1).
-pub(super) fn publish(
-    out: &mut Vec<u8>,
-    topic: &str,
-    packet_identifier: u16,
-    retain: bool,
-    payload: &[u8],
-) {
-    let start = PublishStart {
-        version: Version::V311,
-        dup: false,
-        qos: QoS::AtLeastOnce,
-        retain,
-        topic: topic.as_bytes(),
-        packet_identifier,
-        properties: [&[], &[]],
-        payload_len: payload.len(),
-    };
-    start.encode(out);
-    out.extend_from_slice(payload);
-}
-
-/// Appends a SUBSCRIBE at QoS 1 (MQTT 3.1.1).
-pub(super) fn subscribe(out: &mut Vec<u8>, packet_identifier: u16, filters: &[&str]) {
-    let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
-    let filters: Vec<SubscribeFilter<'_>> =
-        filters.iter().map(|filter| SubscribeFilter { filter, options }).collect();
-    let subscribe = Subscribe::new(packet_identifier, &filters);
-    encode::packet(&Packet::Subscribe(subscribe), Version::V311, out);
 }
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 
 use std::time::Instant;
 
-use plimsoll_mqtt::encode::{self, AckKind};
-use plimsoll_mqtt::{Disconnect, Packet, Publish, QoS, ReasonCode, Version};
+use plimsoll_mqtt::encode;
+use plimsoll_mqtt::{Disconnect, Packet, Publish, ReasonCode, Version};
 
 use super::control::Control;
-use super::device::{Acknowledged, Device, Presence, publish};
+use super::device::{Acknowledged, Device, Presence};
 use super::options::Options;
 use super::schedule::{Schedule, Task};
 use super::sensor::Sensor;
 use super::wave::{Images, Progress};
-use crate::load::{Handler, Latency, Random};
+use crate::load::{Handler, Latency, Random, acknowledge, publish};
 
 /// Packet identifier of a device's SUBSCRIBE for firmware. Those below 16 are no readings'.
 pub(super) const WAVE_SUBSCRIBE_IDENTIFIER: u16 = 3;
@@ -196,11 +196,11 @@ impl FleetState {
         message: &Publish<'_>,
         out: &mut Vec<u8>,
     ) {
-        acknowledge(message, out);
+        acknowledge(out, message);
         let Some(device) = self.devices.get_mut(number as usize) else { return };
         if message.topic.starts_with("command/") {
             let topic = format!("response/{}/{number}", device.sensor.plant());
-            publish(out, &topic, RESPONSE_IDENTIFIER, false, message.payload);
+            publish(out, topic.as_bytes(), RESPONSE_IDENTIFIER, false, message.payload);
         } else if device.wave.is_some_and(Progress::is_sent) {
             device.wave = None;
             self.images.delivered += 1;
@@ -216,14 +216,6 @@ impl FleetState {
         } else {
             self.strange += 1;
         }
-    }
-}
-
-/// Appends the PUBACK of a message that wants one.
-fn acknowledge(message: &Publish<'_>, out: &mut Vec<u8>) {
-    if message.qos == QoS::AtLeastOnce {
-        let identifier = message.packet_identifier;
-        encode::ack(out, Version::V311, AckKind::Puback, identifier, ReasonCode::SUCCESS);
     }
 }
 
@@ -255,7 +247,7 @@ impl Handler for FleetState {
         match (self.owner(link), packet) {
             (Owner::Device(number), packet) => self.device_packet(number, link, packet, out),
             (Owner::Control, Packet::Publish(message)) => {
-                acknowledge(message, out);
+                acknowledge(out, message);
                 let now_us = self.now_us();
                 self.control.message(message, &self.devices, now_us);
             }

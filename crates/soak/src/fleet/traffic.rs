@@ -3,16 +3,16 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use plimsoll_mqtt::{Disconnect, Packet, ReasonCode};
+use plimsoll_mqtt::{Disconnect, Packet, QoS, ReasonCode};
 
-use super::device::{Presence, subscribe};
+use super::device::Presence;
 use super::fleet_state::{COMES_BACK_US, FleetState, WAVE_SUBSCRIBE_IDENTIFIER};
 use super::options::Options;
 use super::report::{Ending, Report};
 use super::schedule::Task;
 use super::wave::{self, Progress};
 use crate::interrupts::Interrupts;
-use crate::load::{Latency, StrainMeter, Swarm, raise_file_limit};
+use crate::load::{Latency, StrainMeter, Swarm, raise_file_limit, subscribe};
 
 /// Handshakes under way at one time.
 const CONNECTING_MAX: usize = 200;
@@ -335,7 +335,9 @@ impl Run<'_> {
             let Some(device) = self.state.devices.get_mut(number as usize) else { continue };
             let Some(link) = device.online() else { continue };
             device.wave = Some(Progress::Asking);
-            self.swarm.write(link, |out| subscribe(out, WAVE_SUBSCRIBE_IDENTIFIER, &[&topic]));
+            self.swarm.write(link, |out| {
+                subscribe(out, WAVE_SUBSCRIBE_IDENTIFIER, QoS::AtLeastOnce, &[&topic]);
+            });
         }
         self.add(self.state.now_us() + WAVE_DELAY_US, Task::WaveSend(wave));
     }

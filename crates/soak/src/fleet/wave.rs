@@ -1,6 +1,7 @@
 //! Firmware updates: all devices of a plant fetch an image at once and start anew.
 
-use super::device::{Device, publish};
+use super::device::Device;
+use crate::load::publish;
 
 /// The topic of an image.
 pub(super) fn topic(wave: u32) -> String {
@@ -59,5 +60,5 @@ pub(super) fn members(devices: &[Device], wave: u32, plants: u32) -> Vec<u32> {
 
 /// Appends an image.
 pub(super) fn send(wave: u32, identifier: u16, bytes: usize, out: &mut Vec<u8>) {
-    publish(out, &topic(wave), identifier, false, &vec![0xA5; bytes]);
+    publish(out, topic(wave).as_bytes(), identifier, false, &vec![0xA5; bytes]);
 }

@@ -3,6 +3,7 @@
 mod endpoint;
 mod gaps;
 mod latency;
+mod packets;
 mod random;
 mod reading;
 mod strain;
@@ -11,6 +12,7 @@ mod swarm;
 pub(crate) use endpoint::{Endpoint, raise_file_limit};
 pub(crate) use gaps::Gaps;
 pub(crate) use latency::Latency;
+pub(crate) use packets::{acknowledge, publish, subscribe};
 pub(crate) use random::Random;
 pub(crate) use reading::{Reading, parse_reading};
 pub(crate) use strain::{Strain, StrainMeter};

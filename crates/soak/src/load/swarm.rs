@@ -91,19 +91,6 @@ impl Swarm {
         Ok(number)
     }
 
-    /// Whether a link has been greeted by the broker.
-    pub(crate) fn is_ready(&self, number: usize) -> bool {
-        self.links
-            .get(number)
-            .and_then(Option::as_ref)
-            .is_some_and(|link| link.stage == Stage::Ready)
-    }
-
-    /// Bytes of a link that the network has not taken yet.
-    pub(crate) fn unsent(&self, number: usize) -> usize {
-        self.links.get(number).and_then(Option::as_ref).map_or(0, |link| link.connection.unsent())
-    }
-
     /// Appends to what a link has to send; [`Swarm::turn`] sends it.
     pub(crate) fn write(&mut self, number: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(link) = self.links.get_mut(number).and_then(Option::as_mut) {
@@ -125,6 +112,13 @@ impl Swarm {
     pub(crate) fn close(&mut self, number: usize) {
         if self.links.get_mut(number).and_then(Option::take).is_some() {
             self.free.push(number);
+        }
+    }
+
+    /// Cuts all links.
+    pub(crate) fn close_all(&mut self) {
+        for number in 0..self.links.len() {
+            self.close(number);
         }
     }
 
