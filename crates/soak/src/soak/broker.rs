@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
@@ -15,6 +16,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to end when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of what a broker writes is kept, bytes.
+const SAID_BYTES: usize = 4096;
+
 /// Most of a version's text.
 const VERSION_BYTES: u64 = 300;
 
@@ -23,11 +27,48 @@ const VERSION_BYTES: u64 = 300;
 pub(crate) struct Broker {
     pid: u32,
     child: Option<Child>,
+    said: Said,
+}
+
+/// The end of what a broker has written. It is always read: a broker must not wait for a reader of its log.
+#[derive(Clone, Debug, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    /// Reads a pipe to its end, on a thread of its own.
+    fn listen(mut pipe: io::PipeReader) -> Self {
+        let said = Self::default();
+        let kept = Arc::clone(&said.0);
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut piece) {
+                let Ok(mut kept) = kept.lock() else { return };
+                kept.extend_from_slice(piece.get(..count).unwrap_or_default());
+                let surplus = kept.len().saturating_sub(SAID_BYTES);
+                kept.drain(..surplus);
+            }
+        });
+        said
+    }
+
+    /// The last lines, to be put behind an error.
+    fn last_words(&self) -> String {
+        // What was written just before the end is on its way yet.
+        std::thread::sleep(Duration::from_millis(100));
+        let kept = self.0.lock().map(|kept| kept.clone()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&kept);
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        if lines.is_empty() {
+            return "; it said nothing".into();
+        }
+        let lines: Vec<&str> = lines.into_iter().rev().collect();
+        format!("; it said last:\n  {}", lines.join("\n  "))
+    }
 }
 
 impl Broker {
     /// Starts a command (by `sh`, which it replaces) and waits until it accepts connections at `address`.
-    /// What it writes goes to standard error. `cgroup` is a directory of a memory cgroup to put it into.
+    /// What it writes is read, and shown if it does not start. `cgroup` is a directory of a memory cgroup to put it into.
     pub(crate) fn start(
         command: &str,
         address: SocketAddr,
@@ -44,14 +85,19 @@ impl Broker {
             }
             None => format!("exec {command}"),
         };
+        let (reader, writer) =
+            io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
         let child = Command::new("sh")
             .args(["-c", &script])
             .stdin(Stdio::null())
-            .stdout(io::stderr())
+            .stdout(
+                writer.try_clone().map_err(|error| format!("cannot duplicate a pipe: {error}"))?,
+            )
+            .stderr(writer)
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start `{command}`: {error}"))?;
-        let mut broker = Self { pid: child.id(), child: Some(child) };
+        let mut broker = Self { pid: child.id(), child: Some(child), said: Said::listen(reader) };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok() {
@@ -59,12 +105,14 @@ impl Broker {
             }
             if let Some(how) = broker.ended() {
                 return Err(format!(
-                    "`{command}` has ended before it accepted connections ({how})"
+                    "`{command}` has ended before it accepted connections ({how}){}",
+                    broker.said.last_words()
                 ));
             }
             if Instant::now() > deadline {
                 return Err(format!(
-                    "`{command}` does not accept connections at {address} after 60 s"
+                    "`{command}` does not accept connections at {address} after 60 s{}",
+                    broker.said.last_words()
                 ));
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -73,7 +121,7 @@ impl Broker {
 
     /// A process that runs already.
     pub(crate) fn attach(pid: u32) -> Result<Self, String> {
-        let broker = Self { pid, child: None };
+        let broker = Self { pid, child: None, said: Said::default() };
         match broker.is_there() {
             true => Ok(broker),
             false => Err(format!("there is no process {pid}")),
@@ -97,6 +145,11 @@ impl Broker {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         // EPERM says that it is there and somebody else's.
         pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    }
+
+    /// What it has written last, to be put behind an error; nothing of a process that was not started here.
+    pub(crate) fn last_words(&self) -> String {
+        if self.child.is_some() { self.said.last_words() } else { String::new() }
     }
 
     /// Its program.
@@ -165,8 +218,12 @@ mod tests {
 
     #[test]
     fn a_command_that_ends_at_once_is_an_error_that_says_so() {
-        let error = Broker::start("false", free_address(), None).expect_err("it ends");
-        assert!(error.contains("`false` has ended") && error.contains("exit status: 1"), "{error}");
+        let error = Broker::start("sh -c 'echo no config >&2; exit 1'", free_address(), None);
+        let error = error.expect_err("it ends");
+        assert!(
+            error.contains("exit status: 1") && error.ends_with("said last:\n  no config"),
+            "{error}"
+        );
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let taken = listener.local_addr().expect("an address");
         let error = Broker::start("sleep 9", taken, None).expect_err("taken");

@@ -171,7 +171,7 @@ impl<'s> Driver<'s> {
     fn sample(&mut self) -> Result<(), Stop> {
         self.sampled = Instant::now();
         if let Some(how) = self.broker.ended() {
-            return Err(Stop::Died(how));
+            return Err(Stop::Died(format!("{how}{}", self.broker.last_words())));
         }
         if self.interrupts.seen() {
             return Err(Stop::Interrupted);

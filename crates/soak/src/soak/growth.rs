@@ -14,7 +14,10 @@ const ORDER_MIN: f64 = 0.6;
 
 /// The second half must have grown by at least this share of what the first has: what slows down is a cache that
 /// fills, or an allocator that finds its size.
-const STEADINESS_MIN: f64 = 0.4;
+const STEADINESS_MIN: f64 = 0.65;
+
+/// No single step may be more than this share of all growth: a table that has doubled once is no leak.
+const STEP_MAX: f64 = 0.5;
 
 /// Fewest points that anything is said about.
 pub(crate) const POINTS_MIN: usize = 6;
@@ -49,6 +52,7 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
         grows: slope.low > 0.0
             && grown > floor
             && mann_kendall(&values) >= ORDER_MIN
+            && is_gradual(&values)
             && is_steady(points),
         per_event: slope.per_second,
         low: slope.low,
@@ -73,6 +77,16 @@ fn is_steady(points: &[(f64, f64)]) -> bool {
     }
     let (before, after) = ((y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1));
     before > 0.0 && after > STEADINESS_MIN * before
+}
+
+/// Whether the growth is more than one step.
+fn is_gradual(values: &[f64]) -> bool {
+    let steps = values.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?));
+    let largest = steps.fold(0.0, f64::max);
+    match (values.first(), values.last()) {
+        (Some(first), Some(last)) => largest <= STEP_MAX * (last - first),
+        _ => false,
+    }
 }
 
 /// The middle value; 0 if there is none.
