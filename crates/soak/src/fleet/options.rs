@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::load::Endpoint;
+use crate::load::Place;
 use crate::quantity::{bytes, duration, factor, rate, share};
 
 /// Simulate a fleet of sensors against a broker.
@@ -17,6 +17,7 @@ use crate::quantity::{bytes, duration, factor, rate, share};
   plimsoll fleet --sensors 12000 --every 30s --speed 10x --for 60s --connect mqtt://127.0.0.1:1883
   plimsoll fleet --scale 2 --speed 10x --losses 2 --reconnects 2 --control-away 1m --waves 2 --for 5m
   plimsoll fleet --sensors 100 --for 10s --json
+  plimsoll fleet --connect mqtts://broker:8883 --cafile ca.crt --cert-dir devices/
 
 Rates are per device and hour of the fleet's time, which --speed makes pass faster.
 Ctrl-C ends it early, with a report of what was published until then.
@@ -40,15 +41,8 @@ pub struct Options {
     /// How long to publish, in real time
     #[arg(long = "for", default_value = "60s", value_parser = duration)]
     pub length: Duration,
-    /// The broker
-    #[arg(long, default_value = "127.0.0.1:1883", value_name = "[mqtt://]HOST:PORT")]
-    pub connect: String,
-    /// User name of every client
-    #[arg(long, short = 'u')]
-    pub username: Option<String>,
-    /// Password of every client
-    #[arg(long, env = "PLIMSOLL_PASSWORD", hide_env_values = true, requires = "username")]
-    pub password: Option<String>,
+    #[command(flatten)]
+    pub(super) place: Place,
     /// How far readings stray from their time, as a share of --every
     #[arg(long, default_value = "0.1", value_parser = share)]
     pub jitter: f64,
@@ -105,13 +99,5 @@ impl Options {
     #[expect(clippy::cast_sign_loss, reason = "it is at least 300")]
     pub(super) fn keep_alive(&self) -> u16 {
         (self.period().as_secs_f64() * 2.0).clamp(300.0, f64::from(u16::MAX)) as u16
-    }
-
-    /// The broker, and as whom.
-    pub(super) fn endpoint(&self) -> Result<Endpoint, String> {
-        let mut endpoint = Endpoint::resolve(&self.connect)?;
-        endpoint.username.clone_from(&self.username);
-        endpoint.password.clone_from(&self.password);
-        Ok(endpoint)
     }
 }

@@ -46,7 +46,7 @@ struct Run<'o> {
 
 /// Runs the fleet.
 pub(super) fn run(options: &Options) -> Result<Report, String> {
-    let endpoint = options.endpoint()?;
+    let endpoint = options.place.endpoint()?;
     let wanted = u64::from(options.fleet_size()) + 64;
     let files = raise_file_limit(wanted);
     if files < wanted {
@@ -69,8 +69,9 @@ pub(super) fn run(options: &Options) -> Result<Report, String> {
         late_us: Latency::new()?,
         payload: Vec::new(),
     };
-    run.connect_all()
-        .map_err(|error| format!("cannot connect the fleet to {}: {error}", options.connect))?;
+    run.connect_all().map_err(|error| {
+        format!("cannot connect the fleet to {}: {error}", options.place.connect)
+    })?;
     let connected_in = begin.elapsed();
     run.say(&format!(
         "{} sensors connected in {:.1} s",

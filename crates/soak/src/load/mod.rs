@@ -9,7 +9,7 @@ mod reading;
 mod strain;
 mod swarm;
 
-pub(crate) use endpoint::{Endpoint, raise_file_limit};
+pub(crate) use endpoint::{Endpoint, Place, raise_file_limit};
 pub(crate) use gaps::Gaps;
 pub(crate) use latency::Latency;
 pub(crate) use packets::{acknowledge, publish, subscribe};

@@ -76,9 +76,16 @@ impl Swarm {
     pub(crate) fn dial(&mut self, greeting: Connect<'_>) -> io::Result<usize> {
         let number = self.free.last().copied().unwrap_or(self.links.len());
         let version = greeting.version;
-        let mut connection =
-            Connection::open(self.endpoint.address, self.poll.registry(), Token(number))?
-                .in_version(version);
+        let (address, registry, token) =
+            (self.endpoint.address, self.poll.registry(), Token(number));
+        let tls = self.endpoint.tls(greeting.client_identifier).map_err(io::Error::other)?;
+        let connection = match tls {
+            None => Connection::open(address, registry, token),
+            Some((config, server)) => {
+                Connection::open_tls(address, registry, token, server, config)
+            }
+        };
+        let mut connection = connection?.in_version(version);
         connection.queue(&Packet::Connect(Box::new(greeting)));
         let link = Some(Link { connection, stage: Stage::Dialling, touched: false });
         match self.links.get_mut(number) {

@@ -7,9 +7,15 @@
 mod absent;
 mod books;
 mod broker;
+mod capacity;
+mod cgroup;
 mod churner;
+mod compare;
 mod driver;
+mod filler;
 mod growth;
+mod html;
+mod junit;
 mod leak;
 mod options;
 mod outcome;
@@ -44,30 +50,86 @@ const EXIT_NOT_RUN: u8 = 2;
 
 /// Does what `options` say.
 pub fn run(options: &Options) -> ExitCode {
-    let result = match &options.command {
-        None => soak(&options.run),
-        Some(Command::Scenario) => Scenario::template().map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
-    };
+    let result =
+        match &options.command {
+            None => soak(&options.run),
+            Some(Command::Compare(options)) => compare(options),
+            Some(Command::Capacity(options)) => watch_interrupts()
+                .and_then(|interrupts| capacity::run(options, &interrupts))
+                .map(|interrupted| {
+                    if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
+                }),
+            Some(Command::Scenario) => Scenario::template().map(|text| {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }),
+        };
     result.unwrap_or_else(|error| {
         eprintln!("Error: {error}");
         ExitCode::from(EXIT_NOT_RUN)
     })
 }
 
+fn watch_interrupts() -> Result<Interrupts, String> {
+    Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))
+}
+
 fn soak(options: &RunOptions) -> Result<ExitCode, String> {
     let scenario = options.scenario()?;
-    let interrupts =
-        Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let interrupts = watch_interrupts()?;
     let endpoint = options.place.endpoint()?;
-    let outcome = one(options, options.broker_cmd.as_deref(), endpoint, &scenario, &interrupts)?;
-    print!("{}", text::text(&outcome));
-    if let Some(path) = &options.json {
-        write(path, &to_json(&outcome)?)?;
+    let first = one(options, options.broker_cmd.as_deref(), endpoint, &scenario, &interrupts)?;
+    let mut outcomes = vec![first];
+    if options.vs.is_some() && !interrupts.seen() {
+        let place = match &options.vs_connect {
+            Some(connect) => options.place.elsewhere(connect),
+            None => options.place.clone(),
+        };
+        outcomes.push(one(
+            options,
+            options.vs.as_deref(),
+            place.endpoint()?,
+            &scenario,
+            &interrupts,
+        )?);
     }
-    Ok(exit_code(&[&outcome]))
+    for outcome in &outcomes {
+        print!("{}", text::text(outcome));
+    }
+    let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+    if let [first, second] = outcomes.as_slice() {
+        print!("{}", compare::text(first, second));
+    }
+    write_files(options, &outcomes)?;
+    Ok(exit_code(&outcomes))
+}
+
+/// Writes what is asked for beside standard output.
+fn write_files(options: &RunOptions, outcomes: &[&Outcome]) -> Result<(), String> {
+    if let (Some(path), Some(first)) = (&options.json, outcomes.first()) {
+        write(path, &to_json(first)?)?;
+        if let Some(second) = outcomes.get(1) {
+            let mut name = path.clone().into_os_string();
+            name.push(".vs.json");
+            write(Path::new(&name), &to_json(second)?)?;
+        }
+    }
+    if let Some(path) = &options.junit {
+        write(path, &junit::junit(outcomes))?;
+    }
+    if let Some(path) = &options.report {
+        write(path, &html::report(outcomes))?;
+    }
+    Ok(())
+}
+
+fn compare(options: &compare::Options) -> Result<ExitCode, String> {
+    let (first, second) = (compare::read(&options.first)?, compare::read(&options.second)?);
+    print!("{}", compare::text(&first, &second));
+    if let Some(path) = &options.report {
+        write(path, &html::report(&[&first, &second]))?;
+    }
+    Ok(exit_code(&[&second]))
 }
 
 /// Soaks one broker.

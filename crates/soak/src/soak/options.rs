@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::capacity;
+use super::compare;
 use super::scenario::Scenario;
-use crate::load::Endpoint;
+use crate::load::Place;
 use crate::quantity::duration;
 
 /// Put the events of days on a broker in minutes, and judge it: leaks, losses, latency.
@@ -22,6 +24,7 @@ use crate::quantity::duration;
   plimsoll soak --broker-cmd 'plimsoll -p 1883' --duration 2m --junit soak.xml --json soak.json
   plimsoll soak --broker-cmd 'mosquitto -c m.conf' --vs 'plimsoll -c p.conf' --duration 5m --report both.html
   plimsoll soak compare before.json after.json
+  plimsoll soak capacity --broker-cmd 'plimsoll -p 1883' --limit 256MiB
   plimsoll soak scenario > soak.toml
 
 Exit code: 0 pass, 1 a leak, a loss or another limit missed, 2 it could not run, 130 interrupted and nothing
@@ -36,6 +39,8 @@ pub struct Options {
 /// What else can be done.
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum Command {
+    Compare(compare::Options),
+    Capacity(Box<capacity::Options>),
     /// Print the default scenario (TOML): loads, production's rates, limits
     Scenario,
 }
@@ -79,30 +84,6 @@ pub(super) struct RunOptions {
     /// Seed of all that is random
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-}
-
-/// Where a broker is, and as whom to connect.
-#[derive(Args, Clone, Debug)]
-pub(super) struct Place {
-    /// The broker
-    #[arg(long, default_value = "mqtt://127.0.0.1:1883", value_name = "[mqtt://]HOST:PORT")]
-    pub(super) connect: String,
-    /// User name of every client
-    #[arg(long, short = 'u')]
-    pub(super) username: Option<String>,
-    /// Password of every client
-    #[arg(long, env = "PLIMSOLL_PASSWORD", hide_env_values = true, requires = "username")]
-    pub(super) password: Option<String>,
-}
-
-impl Place {
-    /// The broker's address, and as whom.
-    pub(super) fn endpoint(&self) -> Result<Endpoint, String> {
-        let mut endpoint = Endpoint::resolve(&self.connect)?;
-        endpoint.username.clone_from(&self.username);
-        endpoint.password.clone_from(&self.password);
-        Ok(endpoint)
-    }
 }
 
 impl RunOptions {

@@ -281,3 +281,73 @@ pub(crate) struct Span {
     pub(crate) from_s: f64,
     pub(crate) to_s: f64,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A run of eight quiet cycles.
+    pub(in crate::soak) fn sample() -> Outcome {
+        let cycles: Vec<CycleRecord> = (0..9u32)
+            .map(|index| CycleRecord {
+                judged: index > 0,
+                from_s: f64::from(index) * 10.0,
+                to_s: f64::from(index) * 10.0 + 10.0,
+                events: Events { updates: 500_000, ..Events::default() },
+                events_total: Events {
+                    updates: 500_000 * u64::from(index + 1),
+                    ..Events::default()
+                },
+                quiet: [40e6; 5],
+                peak: 41e6,
+                updates_per_s: 50_000.0,
+                p50_ms: 1.0,
+                p99_ms: 5.0,
+                end_to_end_p99_ms: 6.0,
+                late_p99_ms: 0.1,
+                cpu_us_per_update: 8.0,
+            })
+            .collect();
+        let scenario = Scenario::default();
+        let mut outcome = Outcome {
+            format: FORMAT,
+            name: "broker".into(),
+            verdict: Judgement::Partial,
+            ending: "as planned".into(),
+            criteria: Vec::new(),
+            leaks: super::super::leak::leaks(&cycles, &[], &scenario.production),
+            broker: BrokerFacts::default(),
+            environment: Environment { took_s: 100.0, ..Environment::default() },
+            events: Events { updates: 4_500_000, ..Events::default() },
+            hours: 1.9,
+            loss: Loss::default(),
+            memory: Memory {
+                started: 1e6,
+                connected: 2e6,
+                filled: 40e6,
+                per_retained: 230.0,
+                ..Memory::default()
+            },
+            steady: Quantiles { p50: 1.0, p99: 5.0, count: 1000, ..Quantiles::default() },
+            end_to_end: Quantiles::default(),
+            flood: Quantiles::default(),
+            tool: Tool::default(),
+            series: (0..100u32)
+                .map(|t| Point { t: f64::from(t), rss: 42e6, memory: 40e6, ..Point::default() })
+                .collect(),
+            spans: vec![Span { phase: "filling".into(), from_s: 0.0, to_s: 2.0 }],
+            cycles,
+            scenario,
+        };
+        (outcome.criteria, outcome.verdict) = super::super::verdict::judge(&outcome);
+        outcome
+    }
+
+    #[test]
+    fn an_outcome_is_read_back() {
+        let outcome = sample();
+        let text = serde_json::to_string(&outcome).expect("JSON");
+        let again: Outcome = serde_json::from_str(&text).expect("an outcome");
+        assert_eq!(serde_json::to_string(&again).expect("JSON"), text);
+    }
+}

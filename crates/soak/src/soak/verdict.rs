@@ -193,3 +193,76 @@ fn capacity(outcome: &Outcome) -> Criterion {
     );
     criterion(&name, standing, count(capacity), bound, note)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::growth::Growth;
+    use super::super::outcome::tests::sample;
+    use super::super::outcome::{Driver, Quantiles};
+    use super::*;
+
+    fn standing(outcome: &Outcome, name: &str) -> Standing {
+        let (criteria, _) = judge(outcome);
+        criteria.iter().find(|criterion| criterion.name.starts_with(name)).expect(name).standing
+    }
+
+    #[test]
+    fn a_quiet_broker_passes() {
+        let outcome = sample();
+        assert_eq!(outcome.verdict, Judgement::Pass, "{:?}", outcome.criteria);
+        assert_eq!(outcome.criteria.len(), 5);
+    }
+
+    #[test]
+    fn each_limit_can_be_missed() {
+        let mut leaking = sample();
+        let growth =
+            Growth { grows: true, per_event: 48.0, low: 47.0, high: 49.0, resolution: 0.2 };
+        leaking.leaks = vec![Leak {
+            view: View::Resident,
+            driver: Driver::Updates,
+            growth,
+            per_hour: 115.2e6,
+            per_hour_low: 112.8e6,
+            per_hour_high: 117.6e6,
+            resolution_per_hour: 0.5e6,
+        }];
+        let (criteria, judgement) = judge(&leaking);
+        assert_eq!(judgement, Judgement::Fail);
+        assert_eq!(criteria[0].measured, "115.2 MB/h (112.8 MB/h to 117.6 MB/h)");
+        assert!(criteria[0].note.contains("48.0 B per update"), "{}", criteria[0].note);
+        // Growth that may be below the limit is none that fails.
+        leaking.leaks[0].per_hour_low = 0.1e6;
+        assert_eq!(judge(&leaking).1, Judgement::Pass);
+        let mut losing = sample();
+        losing.loss.stale = 1;
+        assert_eq!(standing(&losing, "lost"), Standing::Fail);
+        let mut dying = sample();
+        (dying.loss.restarts, dying.ending) = (1, "the broker's process has ended".into());
+        assert_eq!(
+            (standing(&dying, "restarts"), judge(&dying).1),
+            (Standing::Fail, Judgement::Fail)
+        );
+        let mut wide = sample();
+        wide.memory.per_retained = 10_000.0;
+        assert_eq!(standing(&wide, "retained"), Standing::Fail);
+    }
+
+    #[test]
+    fn a_latency_that_is_the_tools_own_is_not_judged() {
+        let mut slow = sample();
+        slow.steady = Quantiles { p99: 120.0, count: 1000, ..Quantiles::default() };
+        assert_eq!(standing(&slow, "p99"), Standing::Fail);
+        slow.tool.late.p99 = 60.0;
+        assert_eq!((standing(&slow, "p99"), judge(&slow).1), (Standing::Skipped, Judgement::Pass));
+    }
+
+    #[test]
+    fn what_was_cut_short_has_not_passed() {
+        let mut outcome = sample();
+        outcome.ending = "interrupted".into();
+        assert_eq!(judge(&outcome).1, Judgement::Partial);
+        outcome.ending = "3 updates were not acknowledged".into();
+        assert_eq!(judge(&outcome).1, Judgement::Fail);
+    }
+}
