@@ -1,7 +1,7 @@
 //! `plimsoll soak`: the events of days in minutes, against any broker, with a verdict.
 //!
-//! [`run`](self::run()) drives clients (`world`, `publisher`, `reader`, `churner`, `absent`) through phases (`phases`) in cycles
-//! (`cycles`), looks at the broker's process meanwhile (`driver`), and judges (`growth`, `leak`, `verdict`) what was measured
+//! [`run`](self::run()) drives clients (`world`, `publisher`, `reader`, `churner`, `absent`) through phases (`phases`) in cycles,
+//! looks at the broker's process meanwhile (`driver`), and judges (`growth`, `leak`, `verdict`) what was measured
 //! (`outcome`).
 
 mod absent;

@@ -91,12 +91,14 @@ pub(super) fn tool(outcome: &Outcome) -> String {
     let tool = &outcome.tool;
     let rates: Vec<f64> = outcome.cycles.iter().map(|cycle| cycle.updates_per_s).collect();
     let verdict = if tool.bottleneck { "; THIS TOOL was the bottleneck" } else { "" };
+    let rate = super::growth::median(&rates);
     #[expect(clippy::cast_sign_loss, reason = "rates are not negative")]
-    let rate = super::growth::median(&rates) as u64;
+    let whole = |number: f64| count(number as u64);
     format!(
-        "driven    {} updates a second while updating; this tool used {:.0} % of a core and waited for one {:.0} % of the time{verdict}",
-        count(rate),
+        "driven    {} updates a second while updating; this tool used {:.0} % of a core for that ({} updates for a second of its own) and waited for one {:.0} % of the time{verdict}",
+        whole(rate),
         100.0 * tool.cpu,
+        whole(rate / tool.cpu.max(0.001)),
         100.0 * tool.waited
     )
 }
