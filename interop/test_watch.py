@@ -125,7 +125,7 @@ class Run:
             retain(growing, range(self.added, self.added + 40))
             self.added += 40
             # Updates of the same topics come and go, so that it can be told whether the hours or they leak.
-            if elapsed % 10 < 5:
+            if elapsed % 2 < 1:
                 retain(forgetful, range(300))
                 self.updated += 300
             if elapsed > SECONDS / 3 and len(self.jvms) == 1:
