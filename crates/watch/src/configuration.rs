@@ -350,6 +350,18 @@ mod tests {
     }
 
     #[test]
+    fn outputs_are_a_table_of_their_own() {
+        let text = |outputs: &str| format!("[outputs]\n{outputs}\n[[target]]\npid = 1");
+        let read = |outputs: &str| toml::from_str::<Configuration>(&text(outputs));
+        let outputs = read("listen = '127.0.0.1:9977'\nwebhook = ['http://x/']").unwrap().outputs;
+        assert_eq!(outputs.export.listen, "127.0.0.1:9977".parse().ok());
+        assert_eq!(outputs.push.webhook, ["http://x/"]);
+        assert_eq!(read("").unwrap().outputs, OutputOptions::default());
+        let unknown = read("lisen = '127.0.0.1:9977'").unwrap_err().to_string();
+        assert!(unknown.contains("lisen"), "{unknown}");
+    }
+
+    #[test]
     fn the_packaged_example_is_one() {
         let text = include_str!("../../../packaging/systemd/watch.toml");
         let plan = plan(text).unwrap();
