@@ -22,6 +22,7 @@ pub(crate) struct Plan {
     pub(crate) every: Duration,
     pub(crate) targets: Vec<Target>,
     pub(crate) history: Option<history::Place>,
+    pub(crate) outputs: OutputOptions,
 }
 
 /// Most targets of one `watch`.
@@ -42,7 +43,7 @@ pub(crate) struct Configuration {
     keep: Option<String>,
     /// Where what was seen goes.
     #[serde(default)]
-    pub(crate) outputs: OutputOptions,
+    outputs: OutputOptions,
     /// What is watched.
     #[serde(default, rename = "target")]
     targets: Vec<TargetTable>,
@@ -151,7 +152,8 @@ impl Configuration {
         let targets = self.targets.iter().map(TargetTable::target);
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         check(&targets)?;
-        Ok(Plan { every: every.unwrap_or(EVERY), targets, history })
+        let outputs = self.outputs.clone();
+        Ok(Plan { every: every.unwrap_or(EVERY), targets, history, outputs })
     }
 }
 
