@@ -42,7 +42,7 @@ fn alarms(samples: &[Sample]) -> Vec<f64> {
 fn leaks_of_many_shapes_are_found() {
     for (class, within_h) in [
         ("leak_hourly_follow", 72.0),
-        ("leak_publish", 72.0),
+        ("leak_publish", 168.0),
         ("leak_accounted", 72.0),
         ("leak_late_fast", 4.0),
         ("leak_jvm_direct", 72.0),

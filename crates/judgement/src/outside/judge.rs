@@ -222,7 +222,8 @@ impl Judge {
         let growth = &best.growth;
         let day = 24.0 * self.settings.settle_s;
         // A stair is that of a day.
-        let span = if best.stairs { best.length.max(day) } else { growth.to - growth.from };
+        let in_stairs = best.stairs && best.model == Model::Held;
+        let span = if in_stairs { best.length.max(day) } else { growth.to - growth.from };
         let standing = Standing {
             sight: best.sight,
             model: best.model.clone(),
@@ -264,6 +265,9 @@ impl Judge {
             let span = growth.to - growth.from;
             standing.leak.error = 1.96 * growth.error / span * 3600.0 / overhead;
         }
+        // What is known of an allocator is not better than that, however straight the line.
+        let least = if overhead > 1.0 { 0.05 } else { 0.01 } * standing.leak.bytes_per_hour;
+        standing.leak.error = standing.leak.error.max(least);
         let from = standing.leak.since.min(now - standing.length);
         let (driver, bytes) = driver(columns, &series.t, whole, from);
         (standing.leak.driver, standing.leak.bytes_per_event) =

@@ -33,7 +33,9 @@ pub(super) fn sentences(
     }
     let (Some(&first), Some(&now)) = (columns.t.first(), columns.t.last()) else {
         let settle = hours(settings.settle_s);
-        said.push(format!("The first {settle} after a start are passed over, and no more was seen."));
+        said.push(format!(
+            "The first {settle} after a start are passed over, and no more was seen."
+        ));
         return said;
     };
     said.push(format!(
