@@ -26,12 +26,19 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Counted {
     listener: u32,
     user: u32,
+    /// Bytes of its block and its names, which stay as they are until it joins anew.
+    fixed: u32,
     bytes: usize,
 }
 
 impl Counted {
     /// A session that counts to no budget.
-    pub(crate) const NOWHERE: Self = Self { listener: NONE, user: NONE, bytes: 0 };
+    pub(crate) const NOWHERE: Self = Self { listener: NONE, user: NONE, fixed: 0, bytes: 0 };
+
+    /// Bytes of the session's block and its names.
+    pub(super) fn fixed_bytes(self) -> usize {
+        self.fixed as usize
+    }
 
     fn is_nowhere(self) -> bool {
         self.listener == NONE && self.user == NONE
@@ -328,7 +335,9 @@ impl Budgets {
             }
         }
         self.leave(session);
-        session.counted = Counted { listener, user, bytes: 0 };
+        let names = Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
+        let fixed = (Boxed::<Session>::BLOCK_BYTES + names) as u32;
+        session.counted = Counted { listener, user, fixed, bytes: 0 };
         self.settle(session);
     }
 
