@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::export::ExportOptions;
 use crate::output::Output;
 use crate::push::{PushOptions, Trouble};
+use crate::terminal::TerminalOptions;
 
 /// Where to what was seen goes, beside standard output.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
@@ -21,6 +22,10 @@ pub struct OutputOptions {
     #[command(flatten)]
     #[serde(flatten)]
     pub push: PushOptions,
+    /// On the terminal.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub terminal: TerminalOptions,
 }
 
 /// Outputs that have been started.
@@ -29,6 +34,8 @@ pub struct Outputs {
     pub all: Vec<Box<dyn Output>>,
     /// Where the exporter listens, if it does.
     pub address: Option<SocketAddr>,
+    /// The terminal is taken over until [`Output::end`]: nothing else may be printed on it.
+    pub terminal: bool,
 }
 
 impl OutputOptions {
@@ -37,7 +44,7 @@ impl OutputOptions {
     ///
     /// # Errors
     ///
-    /// An address cannot be listened on or is none, or a file cannot be read. The text says which.
+    /// An address cannot be listened on or is none, a file cannot be read, or there is no terminal. The text says which.
     pub fn start(&self, trouble: &Trouble) -> Result<Outputs, String> {
         let push = self.push.start(trouble)?;
         let exporter = self.export.start(push.counts)?;
@@ -46,6 +53,10 @@ impl OutputOptions {
         if let Some(exporter) = exporter {
             all.push(Box::new(exporter));
         }
-        Ok(Outputs { all, address })
+        // Last: what went wrong before is printed on the terminal as it was.
+        let terminal = self.terminal.start()?;
+        let is_taken = terminal.is_some();
+        all.extend(terminal.map(|terminal| Box::new(terminal) as Box<dyn Output>));
+        Ok(Outputs { all, address, terminal: is_taken })
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use plimsoll_judgement::outside::{Change, Settings};
+use plimsoll_judgement::outside::{Change, Settings, Verdict};
 
 use super::{Subject, report, steps};
 use crate::describe::Sentence;
@@ -91,12 +91,14 @@ impl Options {
             let mut sample = sample.map_err(|error| error.to_string())?;
             sample.limit = sample.limit.or(self.limit);
             let before = replay.samples;
-            let changed = replay.push(&sample).is_some();
+            let was = replay.push(&sample);
             // One that is not later than those before was passed over.
             if replay.samples > before {
                 trail.push(&sample);
             }
-            if changed {
+            if let Some(was) = was
+                && (is_leak(&was) || is_leak(&replay.verdict))
+            {
                 marks.push(Mark { at: sample.t, text: Sentence(&replay.verdict).to_string() });
             }
         }
@@ -128,6 +130,10 @@ impl Options {
         };
         Ok((report(&subject, None), Sentence(&replay.verdict).to_string()))
     }
+}
+
+fn is_leak(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Leaking(_))
 }
 
 #[cfg(test)]
