@@ -1,6 +1,7 @@
 //! All outputs beside standard output, from one set of options.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use clap::Args;
 use serde::Deserialize;
@@ -34,20 +35,19 @@ pub struct Outputs {
     pub all: Vec<Box<dyn Output>>,
     /// Where the exporter listens, if it does.
     pub address: Option<SocketAddr>,
-    /// The terminal is taken over until [`Output::end`]: nothing else may be printed on it.
-    pub terminal: bool,
 }
 
 impl OutputOptions {
     /// Listens, and starts a thread for each destination. `trouble` is told, in a sentence, which destination does not
-    /// work, and when it works again; it is called on other threads.
+    /// work, and when it works again; it is called on other threads. The page shows what is recorded in `history`, too.
+    /// With [`OutputOptions::terminal`] nothing else may be printed on the terminal until all outputs are dropped.
     ///
     /// # Errors
     ///
     /// An address cannot be listened on or is none, a file cannot be read, or there is no terminal. The text says which.
-    pub fn start(&self, trouble: &Trouble) -> Result<Outputs, String> {
+    pub fn start(&self, trouble: &Trouble, history: Option<&Path>) -> Result<Outputs, String> {
         let push = self.push.start(trouble)?;
-        let exporter = self.export.start(push.counts)?;
+        let exporter = self.export.start(push.counts, history)?;
         let address = exporter.as_ref().map(|exporter| exporter.address);
         let mut all = push.outputs;
         if let Some(exporter) = exporter {
@@ -55,8 +55,7 @@ impl OutputOptions {
         }
         // Last: what went wrong before is printed on the terminal as it was.
         let terminal = self.terminal.start()?;
-        let is_taken = terminal.is_some();
         all.extend(terminal.map(|terminal| Box::new(terminal) as Box<dyn Output>));
-        Ok(Outputs { all, address, terminal: is_taken })
+        Ok(Outputs { all, address })
     }
 }

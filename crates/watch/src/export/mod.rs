@@ -54,9 +54,13 @@ impl ExportOptions {
     /// # Errors
     ///
     /// The address cannot be listened on.
-    pub(crate) fn start(&self, pushes: Vec<Arc<Counts>>) -> Result<Option<Exporter>, String> {
+    pub(crate) fn start(
+        &self,
+        pushes: Vec<Arc<Counts>>,
+        history: Option<&std::path::Path>,
+    ) -> Result<Option<Exporter>, String> {
         let Some(address) = self.listen else { return Ok(None) };
-        let board = Board::new(pushes);
+        let board = Board::new(pushes, history);
         let address = serve::start(address, router(board.clone()))?;
         Ok(Some(Exporter { address, board }))
     }

@@ -93,7 +93,7 @@ mod tests {
     fn jumps_are_joined_and_gaps_are_not() {
         let mut canvas = Canvas::new(2, 1);
         canvas.line(&[Some(0.0), Some(1.0), None, Some(0.0)], 1);
-        assert_eq!(text(&canvas), ["⡸⢀"]);
+        assert_eq!(text(&canvas), ["⣸⢀"]);
     }
 
     #[test]

@@ -39,54 +39,57 @@ impl TerminalOptions {
             return Ok(None);
         }
         let coloured = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let terminal = Terminal(Arc::new(Mutex::new(Scene::new(coloured))));
         screen::take()?;
-        let own = terminal.clone();
-        let keys = thread::Builder::new().name("keys".into()).spawn(move || own.hear());
-        if let Err(error) = keys {
-            screen::give_back();
-            return Err(format!("--tui cannot start a thread for the keys: {error}"));
-        }
-        draw(&terminal.look());
+        let terminal = Terminal(Arc::new(Mutex::new(Scene::new(coloured))));
+        let scene = Arc::clone(&terminal.0);
+        thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || hear(&scene))
+            .map_err(|error| format!("--tui cannot start a thread for the keys: {error}"))?;
+        draw(&look(&terminal.0));
         Ok(Some(terminal))
     }
 }
 
-/// The view.
-#[derive(Clone, Debug)]
+/// The view. The terminal is given back when it is dropped.
+#[derive(Debug)]
 pub(crate) struct Terminal(Arc<Mutex<Scene>>);
 
-impl Terminal {
-    fn look(&self) -> MutexGuard<'_, Scene> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn look(scene: &Mutex<Scene>) -> MutexGuard<'_, Scene> {
+    scene.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Waits for keys until there are none any longer.
-    fn hear(&self) {
-        let mut bytes = [0; 16];
-        while let Ok(count @ 1..) = io::stdin().lock().read(&mut bytes) {
-            let typed = bytes.get(..count).unwrap_or_default();
-            if typed == b"q" {
-                // The same as Ctrl-C, so that there is one way to end.
-                let _ = kill_process(getpid(), Signal::INT);
-            }
-            if let Some(key) = key(typed) {
-                let mut scene = self.look();
-                scene.press(key);
-                draw(&scene);
-            }
+/// Waits for keys until there are none any longer.
+fn hear(scene: &Mutex<Scene>) {
+    let mut bytes = [0; 16];
+    while let Ok(count @ 1..) = io::stdin().lock().read(&mut bytes) {
+        let typed = bytes.get(..count).unwrap_or_default();
+        if typed == b"q" {
+            // The same as Ctrl-C, so that there is one way to end.
+            let _ = kill_process(getpid(), Signal::INT);
+        }
+        if let Some(key) = key(typed) {
+            let mut scene = look(scene);
+            scene.press(key);
+            draw(&scene);
         }
     }
 }
 
 impl Output for Terminal {
     fn round(&mut self, all: &[Watched]) {
-        let mut scene = self.look();
+        let mut scene = look(&self.0);
         scene.update(all);
         draw(&scene);
     }
 
     fn end(&mut self) {
+        screen::give_back();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
         screen::give_back();
     }
 }

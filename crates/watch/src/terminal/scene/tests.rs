@@ -70,7 +70,7 @@ fn the_chosen_target_has_its_graph_and_its_words() {
     assert!(!text.contains('\x1b'), "names move no cursors, and there are no colours");
     assert!(text.contains("leaking at 0.200 MB/h"), "{text}");
     assert!(text.contains("last 600 s") || text.contains("last 10 min"), "{text}");
-    assert!(text.contains("── its own account") && text.contains("13.3 MiB"), "{text}");
+    assert!(text.contains("── its own account") && text.contains("13.4 MiB"), "{text}");
     scene.press(Key::Longer);
     let text = scene.rows(100, 30, SystemTime::UNIX_EPOCH).join("\n");
     assert!(text.contains("last 60 min"), "{text}");
