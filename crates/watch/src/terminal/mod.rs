@@ -6,21 +6,20 @@ mod screen;
 
 use std::env;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::SystemTime;
 
 use clap::Args;
 use rustix::process::{Signal, getpid, kill_process};
-use serde::Deserialize;
 
 use crate::output::Output;
 use crate::watched::Watched;
 use scene::{Key, Scene};
 
 /// Whether to show what is seen on the terminal.
-#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct TerminalOptions {
     /// Show targets with judgement, reasons and a live graph on the terminal. Arrows choose target and time, q ends.
     /// With `NO_COLOR` in the environment there are no colours
@@ -40,20 +39,28 @@ impl TerminalOptions {
         }
         let coloured = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         screen::take()?;
-        let terminal = Terminal(Arc::new(Mutex::new(Scene::new(coloured))));
-        let scene = Arc::clone(&terminal.0);
+        let scene = Arc::new(Mutex::new(Scene::new(coloured)));
+        let terminal = Terminal { scene, gone: Arc::default() };
+        let (scene, gone) = (Arc::clone(&terminal.scene), Arc::clone(&terminal.gone));
         thread::Builder::new()
             .name("keys".into())
-            .spawn(move || hear(&scene))
+            .spawn(move || {
+                hear(&scene);
+                gone.store(true, Ordering::Relaxed);
+            })
             .map_err(|error| format!("--tui cannot start a thread for the keys: {error}"))?;
-        draw(&look(&terminal.0));
+        draw(&look(&terminal.scene));
         Ok(Some(terminal))
     }
 }
 
 /// The view. The terminal is given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Terminal(Arc<Mutex<Scene>>);
+pub(crate) struct Terminal {
+    scene: Arc<Mutex<Scene>>,
+    /// There is no terminal any longer that keys could come from.
+    gone: Arc<AtomicBool>,
+}
 
 fn look(scene: &Mutex<Scene>) -> MutexGuard<'_, Scene> {
     scene.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,9 +85,13 @@ fn hear(scene: &Mutex<Scene>) {
 
 impl Output for Terminal {
     fn round(&mut self, all: &[Watched]) {
-        let mut scene = look(&self.0);
+        let mut scene = look(&self.scene);
         scene.update(all);
         draw(&scene);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     fn end(&mut self) {

@@ -83,6 +83,6 @@ pub(super) fn show(rows: &[String]) {
 
 fn write(text: &str) {
     let mut out = io::stdout().lock();
-    // A terminal that is gone hangs up, which ends us.
+    // That a terminal is gone is heard by whoever waits for its keys.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -84,12 +84,13 @@ fn the_chosen_target_has_its_graph_and_its_words() {
 
 #[test]
 fn the_line_of_growth_rises_from_left_to_right() {
-    let scene = scene(false);
+    let mut scene = scene(false);
+    scene.press(Key::Longer);
     let rows = scene.graph(&scene.targets[0], 60, 8);
     let dots = |row: &str, from: usize, to: usize| {
         row.chars().skip(LABELS + from).take(to - from).any(|letter| letter != ' ')
     };
-    assert!(dots(&rows[0], 40, 50) && !dots(&rows[0], 0, 25), "{}", rows.join("\n"));
+    assert!(dots(&rows[0], 45, 50) && !dots(&rows[0], 0, 40), "{}", rows.join("\n"));
     assert!(rows.iter().take(8).all(|row| row.chars().count() <= 60));
 }
 
