@@ -30,7 +30,7 @@ pub struct OutputOptions {
 
 /// The same in a file: one table, in which a key that is none is a mistake.
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields)]
 struct Keys {
     listen: Option<SocketAddr>,
     webhook: Vec<String>,
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_file_names_outputs_and_a_key_that_is_none_is_a_mistake() {
         let text =
-            "listen = '127.0.0.1:9977'\nalertmanager = ['http://a']\nelasticsearch-every = '1m'";
+            "listen = '127.0.0.1:9977'\nalertmanager = ['http://a']\nelasticsearch_every = '1m'";
         let options: OutputOptions = toml::from_str(text).unwrap();
         assert_eq!(options.export.listen, "127.0.0.1:9977".parse().ok());
         assert_eq!(options.push.alertmanager, ["http://a"]);
