@@ -90,7 +90,12 @@ fn explain(leak: &Leak, limit: f64) -> String {
     );
     if leak.resolution_per_hour > limit * 1e6 {
         let times = leak.resolution_per_hour / (limit * 1e6);
-        format!("{seen}; for the limit itself run {times:.0} times as long")
+        match times {
+            times if times < 100.0 => {
+                format!("{seen}; for the limit itself run {times:.0} times as long")
+            }
+            _ => format!("{seen}; the limit itself needs far more events than these"),
+        }
     } else {
         seen
     }
