@@ -85,7 +85,7 @@ struct LiveOptions {
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
     /// How long to keep it [default: 30d]
-    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "history")]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     keep: Option<Duration>,
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
@@ -150,10 +150,8 @@ impl LiveOptions {
         if self.outputs != OutputOptions::default() {
             plan.outputs = self.outputs.clone();
         }
-        if let Some(directory) = self.history.clone() {
-            let keep = self.keep.unwrap_or(history::KEEP);
-            plan.history = Some(history::Place { directory, keep });
-        }
+        plan.history = self.history.clone().or(plan.history);
+        plan.keep = self.keep.unwrap_or(plan.keep);
         plan.every = self.every.unwrap_or(plan.every);
         Ok(plan)
     }
@@ -178,6 +176,7 @@ impl LiveOptions {
             every: EVERY,
             targets: vec![target],
             history: None,
+            keep: history::KEEP,
             outputs: OutputOptions::default(),
         })
     }
