@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
+use crate::follow::Following;
 use crate::input::Link;
 use crate::message::{EXPIRY_LAST, Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
@@ -29,6 +30,8 @@ pub(crate) struct Dispatch {
     pub(crate) journal: Journal,
     /// Who may do what; `None` is everything.
     pub(crate) access: Option<Arc<dyn Access>>,
+    /// Publishes whose way somebody wants to know.
+    pub(crate) following: Option<Boxed<Following>>,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     /// QoS 0 is dropped for clients that have output waiting.
@@ -56,11 +59,22 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) holds: u16,
     /// Several stored sessions may queue it.
     pub(crate) shared: bool,
+    /// What it is called if it is followed; 0 if not.
+    pub(crate) number: u32,
 }
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(parts: Parts<'a>) -> Self {
-        Self { parts, message: None, ordinal: 0, taken: 0, refused: 0, holds: 0, shared: false }
+        Self {
+            parts,
+            message: None,
+            ordinal: 0,
+            taken: 0,
+            refused: 0,
+            holds: 0,
+            shared: false,
+            number: 0,
+        }
     }
 
     pub(crate) fn shared(parts: Parts<'a>, message: Message) -> Self {
@@ -109,6 +123,7 @@ impl Dispatch {
             drops_qos0: false,
             holds_publishers: false,
             access: None,
+            following: None,
             settings,
             counters: Counters::default(),
             outboxes: (0..shards).map(|_| Outbox::new(ledger)).collect(),
@@ -244,7 +259,9 @@ impl Dispatch {
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
-            self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
+            let limit = if connected { Limit::SlowConsumer } else { Limit::QueueFull };
+            self.dropped(session, limit);
+            self.follow_dropped(session, outgoing, limit);
             return false;
         }
         outgoing.taken += 1;
@@ -264,10 +281,15 @@ impl Dispatch {
             self.record_queued(session, &delivery, way, outgoing.shared);
             let Some(flow) = session.flow.as_mut() else { return false };
             let packet_identifier = flow.launch(delivery);
-            self.send_launched(session, outgoing, packet_identifier, way);
+            if self.send_launched(session, outgoing, packet_identifier, way) {
+                self.follow_taken(session, outgoing, qos, sequence, true);
+            } else {
+                self.follow_dropped(session, outgoing, Limit::PacketTooLarge);
+            }
             return false;
         }
         self.wait(session, delivery, way, outgoing.shared);
+        self.follow_taken(session, outgoing, qos, sequence, false);
         if late {
             session.promised = self.journal.position();
             if let Some(flow) = session.flow.as_mut() {
@@ -293,11 +315,13 @@ impl Dispatch {
         if self.drops_qos0 && waits && (behind || !session.is_open() || session.is_behind()) {
             self.counters.load.qos0_dropped += 1;
             self.dropped(session, Limit::Memory);
+            self.follow_dropped(session, outgoing, Limit::Memory);
             return false;
         }
         if session.is_open() && !behind {
             if session.unflushed >= self.settings.output_bytes_max {
                 self.dropped(session, Limit::OutputFull);
+                self.follow_dropped(session, outgoing, Limit::OutputFull);
                 return false;
             }
             if outgoing.message.is_none() && outgoing.parts.payload.len() >= BODY_SHARED_BYTES_MIN {
@@ -313,8 +337,11 @@ impl Dispatch {
                 origin: way.origin,
                 identifier: way.identifier,
             };
-            if !self.send(session, &frame) {
+            if self.send(session, &frame) {
+                self.follow_taken(session, outgoing, QoS::AtMostOnce, 0, true);
+            } else {
                 self.dropped(session, Limit::PacketTooLarge);
+                self.follow_dropped(session, outgoing, Limit::PacketTooLarge);
             }
             return false;
         }
@@ -334,21 +361,24 @@ impl Dispatch {
             let (qos, retain) = (way.qos, way.retain);
             let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
             self.wait(session, delivery, way, outgoing.shared);
+            self.follow_taken(session, outgoing, qos, sequence, false);
             return expires;
         }
-        self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });
+        let limit = if connected { Limit::OutputFull } else { Limit::QueueFull };
+        self.dropped(session, limit);
+        self.follow_dropped(session, outgoing, limit);
         false
     }
 
     /// A first transmission: DUP is 0 (MQTT-4.3.2-2, MQTT-4.3.3-2), whatever it was when the message
-    /// came (MQTT-3.3.1-3).
+    /// came (MQTT-3.3.1-3). Answers whether the client takes packets of that size.
     fn send_launched(
         &mut self,
         session: &mut Session,
         outgoing: &Outgoing<'_>,
         packet_identifier: u16,
         way: &Way<'_>,
-    ) {
+    ) -> bool {
         let frame = Frame {
             parts: &outgoing.parts,
             message: outgoing.message.as_ref(),
@@ -359,10 +389,12 @@ impl Dispatch {
             origin: way.origin,
             identifier: way.identifier,
         };
-        if !self.send(session, &frame) {
+        let fits = self.send(session, &frame);
+        if !fits {
             self.too_large(session, packet_identifier);
         }
         self.resume_if_relieved(session); // It has something to acknowledge now.
+        fits
     }
 
     /// Sends a delivery that comes out of the session's flow.
@@ -387,6 +419,8 @@ impl Dispatch {
         };
         if !self.send(session, &frame) {
             self.too_large(session, packet_identifier);
+        } else if self.following.is_some() {
+            self.follow_sent(session, delivery.sequence, delivery.qos);
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
+use crate::follow::Traced;
 use crate::input::Loss;
 use crate::load::Step;
 
@@ -103,6 +104,8 @@ pub enum Event {
         /// Most bytes that may be held.
         limit: usize,
     },
+    /// Something has happened to a publish that is followed ([`Engine::follow`](crate::Engine::follow)).
+    Traced(Box<Traced>),
     /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
     Packet {
         /// The whole line, in Mosquitto's wording.

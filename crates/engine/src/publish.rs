@@ -10,9 +10,11 @@ use crate::access::{Action, Decision, mounted};
 use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::engine::Engine;
 use crate::flow::Owed;
+use crate::follow::Stage;
 use crate::input::{Input, Link};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
+use crate::retained::RetainedStore;
 use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 
@@ -70,6 +72,7 @@ impl Engine {
         let overload = self.overload(slot, topic, retains);
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
+        let followed = self.dispatch.follows(topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -81,6 +84,8 @@ impl Engine {
         let mut full = Vec::new();
         for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
+            let number =
+                if followed { self.dispatch.begin_following(session, topic, publish) } else { 0 };
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let counts = &mut self.dispatch.counters.load;
@@ -93,19 +98,12 @@ impl Engine {
                     true => Admission::Route,
                     false => overload.admit(publish, counts),
                 });
-            let admission = match admission {
-                Admission::Route if publish.retain && told(session, publish) => {
-                    let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
-                    match self.retained.admits(topic, size) {
-                        Err(limit) if !publish.payload.is_empty() => {
-                            full.push(limit);
-                            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
-                        }
-                        _ => Admission::Route,
-                    }
-                }
-                other => other,
-            };
+            let admission = admission.and_then(|| {
+                let bytes = topic.len() + forwarded.bytes().len() + publish.payload.len();
+                let limit = exceeded(&self.retained, session, publish, topic, bytes);
+                full.extend(limit);
+                limit.map_or(Admission::Route, |_| refusal(publish, ReasonCode::QUOTA_EXCEEDED))
+            });
             let answer = match admission {
                 Admission::Route if commands => {
                     self.dispatch.command(session, topic, publish);
@@ -113,8 +111,13 @@ impl Engine {
                 }
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
-                Admission::Ignore => continue,
+                Admission::Ignore => {
+                    self.dispatch.traced(Some(link), number, Stage::Refused { reason: None });
+                    continue;
+                }
                 Admission::Violation(reason) => {
+                    let stage = Stage::Refused { reason: Some(reason) };
+                    self.dispatch.traced(Some(link), number, stage);
                     violation = Some(reason);
                     break;
                 }
@@ -130,10 +133,11 @@ impl Engine {
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
-                outgoing.ordinal = ordinal;
+                (outgoing.ordinal, outgoing.number) = (ordinal, number);
                 run.push(outgoing);
             }
             if publish.qos != QoS::AtMostOnce {
+                self.dispatch.follow_acknowledgement(session, ordinal, number);
                 ordinal = ordinal.wrapping_add(1);
                 let Publish { packet_identifier, qos, .. } = *publish;
                 due.push(Due { packet_identifier, qos, answer });
@@ -148,6 +152,9 @@ impl Engine {
             }
         }
         self.route(&mut run, Some(publisher));
+        if followed {
+            self.dispatch.follow_routed(link, &run);
+        }
         self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
         self.slow_publisher(slot, &run);
@@ -281,7 +288,8 @@ impl Engine {
 
 impl crate::dispatch::Dispatch {
     fn acknowledge_publish(&mut self, session: &mut Session, due: Acknowledgement) {
-        session.acknowledged = session.acknowledged.wrapping_add(1);
+        let ordinal = session.acknowledged;
+        session.acknowledged = ordinal.wrapping_add(1);
         if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
             // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
             if let Some(rare) = session.rare.as_mut()
@@ -293,6 +301,9 @@ impl crate::dispatch::Dispatch {
         }
         let kind = if due.qos == QoS::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
         self.acknowledge(session, kind, due.packet_identifier, due.reason);
+        if self.following.is_some() {
+            self.follow_acknowledged(session, ordinal, due.reason);
+        }
     }
 
     /// Sends what no longer waits, in the order of the publishes.
@@ -451,6 +462,18 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
 /// Whether a topic is the broker's own: clients may read it, not write it.
 pub(crate) fn is_own_topic(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
+}
+
+/// The limit on retained messages that a publish to be retained meets, and whose publisher can be told.
+fn exceeded(
+    retained: &RetainedStore,
+    session: &Session,
+    publish: &Publish<'_>,
+    topic: &str,
+    bytes: usize,
+) -> Option<usize> {
+    let asks = publish.retain && !publish.payload.is_empty() && told(session, publish);
+    if asks { retained.admits(topic, bytes).err() } else { None }
 }
 
 /// Whether a publisher can be told that its message is refused.
