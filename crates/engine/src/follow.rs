@@ -78,12 +78,14 @@ pub enum Stage {
         /// At this QoS.
         qos: QoS,
     },
-    /// It waits in a session's queue. It is followed on if the client is connected, and for as long.
+    /// It waits in a session's queue.
     Queued {
         /// Client identifier.
         client: Box<str>,
         /// At this QoS.
         qos: QoS,
+        /// It is followed out of the queue: the client is connected. For as long as it is.
+        followed: bool,
     },
     /// A limit kept it from a session.
     Dropped {
@@ -239,10 +241,13 @@ impl Dispatch {
             return;
         }
         let client = session.client_identifier.clone();
-        let stage = if sent { Stage::Sent { client, qos } } else { Stage::Queued { client, qos } };
+        let followed = session.is_connected() && sequence > 0;
+        let stage = match sent {
+            true => Stage::Sent { client, qos },
+            false => Stage::Queued { client, qos, followed },
+        };
         self.traced(session.link, outgoing.number, stage);
-        let following = self.following.as_mut().filter(|_| session.is_connected());
-        if let (Some(following), 1..) = (following, sequence) {
+        if let (Some(following), true) = (self.following.as_mut(), followed) {
             await_one(&mut following.deliveries, session.epoch, sequence, outgoing.number);
         }
     }

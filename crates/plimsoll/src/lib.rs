@@ -17,6 +17,7 @@ mod memory;
 mod mosquitto_db;
 mod process;
 mod state;
+mod traces;
 
 pub use cli::run;
 

@@ -23,6 +23,7 @@ mod stall;
 mod subscriptions;
 mod system;
 mod top;
+mod trace;
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -17,7 +17,7 @@ use super::look::{Held, Looks};
 use super::problem::Problem;
 use super::{
     alarms, changes, clients, health, memory, metrics, openapi, page, retained, subscriptions,
-    system, top,
+    system, top, trace,
 };
 use crate::broker::shared::Shared;
 
@@ -97,6 +97,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/api/v1/heap", get(changes::heap))
         .route("/api/v1/reload", post(changes::reload))
         .route("/api/v1/recount", post(changes::recount))
+        .route("/api/v1/trace", post(trace::trace))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(context.clone(), entry::guard))

@@ -301,6 +301,11 @@ impl Reader {
                     self.error(name, &problem);
                 }
             }
+            "otlp_endpoint" | "otlp_header" => {
+                if let Err(problem) = self.config.otlp.read(name, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
             "log_timestamp_format" if !can_format(value.text()) => {
