@@ -11,16 +11,23 @@ use plimsoll_mqtt::{DecodeLimits, Decoded, Packet, Version, decode, encode};
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    version: Version,
     unsent: Vec<u8>,
     incomplete: Vec<u8>,
 }
 
 impl Connection {
-    /// Begins to connect.
+    /// Begins to connect, as a client of MQTT 3.1.1.
     pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, unsent: Vec::new(), incomplete: Vec::new() })
+        Ok(Self { stream, version: Version::V311, unsent: Vec::new(), incomplete: Vec::new() })
+    }
+
+    /// The same in another version of MQTT. It has to be that of the CONNECT.
+    #[must_use]
+    pub fn in_version(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// Whether the handshake of TCP has succeeded.
@@ -40,7 +47,17 @@ impl Connection {
 
     /// Adds a packet to what is to be sent.
     pub fn queue(&mut self, packet: &Packet<'_>) {
-        encode::packet(packet, Version::V311, &mut self.unsent);
+        encode::packet(packet, self.version, &mut self.unsent);
+    }
+
+    /// Adds encoded packets to what is to be sent: `write` appends to the buffer.
+    pub fn queue_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.unsent);
+    }
+
+    /// Bytes that the network has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
     }
 
     /// Sends what the network takes.
@@ -63,9 +80,26 @@ impl Connection {
     }
 
     /// Reads all that is there and hands out the packets in it. `arena` is working space.
-    pub fn receive(
+    pub fn receive(&mut self, arena: &mut [u8], each: impl FnMut(&Packet<'_>)) -> io::Result<()> {
+        self.read(arena, true, each)
+    }
+
+    /// Reads until a read does not fill the arena, and hands out the packets.
+    ///
+    /// With edge-triggered events that is all there is, and saves a system call (epoll(7)); but where the
+    /// event says that the peer has closed, [`Connection::receive`] is needed to see it.
+    pub fn receive_short(
         &mut self,
         arena: &mut [u8],
+        each: impl FnMut(&Packet<'_>),
+    ) -> io::Result<()> {
+        self.read(arena, false, each)
+    }
+
+    fn read(
+        &mut self,
+        arena: &mut [u8],
+        to_the_end: bool,
         mut each: impl FnMut(&Packet<'_>),
     ) -> io::Result<()> {
         loop {
@@ -78,26 +112,33 @@ impl Connection {
             };
             let fresh = arena.get(..count).unwrap_or_default();
             if self.incomplete.is_empty() {
-                let used = hand_out(fresh, &mut each)?;
+                let used = hand_out(fresh, self.version, &mut each)?;
                 self.incomplete.extend_from_slice(fresh.get(used..).unwrap_or_default());
             } else {
                 self.incomplete.extend_from_slice(fresh);
-                let used = hand_out(&self.incomplete, &mut each)?;
+                let used = hand_out(&self.incomplete, self.version, &mut each)?;
                 self.incomplete.drain(..used);
             }
             if self.incomplete.is_empty() {
                 self.incomplete = Vec::new();
+            }
+            if count < arena.len() && !to_the_end {
+                return Ok(());
             }
         }
     }
 }
 
 /// Decodes the packets at the front of `bytes`. Answers how many bytes they took.
-fn hand_out(bytes: &[u8], each: &mut impl FnMut(&Packet<'_>)) -> io::Result<usize> {
-    let limits = DecodeLimits::default();
+fn hand_out(
+    bytes: &[u8],
+    version: Version,
+    each: &mut impl FnMut(&Packet<'_>),
+) -> io::Result<usize> {
+    let limits = DecodeLimits::of_servers();
     let mut used = 0;
     while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        match decode(rest, Version::V311, &limits) {
+        match decode(rest, version, &limits) {
             Ok(Decoded::Packet { packet, length }) => {
                 each(&packet);
                 used += length;

@@ -29,7 +29,8 @@ pub(crate) const EXIT_CONFIGURATION: u8 = 3;
   plimsoll -c /etc/mosquitto/mosquitto.conf  drop-in for Mosquitto
   plimsoll check-config -c mosquitto.conf    what would that do?
   plimsoll import mosquitto.db --into ./plimsoll-data   what Mosquitto has kept
-  plimsoll fleet --sensors 1000 --speed 10x  a plant's sensors against the broker on this machine")]
+  plimsoll fleet --sensors 1000 --speed 10x  a plant's sensors against the broker on this machine
+  plimsoll watch replay incident.csv         leak, or just more state? Of any broker")]
 struct CommandLine {
     #[command(flatten)]
     flags: Flags,
@@ -93,6 +94,7 @@ enum Command {
     },
     /// Simulate a fleet of sensors against a broker
     Fleet(fleet::Options),
+    Watch(Box<plimsoll_watch::Options>),
     Ctl(Box<ctl::Options>),
     /// Take in what Mosquitto has kept: its persistence file
     Import(commands::Import),
@@ -146,6 +148,7 @@ impl CommandLine {
                 check(&Arguments { file: Some(config_file), ..Arguments::default() })
             }
             Some(Command::Fleet(options)) => fleet::run(&options),
+            Some(Command::Watch(options)) => options.run(),
             Some(Command::Ctl(options)) => ctl::run(&options),
             Some(Command::Import(options)) => options.run(),
             Some(Command::Export(options)) => options.run(),

@@ -5,7 +5,6 @@
 
 mod access;
 mod admin;
-mod authorities;
 mod broker;
 mod cli;
 mod config;

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use plimsoll_client::authorities;
 use serde_json::Value;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
-
-use crate::authorities;
 
 use super::settings::Settings;
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_client::authorities;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::backends::Asked;
 use crate::access::options::Options;
-use crate::authorities;
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;

@@ -1,7 +1,6 @@
 //! `/metrics`: every figure, for Prometheus.
 
 mod process;
-mod text;
 
 use std::sync::atomic::Ordering;
 
@@ -9,11 +8,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_engine::{Counters, Engine, LoadState, Step};
+use plimsoll_watch::exposition::{Figure, Form, Text};
 
 use super::alarms;
 use super::routes::Context;
 use crate::broker::shared::Shared;
-use text::{Figure, Form, Text};
 
 /// In the form that is accepted.
 pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {

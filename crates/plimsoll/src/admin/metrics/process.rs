@@ -2,10 +2,9 @@
 
 use std::fs;
 
+use plimsoll_watch::exposition::Text;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
-
-use super::text::Text;
 
 pub(super) fn write(text: &mut Text) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();

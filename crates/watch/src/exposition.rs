@@ -4,21 +4,24 @@ use std::fmt::{self, Display, Write as _};
 
 /// The form that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
+    /// `text/plain; version=0.0.4`, which every scraper reads.
     Prometheus,
+    /// `application/openmetrics-text; version=1.0.0`.
     OpenMetrics,
 }
 
 impl Form {
     /// By the header `Accept`.
-    pub(super) fn of(accept: &str) -> Self {
+    pub fn of(accept: &str) -> Self {
         match accept.contains("application/openmetrics-text") {
             true => Self::OpenMetrics,
             false => Self::Prometheus,
         }
     }
 
-    pub(super) fn content_type(self) -> &'static str {
+    /// For the header `Content-Type`.
+    pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -36,15 +39,17 @@ enum Kind {
 
 /// A text that grows by one family of metrics after another.
 #[derive(Debug)]
-pub(super) struct Text {
+pub struct Text {
     form: Form,
     text: String,
 }
 
 /// A value: whole numbers stay whole.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Figure {
+pub enum Figure {
+    /// A count.
     Whole(u64),
+    /// Anything else.
     Real(f64),
 }
 
@@ -83,20 +88,21 @@ impl Display for Figure {
 }
 
 /// One sample: labels and their values, and the figure.
-pub(super) type Sample<'a> = (&'a [(&'a str, &'a str)], Figure);
+pub type Sample<'a> = (&'a [(&'a str, &'a str)], Figure);
 
 impl Text {
-    pub(super) fn new(form: Form) -> Self {
+    /// An empty one.
+    pub fn new(form: Form) -> Self {
         Self { form, text: String::with_capacity(16 * 1024) }
     }
 
     /// A count since the start. `name` is without `_total`.
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Into<Figure>) {
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Into<Figure>) {
         self.counters(name, help, [(&[][..], value.into())]);
     }
 
     /// Counts that labels tell apart.
-    pub(super) fn counters<'a>(
+    pub fn counters<'a>(
         &mut self,
         name: &str,
         help: &str,
@@ -106,19 +112,19 @@ impl Text {
     }
 
     /// A figure of the present.
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Into<Figure>) {
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<Figure>) {
         self.gauges(name, help, [(&[][..], value.into())]);
     }
 
     /// A figure of the present that may not be known.
-    pub(super) fn known(&mut self, name: &str, help: &str, value: Option<impl Into<Figure>>) {
+    pub fn known(&mut self, name: &str, help: &str, value: Option<impl Into<Figure>>) {
         if let Some(value) = value {
             self.gauge(name, help, value);
         }
     }
 
     /// Figures of the present that labels tell apart.
-    pub(super) fn gauges<'a>(
+    pub fn gauges<'a>(
         &mut self,
         name: &str,
         help: &str,
@@ -128,7 +134,7 @@ impl Text {
     }
 
     /// How often values lay at or below each bound (not summed up), and their sum.
-    pub(super) fn histogram(&mut self, name: &str, help: &str, counts: &[(f64, u64)], sum: f64) {
+    pub fn histogram(&mut self, name: &str, help: &str, counts: &[(f64, u64)], sum: f64) {
         self.head(Kind::Histogram, name, help);
         let mut below = 0;
         for (bound, count) in counts {
@@ -192,7 +198,7 @@ impl Text {
     }
 
     /// The whole text.
-    pub(super) fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         if self.form == Form::OpenMetrics {
             self.text.push_str("# EOF\n");
         }

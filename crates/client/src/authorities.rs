@@ -1,4 +1,4 @@
-//! Whose certificates a web service's has to come from.
+//! Whose certificates a web service's has to come from: for whatever of ours asks one.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,16 @@ const SYSTEM: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// The system's file, if it has one.
-pub(crate) fn of_system() -> Option<&'static str> {
+pub fn of_system() -> Option<&'static str> {
     SYSTEM.into_iter().find(|path| fs::exists(path).unwrap_or(false))
 }
 
-/// Reads a PEM file of them. The error does not name the file.
-pub(crate) fn read(path: &Path) -> Result<RootCerts, String> {
+/// Reads a PEM file of them.
+///
+/// # Errors
+///
+/// It cannot be read, or has no certificate. The error does not name the file.
+pub fn read(path: &Path) -> Result<RootCerts, String> {
     let pem = fs::read(path).map_err(|error| error.to_string())?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {

@@ -1,0 +1,76 @@
+//! What a target says of itself: over MQTT, as Prometheus metrics, as JSON.
+
+mod poller;
+mod source;
+
+use std::sync::Arc;
+
+pub(crate) use poller::Poller;
+pub use source::{Credentials, Kind, Mapping, Name, Source, Tls};
+
+use crate::figure::Figure;
+
+/// Most extra figures of one target.
+pub const EXTRAS_MAX: usize = 64;
+
+/// Figures of a target's sources at one moment; stale ones are left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts {
+    values: [Option<f64>; Figure::COUNT],
+    /// Further figures, by the names that the configuration gives them, in its order.
+    pub extras: Vec<(Arc<str>, f64)>,
+    /// How its sources do.
+    pub sources: Vec<SourceState>,
+}
+
+/// How a source does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceState {
+    /// Its address, without secrets.
+    pub address: Arc<str>,
+    /// Whether it has answered of late.
+    pub up: bool,
+    /// Looks that failed, since `watch` began.
+    pub failures: u64,
+    /// Why the last look failed, if it did.
+    pub error: Option<Arc<str>>,
+}
+
+impl Accounts {
+    /// A figure, if a source has said it of late.
+    pub fn get(&self, figure: Figure) -> Option<f64> {
+        self.values.get(figure as usize).copied().flatten()
+    }
+
+    /// Adds what a source says. Several sources of one figure are summed up: a JVM's buffer pools and Netty's own
+    /// counter know different memory.
+    pub fn add(&mut self, name: &Name, value: f64) {
+        match name {
+            Name::Figure(figure) => {
+                if let Some(place) = self.values.get_mut(*figure as usize) {
+                    *place = Some(place.unwrap_or(0.0) + value);
+                }
+            }
+            Name::Extra(name) => {
+                let room = self.extras.len() < EXTRAS_MAX;
+                match self.extras.iter_mut().find(|(other, _)| other == name) {
+                    Some((_, sum)) => *sum += value,
+                    None if room => self.extras.push((Arc::clone(name), value)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Drops a figure of which only a part is known.
+    pub(crate) fn withhold(&mut self, name: &Name) {
+        match name {
+            Name::Figure(figure) => {
+                if let Some(place) = self.values.get_mut(*figure as usize) {
+                    *place = None;
+                }
+            }
+            Name::Extra(name) => self.extras.retain(|(other, _)| other != name),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A source of figures, as the configuration describes it.
+
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::poller::Reader;
+use crate::figure::Figure;
+
+/// Where figures come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// In which form.
+    pub kind: Kind,
+    /// `mqtt://…`, `mqtts://…`, `http://…` or `https://…`.
+    pub url: String,
+    /// Who asks.
+    pub credentials: Credentials,
+    /// Whom to trust.
+    pub tls: Tls,
+    /// How often it is asked.
+    pub every: Duration,
+    /// Which figure is what of it.
+    pub map: Vec<Mapping>,
+}
+
+/// The form of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Numbers published to topics, such as `$SYS/#`.
+    Mqtt,
+    /// Prometheus' text format.
+    Prometheus,
+    /// A JSON document.
+    Json,
+    /// Jolokia's bulk requests: a JVM's management beans.
+    Jolokia,
+}
+
+/// Who asks.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// Bearer token, over HTTP.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secrets stay out of logs.
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Whom to trust, and who one is, with `mqtts` and `https`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of authorities (PEM); else those of the system.
+    pub cafile: Option<PathBuf>,
+    /// Own certificate (PEM).
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key: Option<PathBuf>,
+    /// The peer's certificate is not checked.
+    pub insecure: bool,
+}
+
+/// One figure and where it is in its source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// What it is.
+    pub name: Name,
+    /// A topic filter, a metric with labels, a JSON pointer, or a management bean with attribute and path.
+    pub from: String,
+    /// What it is multiplied by: 1024 if it is in KiB.
+    pub scale: f64,
+}
+
+/// What a figure is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// One that is judged.
+    Figure(Figure),
+    /// One that is only shown and recorded.
+    Extra(Arc<str>),
+}
+
+impl Source {
+    /// Its address without secrets.
+    pub fn shown(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        let host = rest.find('/').unwrap_or(rest.len());
+        match rest.get(..host).and_then(|authority| authority.rfind('@')) {
+            Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()),
+            None => self.url.clone(),
+        }
+    }
+
+    /// What reads it.
+    pub(super) fn reader(&self) -> Result<Box<dyn Reader>, String> {
+        Err(format!("{}: sources of this kind are not read yet", self.shown()))
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Figure(figure) => figure.name(),
+            Self::Extra(name) => name,
+        })
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        const NAME_BYTES_MAX: usize = 64;
+        if let Some(figure) = Figure::from_name(name) {
+            return Ok(Self::Figure(figure));
+        }
+        let plain = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
+        };
+        let begins = name.starts_with(|character: char| character.is_ascii_lowercase());
+        if begins && name.len() <= NAME_BYTES_MAX && name.chars().all(plain) {
+            return Ok(Self::Extra(name.into()));
+        }
+        let known: Vec<&str> = Figure::ALL.into_iter().map(Figure::name).collect();
+        Err(format!(
+            "`{name}` is neither one of {} nor a name of lower-case letters, digits and _",
+            known.join(", ")
+        ))
+    }
+}
+
+impl FromStr for Mapping {
+    type Err = String;
+
+    /// `FIGURE=WHERE`, with ` * NUMBER` behind it if the unit is another one.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, from) = text.split_once('=').ok_or_else(|| {
+            format!("`{text}` is not FIGURE=WHERE, such as retained=/broker/retained")
+        })?;
+        let (from, scale) = match from.rsplit_once(" * ") {
+            Some((from, scale)) => {
+                let number = scale.trim().parse::<f64>().ok().filter(|scale| scale.is_normal());
+                (from, number.ok_or_else(|| format!("`{scale}` is not a number to multiply by"))?)
+            }
+            None => (from, 1.0),
+        };
+        let from = from.trim();
+        if from.is_empty() {
+            return Err(format!("`{text}` does not say where {name} is"));
+        }
+        Ok(Self { name: name.trim().parse()?, from: from.into(), scale })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_have_a_figure_a_place_and_a_unit() {
+        let mapping: Mapping = "direct=/netty/direct_kb * 1024".parse().unwrap();
+        assert_eq!(mapping.name, Name::Figure(Figure::Direct));
+        assert_eq!((mapping.from.as_str(), mapping.scale), ("/netty/direct_kb", 1024.0));
+        let mapping: Mapping = r#"threads_busy=pool{name="x=y"}"#.parse().unwrap();
+        assert_eq!(mapping.name, Name::Extra("threads_busy".into()));
+        assert_eq!(mapping.from, r#"pool{name="x=y"}"#);
+        for wrong in ["retained", "retained=", "Retained=/x", "=x", "a=/b * c", "a=/b * 0"] {
+            assert!(wrong.parse::<Mapping>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let credentials = Credentials {
+            user: Some("ops".into()),
+            password: Some("hush".into()),
+            token: Some("hush".into()),
+        };
+        assert_eq!(format!("{credentials:?}"), r#"Credentials { user: Some("ops"), .. }"#);
+    }
+}

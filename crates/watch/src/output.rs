@@ -1,0 +1,27 @@
+//! Where readings, events and judgements go.
+
+use crate::event::Event;
+use crate::reading::Reading;
+use crate::watched::Watched;
+
+/// Something that is told what was seen. It is called on the sampling thread and must not block there: what may
+/// take long goes to a thread of the output's own, through a queue with a bound.
+pub trait Output {
+    /// A target was looked at; `watched.last` is the look before.
+    fn reading(&mut self, watched: &Watched, reading: &Reading) {
+        let _ = (watched, reading);
+    }
+
+    /// Something has happened to a target; it is the last of `watched.events`.
+    fn event(&mut self, watched: &Watched, event: &Event) {
+        let _ = (watched, event);
+    }
+
+    /// All targets were looked at once.
+    fn round(&mut self, all: &[Watched]) {
+        let _ = all;
+    }
+
+    /// `watch` ends.
+    fn end(&mut self) {}
+}

@@ -1,0 +1,46 @@
+//! A target while it is watched.
+
+use std::collections::VecDeque;
+
+use plimsoll_judgement::outside::{Judge, Verdict};
+
+use crate::event::Event;
+use crate::reading::Reading;
+use crate::target::Target;
+
+/// Events that are kept of a target.
+pub const EVENTS_MAX: usize = 256;
+
+/// A target while it is watched: what outputs show.
+#[derive(Debug)]
+pub struct Watched {
+    /// As it was configured.
+    pub target: Target,
+    /// What was seen last.
+    pub last: Option<Reading>,
+    /// What is thought of it.
+    pub judge: Judge,
+    /// The judgement as it stands: `judge.verdict()` of a few seconds ago.
+    pub verdict: Verdict,
+    /// What has happened, oldest first, at most [`EVENTS_MAX`].
+    pub events: VecDeque<Event>,
+    /// Looks at it since `watch` began.
+    pub readings: u64,
+}
+
+impl Watched {
+    /// Nothing was seen of it yet.
+    pub fn new(target: Target) -> Self {
+        let judge = Judge::new(target.judgement);
+        let verdict = judge.verdict();
+        Self { target, last: None, judge, verdict, events: VecDeque::new(), readings: 0 }
+    }
+
+    /// Adds an event, and lets go of the oldest.
+    pub fn happened(&mut self, event: Event) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
