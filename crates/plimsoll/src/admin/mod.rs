@@ -10,6 +10,7 @@ mod clients;
 mod entry;
 mod health;
 mod history;
+mod jobs;
 mod look;
 mod memory;
 mod metrics;

@@ -1,17 +1,18 @@
 //! Spans on their way to a collector: OTLP over HTTP, as JSON.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use plimsoll_client::authorities;
 use plimsoll_ledger::{Account, Ledger};
 use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::otlp::Document;
-use crate::authorities;
 use crate::broker::shared::Shared;
 
 /// How long a document may take to be taken.
@@ -153,9 +154,7 @@ fn agent(endpoint: &str) -> Result<Agent, String> {
     }
     let path = authorities::of_system()
         .ok_or("this system has no certificates of authorities (ca-certificates)")?;
-    let roots = authorities::read(path.as_ref()).map_err(|error| {
-        format!("{}: {error}", AsRef::<std::path::Path>::as_ref(&path).display())
-    })?;
+    let roots = authorities::read(Path::new(path)).map_err(|error| format!("{path}: {error}"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_way_is_over_when_all_have_answered_in_whatever_order() {
         let mut way = Way::default();
-        let mut note = |way: &mut Way, stage| way.note(stage, Turn::begin(), None, None);
+        let note = |way: &mut Way, stage| way.note(stage, Turn::begin(), None, None);
         let (client, qos) = (Box::<str>::from("a"), QoS::AtLeastOnce);
         // The subscriber's thread may be the first to speak.
         let sent = note(&mut way, Stage::Sent { client: client.clone(), qos }).unwrap();
