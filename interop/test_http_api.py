@@ -125,15 +125,16 @@ def test_every_documented_route_answers_as_documented(broker):
                 query = {"/api/v1/retained": "?filter=none/at/all&dry_run=true", "/api/v1/clients": "?client_id=documented", "/api/v1/sessions": "?client_id=documented"}
                 query = query.get(path, "") if method == "delete" else ""
                 sent = '{"filter": "none/at/all", "seconds": 1}' if path == "/api/v1/trace" else None
-                status, headers, body = broker.api.ask(path.replace("{id}", "documented") + query, method.upper(), MEANT, sent)
+                # Who is asked for has to be there.
+                named = "{id}" in path or "client_id" in query
+                with client(broker, "documented") if named else contextlib.nullcontext():
+                    status, headers, body = broker.api.ask(path.replace("{id}", "documented") + query, method.upper(), MEANT, sent)
                 assert str(status) in operation["responses"] and 200 <= status < 300, (method, path, status, body)
                 kinds = operation["responses"][str(status)].get("content", {})
                 assert not kinds or headers.get_content_type() in kinds, (path, headers)
                 tried += 1
-                if method == "delete" and ("{id}" in path or "client_id" in query):
+                if named and method == "delete":
                     until(lambda: broker.api.status("/api/v1/clients/documented") == 404 or not broker.api.get("/api/v1/clients/documented")["connected"])
-                    with client(broker, "documented"):
-                        pass
         assert tried >= 25
 
 

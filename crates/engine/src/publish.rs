@@ -125,11 +125,7 @@ impl Engine {
             // A refused one has not been received: sent again, it is no copy (MQTT-4.3.3-9).
             let refused = matches!(answer, Answer::Settled(reason) if reason.is_error());
             if publish.qos == QoS::ExactlyOnce && !refused {
-                let received = &mut rare(session, self.dispatch.ledger).received;
-                let new = received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
-                if new && session.number != 0 {
-                    self.dispatch.journal.received(session.number, publish.packet_identifier);
-                }
+                self.dispatch.received(session, publish.packet_identifier);
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
@@ -287,6 +283,14 @@ impl Engine {
 }
 
 impl crate::dispatch::Dispatch {
+    /// MQTT-4.3.3-8: what comes with this identifier is a copy from now on.
+    fn received(&mut self, session: &mut Session, packet_identifier: u16) {
+        let new = rare(session, self.ledger).received.edit().insert(packet_identifier);
+        if new && session.number != 0 {
+            self.journal.received(session.number, packet_identifier);
+        }
+    }
+
     fn acknowledge_publish(&mut self, session: &mut Session, due: Acknowledgement) {
         let ordinal = session.acknowledged;
         session.acknowledged = ordinal.wrapping_add(1);

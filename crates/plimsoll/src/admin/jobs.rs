@@ -77,7 +77,7 @@ mod tests {
             let jobs = Jobs::default();
             let mut under_way = Vec::new();
             for number in 0..JOBS_MAX {
-                let (lets_go, waits) = mpsc::channel::<()>();
+                let (lets_go, waits) = mpsc::sync_channel::<()>(1);
                 let jobs = jobs.clone();
                 let job = tokio::spawn(async move {
                     let job = move || {

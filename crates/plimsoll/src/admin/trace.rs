@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::retained::check;
 use super::routes::Context;
 use crate::traces::otlp::{self, Document};
-use crate::traces::{Exporter, Traces};
+use crate::traces::{Exporter, Running, Traces};
 
 /// Publishes, if nothing is said.
 const PUBLISHES: u32 = 10;
@@ -68,6 +68,22 @@ impl Wanted {
     }
 }
 
+/// A request that runs. Whoever asked may hang up: what the I/O threads have told by then is theirs, and not
+/// in the books of this one.
+struct Following(Option<Running>);
+
+impl Following {
+    fn is_complete(&self) -> bool {
+        self.0.as_ref().is_some_and(Running::is_complete)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        books::give_back(self.0.take());
+    }
+}
+
 /// Answers when all of them have gone their way, or the time is over: whatever is known by then.
 pub(super) async fn trace(
     State(context): State<Context>,
@@ -84,16 +100,20 @@ pub(super) async fn trace(
         ));
         Some(running)
     });
-    let Some(running) = begun else {
+    let mut following = Following(begun);
+    if following.0.is_none() {
         let detail =
             "publishes are traced for somebody else at present; try again when that is over";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
-    };
+    }
     let until = Instant::now() + Duration::from_secs(seconds);
-    while !running.is_complete() && Instant::now() < until && !shared.stopping() {
+    while !following.is_complete() && Instant::now() < until && !shared.stopping() {
         sleep(LOOK_EVERY).await;
     }
-    let documents = books::aside(|| otlp::write(&running.finish()));
+    let documents = books::aside(|| {
+        let found = following.0.take().map(Running::finish);
+        found.as_ref().map_or(Ok(Vec::new()), otlp::write)
+    });
     let documents =
         documents.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
     let json = Document::json(&documents);

@@ -98,7 +98,7 @@ fn ask(
         None => Ok(()),
     });
     let output = child.stdout.take();
-    let (said, hears) = mpsc::channel();
+    let (said, hears) = mpsc::sync_channel(1);
     let reader = thread::spawn(move || {
         let mut answer = Vec::new();
         let read = output.map(|mut output| output.read_to_end(&mut answer));

@@ -13,7 +13,7 @@ use plimsoll_mqtt::ReasonCode;
 use serde::Serialize;
 
 use super::parent::{Identifiers, Parent};
-use super::way::{Delivery, Way};
+use super::way::{Delivery, Refused, Way};
 use super::{Collected, WallClock};
 use crate::broker::events::limit_text;
 
@@ -98,11 +98,13 @@ struct Attribute<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 enum Value<'a> {
-    StringValue(Cow<'a, str>),
-    IntValue(String),
-    BoolValue(bool),
+    #[serde(rename = "stringValue")]
+    Text(Cow<'a, str>),
+    #[serde(rename = "intValue")]
+    Whole(String),
+    #[serde(rename = "boolValue")]
+    Flag(bool),
 }
 
 #[derive(Serialize)]
@@ -119,23 +121,23 @@ struct Status {
 }
 
 fn text<'a>(key: &'static str, value: impl Into<Cow<'a, str>>) -> Attribute<'a> {
-    Attribute { key, value: Value::StringValue(value.into()) }
+    Attribute { key, value: Value::Text(value.into()) }
 }
 
 fn number<'a>(key: &'static str, value: impl Into<u64>) -> Attribute<'a> {
-    Attribute { key, value: Value::IntValue(value.into().to_string()) }
+    Attribute { key, value: Value::Whole(value.into().to_string()) }
 }
 
 fn flag<'a>(key: &'static str, value: bool) -> Attribute<'a> {
-    Attribute { key, value: Value::BoolValue(value) }
+    Attribute { key, value: Value::Flag(value) }
 }
 
-fn error(message: impl Into<String>) -> Option<Status> {
-    Some(Status { code: ERROR, message: message.into() })
+fn error(message: impl Into<String>) -> Status {
+    Status { code: ERROR, message: message.into() }
 }
 
 fn refusal(reason: ReasonCode) -> Option<Status> {
-    if reason.is_error() { error(reason.to_string()) } else { None }
+    reason.is_error().then(|| error(reason.to_string()))
 }
 
 /// Writes what was collected. Fails if the system has no randomness for identifiers.
@@ -223,8 +225,10 @@ impl Writer {
             attributes.push(number("mqtt.sessions.missed", routed.missed));
         }
         let status = match (way.refused, way.acknowledged) {
-            (Some(Some(reason)), _) => refusal(reason),
-            (Some(None), _) => error("refused; a QoS 0 publisher is not told"),
+            (Some(Refused { reason: Some(reason) }), _) => refusal(reason),
+            (Some(Refused { reason: None }), _) => {
+                Some(error("refused; a QoS 0 publisher is not told"))
+            }
             (None, Some(acknowledged)) => refusal(acknowledged.reason),
             (None, None) => None,
         };
@@ -313,7 +317,7 @@ fn deliver(delivery: &Delivery, routed: Instant) -> Part<'_> {
         text("messaging.client.id", &*delivery.client),
         number("mqtt.qos", delivery.qos as u8),
     ];
-    let status = delivery.dropped.and_then(|limit| error(limit_text(limit)));
+    let status = delivery.dropped.map(|limit| error(limit_text(limit)));
     let part = Part::new("deliver", routed, to).with(attributes, status);
     Part { kind: PRODUCER, events, ..part }
 }

@@ -15,10 +15,16 @@ pub(crate) struct Way {
     /// The publish, the turn that it came in, and where from.
     pub(crate) received: Option<(Received, Turn, Option<SocketAddr>)>,
     pub(crate) routed: Option<Routed>,
-    /// It went nowhere, for this reason.
-    pub(crate) refused: Option<Option<ReasonCode>>,
+    pub(crate) refused: Option<Refused>,
     pub(crate) deliveries: Vec<Delivery>,
     pub(crate) acknowledged: Option<Acknowledged>,
+}
+
+/// It went nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    /// Its publisher was told so with this reason.
+    pub(crate) reason: Option<ReasonCode>,
 }
 
 /// How many it was for.
@@ -67,7 +73,7 @@ impl Way {
     ) -> Option<Outgoing> {
         match stage {
             Stage::Received(received) => self.received = Some((received, turn, peer)),
-            Stage::Refused { reason } => self.refused = Some(reason),
+            Stage::Refused { reason } => self.refused = Some(Refused { reason }),
             Stage::Routed { sessions, missed, holds } => {
                 self.routed = Some(Routed { sessions, missed, holds });
             }
