@@ -7,12 +7,15 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::access::Access;
+use crate::budgets::Budgets;
 use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
 use crate::follow::Following;
+use crate::hash::Seeded;
 use crate::input::Link;
+use crate::load::Step;
 use crate::message::{EXPIRY_LAST, Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
 use crate::session::{Rare, Session};
@@ -32,6 +35,7 @@ pub(crate) struct Dispatch {
     pub(crate) access: Option<Arc<dyn Access>>,
     /// Publishes whose way somebody wants to know.
     pub(crate) following: Option<Boxed<Following>>,
+    pub(crate) budgets: Budgets,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     /// QoS 0 is dropped for clients that have output waiting.
@@ -57,6 +61,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) refused: u32,
     /// Queues that its acknowledgement waits for.
     pub(crate) holds: u16,
+    /// One of them is short of a budget, too.
+    pub(crate) pressed: bool,
     /// Several stored sessions may queue it.
     pub(crate) shared: bool,
     /// What it is called if it is followed; 0 if not.
@@ -72,6 +78,7 @@ impl<'a> Outgoing<'a> {
             taken: 0,
             refused: 0,
             holds: 0,
+            pressed: false,
             shared: false,
             number: 0,
         }
@@ -116,9 +123,15 @@ struct Frame<'a> {
 }
 
 impl Dispatch {
-    pub(crate) fn new(settings: Settings, shards: usize, ledger: &'static Ledger) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        shards: usize,
+        ledger: &'static Ledger,
+        seeded: Seeded,
+    ) -> Self {
         Self {
             journal: Journal::new(settings.persistence, ledger),
+            budgets: Budgets::new(ledger, seeded),
             stored_sessions: 0,
             drops_qos0: false,
             holds_publishers: false,
@@ -245,7 +258,8 @@ impl Dispatch {
             (self.ledger, message.bytes(), message.expires_at().is_some());
         let window = session.window;
         let connected = session.is_connected();
-        let open = session.is_open() && session.unflushed < self.settings.output_bytes_max;
+        let open = session.is_open() && session.unflushed < self.output_max(session);
+        let (queued_max, queues_nothing) = (self.queued_max(session), self.queues_nothing(session));
         let stalled = session.flags.stalled;
         let late = session.number != 0 && self.journal.must_precede(way.qos);
         let flow = session
@@ -255,13 +269,12 @@ impl Dispatch {
             && !late
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
-        let room = launch || flow.has_room(&self.settings, connected, bytes);
+        let room = launch || !queues_nothing && flow.has_room(&self.settings, queued_max, bytes);
+        let pressed = self.budgets.step_of(session.counted) >= Step::SlowPublishers;
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
-            let limit = if connected { Limit::SlowConsumer } else { Limit::QueueFull };
-            self.dropped(session, limit);
-            self.follow_dropped(session, outgoing, limit);
+            self.refuse_queued(session, outgoing, queues_nothing);
             return false;
         }
         outgoing.taken += 1;
@@ -271,6 +284,7 @@ impl Dispatch {
         if let Some(publisher) = owed {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
             outgoing.holds += 1;
+            outgoing.pressed |= pressed;
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
@@ -286,9 +300,11 @@ impl Dispatch {
             } else {
                 self.follow_dropped(session, outgoing, Limit::PacketTooLarge);
             }
+            self.budgets.settle(session);
             return false;
         }
         self.wait(session, delivery, way, outgoing.shared);
+        self.budgets.settle(session);
         self.follow_taken(session, outgoing, qos, sequence, false);
         if late {
             session.promised = self.journal.position();
@@ -312,16 +328,20 @@ impl Dispatch {
         let behind = session.flow.as_ref().is_some_and(|flow| flow.qos0_waits());
         let connected = session.is_connected();
         let waits = connected || self.settings.queue_qos0_messages;
-        if self.drops_qos0 && waits && (behind || !session.is_open() || session.is_behind()) {
+        let late = waits && (behind || !session.is_open() || session.is_behind());
+        if late && self.drops_qos0 {
             self.counters.load.qos0_dropped += 1;
-            self.dropped(session, Limit::Memory);
-            self.follow_dropped(session, outgoing, Limit::Memory);
+            self.missed(session, outgoing, Limit::Memory);
+            return false;
+        }
+        if late && self.budgets.step(session) >= Step::DropQos0 {
+            self.budgets.count(session, Step::DropQos0, |counts| counts.qos0_dropped += 1);
+            self.missed(session, outgoing, Limit::Budget);
             return false;
         }
         if session.is_open() && !behind {
-            if session.unflushed >= self.settings.output_bytes_max {
-                self.dropped(session, Limit::OutputFull);
-                self.follow_dropped(session, outgoing, Limit::OutputFull);
+            if session.unflushed >= self.output_max(session) {
+                self.missed(session, outgoing, Limit::OutputFull);
                 return false;
             }
             if outgoing.message.is_none() && outgoing.parts.payload.len() >= BODY_SHARED_BYTES_MIN {
@@ -340,8 +360,7 @@ impl Dispatch {
             if self.send(session, &frame) {
                 self.follow_taken(session, outgoing, QoS::AtMostOnce, 0, true);
             } else {
-                self.dropped(session, Limit::PacketTooLarge);
-                self.follow_dropped(session, outgoing, Limit::PacketTooLarge);
+                self.missed(session, outgoing, Limit::PacketTooLarge);
             }
             return false;
         }
@@ -350,10 +369,11 @@ impl Dispatch {
         }
         let message = self.message(outgoing);
         let (ledger, expires) = (self.ledger, message.expires_at().is_some());
+        let room = self.has_room(session, message.bytes());
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
-        if flow.has_room(&self.settings, connected, message.bytes()) {
+        if room {
             // Behind others in the store it cannot wait in memory alone, or it would overtake them.
             let stored =
                 session.number != 0 && (self.settings.queue_qos0_messages || flow.stored.count > 0);
@@ -361,12 +381,15 @@ impl Dispatch {
             let (qos, retain) = (way.qos, way.retain);
             let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
             self.wait(session, delivery, way, outgoing.shared);
+            self.budgets.settle(session);
             self.follow_taken(session, outgoing, qos, sequence, false);
             return expires;
         }
-        let limit = if connected { Limit::OutputFull } else { Limit::QueueFull };
-        self.dropped(session, limit);
-        self.follow_dropped(session, outgoing, limit);
+        self.missed(
+            session,
+            outgoing,
+            if connected { Limit::OutputFull } else { Limit::QueueFull },
+        );
         false
     }
 
@@ -432,16 +455,6 @@ impl Dispatch {
             self.forget(session, sequence, message.as_ref());
         }
         self.dropped(session, Limit::PacketTooLarge);
-    }
-
-    /// Counts a message that a limit kept from the session, and says so now and then.
-    fn dropped(&mut self, session: &mut Session, limit: Limit) {
-        self.counters.publishes_dropped += 1;
-        session.dropped += 1;
-        if session.dropped.is_power_of_two() {
-            let (client, total) = (session.client_identifier.clone(), session.dropped);
-            self.event(session.link, Event::Dropped { client, total, limit });
-        }
     }
 
     /// Encodes a PUBLISH. Answers whether it fits into the client's Maximum Packet Size.

@@ -29,19 +29,18 @@ pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
     if points.len() < 4 || slopes.is_empty() {
         return None;
     }
-    slopes.sort_by(f64::total_cmp);
     let n = points.len() as f64;
     let spread = 1.96 * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     let pairs = slopes.len() as f64;
-    let at = |rank: f64| {
+    let mut at = |rank: f64| {
         #[expect(clippy::cast_sign_loss, reason = "it is clamped to what there is")]
         let rank = rank.clamp(0.0, pairs - 1.0).round() as usize;
-        slopes.get(rank).copied()
+        *slopes.select_nth_unstable_by(rank, f64::total_cmp).1
     };
     Some(Slope {
-        per_second: at((pairs - 1.0) / 2.0)?,
-        low: at((pairs - spread) / 2.0)?,
-        high: at(f64::midpoint(pairs, spread))?,
+        per_second: at((pairs - 1.0) / 2.0),
+        low: at((pairs - spread) / 2.0),
+        high: at(f64::midpoint(pairs, spread)),
     })
 }
 

@@ -57,22 +57,23 @@ const ASK_EVERY_S: f64 = 60.0;
 
 /// A time during which it was said that it leaks.
 #[derive(Clone, Debug, PartialEq)]
-struct Alarm {
+pub(crate) struct Alarm {
     /// When it was first said, seconds on the series' clock.
-    from_s: f64,
+    pub(crate) from_s: f64,
     /// When it was no longer said; `None` if it still stood at the end.
-    to_s: Option<f64>,
+    pub(crate) to_s: Option<f64>,
     /// What was said last.
-    leak: Leak,
+    pub(crate) leak: Leak,
 }
 
 /// What came of a series.
 #[derive(Debug)]
-struct Replay {
-    judge: Judge,
-    verdict: Verdict,
-    alarms: Vec<Alarm>,
-    samples: u64,
+pub(crate) struct Replay {
+    pub(crate) judge: Judge,
+    pub(crate) verdict: Verdict,
+    pub(crate) alarms: Vec<Alarm>,
+    /// Samples that were judged.
+    pub(crate) samples: u64,
     passed_over: u64,
     first_t: f64,
     last_t: f64,
@@ -182,7 +183,8 @@ impl Options {
 }
 
 impl Replay {
-    fn new(settings: Settings) -> Self {
+    /// Nothing was seen yet.
+    pub(crate) fn new(settings: Settings) -> Self {
         let judge = Judge::new(settings);
         Self {
             verdict: judge.verdict(),
@@ -197,7 +199,7 @@ impl Replay {
     }
 
     /// Takes a sample; answers the verdict before it, if it was changed.
-    fn push(&mut self, sample: &Sample) -> Option<Verdict> {
+    pub(crate) fn push(&mut self, sample: &Sample) -> Option<Verdict> {
         if sample.t <= self.last_t {
             self.passed_over += 1;
             return None;
@@ -214,7 +216,8 @@ impl Replay {
         self.ask()
     }
 
-    fn ask(&mut self) -> Option<Verdict> {
+    /// Asks the judge; answers the verdict before, if it was changed.
+    pub(crate) fn ask(&mut self) -> Option<Verdict> {
         self.asked_t = self.last_t;
         let now = self.judge.verdict();
         let standing = self.alarms.last_mut().filter(|alarm| alarm.to_s.is_none());

@@ -2,10 +2,24 @@
 //!
 //! [`Judge`] takes [`Sample`]s as they come and answers with a [`Verdict`].
 
+mod bucket;
+mod changes;
+mod columns;
+mod driver;
+mod explain;
+mod floors;
 mod judge;
+mod lives;
+mod onset;
+mod reasons;
+mod rules;
 mod sample;
+mod state;
 mod verdict;
+mod views;
+mod window;
 
+pub use changes::{Change, ChangeKind};
 pub use judge::{Judge, Settings};
 pub use sample::Sample;
 pub use verdict::{Driver, Leak, Verdict, View};

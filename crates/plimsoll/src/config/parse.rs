@@ -33,9 +33,10 @@ pub(crate) struct Arguments {
 }
 
 /// Directives of a listener for which no default listener is made.
-const OF_A_LISTENER: [&str; 4] = [
+const OF_A_LISTENER: [&str; 5] = [
     "listener_allow_anonymous",
     "listener_auto_id_prefix",
+    "listener_memory_budget",
     "max_topic_alias",
     "max_topic_alias_broker",
 ];
@@ -303,6 +304,12 @@ impl Reader {
             }
             "otlp_endpoint" | "otlp_header" => {
                 if let Err(problem) = self.config.otlp.read(name, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
+            "memory_budget_user" => {
+                let rules = &mut self.config.client_budgets;
+                if let Err(problem) = super::memory::read_user_budget(rules, value.text()) {
                     self.error(name, &problem);
                 }
             }

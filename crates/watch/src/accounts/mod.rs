@@ -1,12 +1,19 @@
 //! What a target says of itself: over MQTT, as Prometheus metrics, as JSON.
 
+mod http;
+mod jolokia;
+mod mqtt;
+mod pointer;
 mod poller;
+pub(crate) mod presets;
+mod prometheus;
 mod source;
+mod url;
 
 use std::sync::Arc;
 
 pub(crate) use poller::Poller;
-pub use source::{Credentials, Kind, Mapping, Name, Source, Tls};
+pub use source::{Credentials, Kind, Mapping, Name, Source};
 
 use crate::figure::Figure;
 

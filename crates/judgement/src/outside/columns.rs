@@ -1,0 +1,58 @@
+//! What is kept of a life, by column.
+
+use super::bucket::Life;
+
+/// Columns of one life, oldest first. NaN is a source that there was not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Columns {
+    pub(super) t: Vec<f64>,
+    pub(super) resident: Vec<f64>,
+    pub(super) resident_low: Vec<f64>,
+    pub(super) account: Vec<f64>,
+    pub(super) heap_low: Vec<f64>,
+    pub(super) committed: Vec<f64>,
+    pub(super) direct: Vec<f64>,
+    pub(super) counts: [Vec<f64>; 5],
+    pub(super) published: Vec<f64>,
+    pub(super) connected: Vec<f64>,
+}
+
+impl Columns {
+    /// Of what is later than `from`.
+    pub(super) fn new(life: &Life, from: f64) -> Self {
+        let mut columns = Self::default();
+        for bucket in life.buckets().iter().filter(|bucket| bucket.t >= from) {
+            columns.t.push(bucket.t);
+            columns.resident.push(bucket.resident);
+            columns.resident_low.push(bucket.resident_low);
+            columns.account.push(bucket.account);
+            columns.heap_low.push(bucket.heap_low);
+            columns.committed.push(bucket.committed);
+            columns.direct.push(bucket.direct);
+            for (column, count) in columns.counts.iter_mut().zip(bucket.counts) {
+                column.push(count);
+            }
+            columns.published.push(bucket.published);
+            columns.connected.push(bucket.connected);
+        }
+        columns
+    }
+}
+
+/// Whether a column has figures at nine times of ten.
+pub(super) fn there(column: &[f64]) -> bool {
+    let known = column.iter().filter(|value| value.is_finite()).count();
+    known > 0 && known * 10 >= column.len() * 9
+}
+
+/// The largest so far, at each time.
+pub(super) fn largest_so_far(column: &[f64]) -> Vec<f64> {
+    let mut largest = f64::NEG_INFINITY;
+    column
+        .iter()
+        .map(|value| {
+            largest = largest.max(*value);
+            if largest.is_finite() { largest } else { f64::NAN }
+        })
+        .collect()
+}

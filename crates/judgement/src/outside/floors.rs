@@ -1,0 +1,56 @@
+//! Where a managed heap stands after collections.
+
+use super::window::median;
+
+/// Times and values of the lowest points of a sawtooth; a series without teeth comes back as it is,
+/// and nothing of one whose teeth are too few.
+///
+/// A tooth's end is a fall by a third of the usual range. Floors that stand above both neighbours by much of the
+/// range were partial collections, and go.
+pub(super) fn floors(t: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let range = local_range(q);
+    let mut found: (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
+    let mut high = f64::NEG_INFINITY;
+    let mut low = (0.0, f64::INFINITY);
+    let mut falling = false;
+    for (&t, &q) in t.iter().zip(q) {
+        if !q.is_finite() {
+            continue;
+        }
+        if falling {
+            if q < low.1 {
+                low = (t, q);
+            } else if q > low.1 + 0.1 * range {
+                found.0.push(low.0);
+                found.1.push(low.1);
+                falling = false;
+                high = q;
+            }
+        } else {
+            high = high.max(q);
+            if q < high - 0.33 * range {
+                falling = true;
+                low = (t, q);
+            }
+        }
+    }
+    if found.0.len() >= 4 {
+        return found;
+    }
+    if range < 0.1 * median(q).abs() { (t.to_vec(), q.to_vec()) } else { (Vec::new(), Vec::new()) }
+}
+
+/// How far it usually swings: the median of the ranges of pieces.
+fn local_range(q: &[f64]) -> f64 {
+    let piece = (q.len() / 6).max(8);
+    let ranges: Vec<f64> = q
+        .chunks(piece)
+        .map(|part| {
+            let known = part.iter().copied().filter(|value| value.is_finite());
+            let high = known.clone().fold(f64::NEG_INFINITY, f64::max);
+            high - known.fold(f64::INFINITY, f64::min)
+        })
+        .filter(|range| range.is_finite())
+        .collect();
+    median(&ranges)
+}

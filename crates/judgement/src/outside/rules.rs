@@ -1,0 +1,267 @@
+//! When growth over a window is a leak, as far as that window can tell.
+
+use super::Settings;
+use super::columns::{Columns, largest_so_far};
+use super::views::{Model, Series, Sight, ends, look, rise, whole};
+use super::window::{Growth, POINTS, Thin, measure, median, thin};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
+/// waits for the end of that has lost much.
+const FAST: f64 = 2.0 * MIB;
+
+/// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
+pub(super) const WINDOWS: usize = 17;
+
+/// Growth that nothing explains, in one window of one series.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) sight: Sight,
+    pub(super) window: usize,
+    pub(super) length: f64,
+    pub(super) growth: Growth,
+    /// The whole series, with what explains it taken off.
+    pub(super) whole: Vec<f64>,
+    /// What was taken off.
+    pub(super) model: Model,
+    /// It grows in stairs, as the peak of a day is above that of the day before.
+    pub(super) stairs: bool,
+}
+
+/// Length of a window, seconds.
+pub(super) fn length(settings: Settings, window: usize) -> f64 {
+    2.0 * settings.settle_s
+        * f64::from(1u32 << (window / 2))
+        * [1.0, std::f64::consts::SQRT_2][window % 2]
+}
+
+/// The windows of a series in which it grows and nothing explains it.
+pub(super) fn candidates(
+    settings: Settings,
+    series: &Series,
+    columns: &Columns,
+    start: f64,
+) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
+    let age = now - start;
+    for window in 0..WINDOWS - 1 {
+        let length = length(settings, window);
+        let hours = length / settings.settle_s;
+        if hours < series.shortest_h - 0.1 {
+            continue;
+        }
+        let from = now - length;
+        if from < first - 0.08 * length {
+            break;
+        }
+        let mut least = least(hours, series.level);
+        if series.sight == Sight::Bare && hours < 22.0 {
+            // Less than a day is part of a swing, unless it is beyond any.
+            least = least.max(0.4 * series.level);
+        }
+        let Some(seen) = look(series, columns, from, least) else { continue };
+        let growth = seen.growth;
+        let sure = growth.grown - 2.5 * growth.error - seen.explained;
+        if sure < least || growth.to - growth.from < 0.7 * length {
+            continue;
+        }
+        let stairs =
+            seen.model == Model::Held || matches!(series.sight, Sight::Bare | Sight::Counted);
+        let jump_max = if stairs && hours > 60.0 { 0.55 } else { growth.jump_max };
+        if growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
+            continue;
+        }
+        let whole = whole(series, columns, &seen.model);
+        let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
+        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles };
+        if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
+            continue;
+        }
+        let (sight, model) = (series.sight, seen.model);
+        found.push(Candidate { sight, window, length, growth, whole, model, stairs });
+    }
+    found.extend(daily(settings, series, columns, start));
+    found
+}
+
+/// The stairs of days: a high-water mark that is above that of a day ago, as that was above that of the day before.
+///
+/// Under a daily swing an allocator that keeps what it had shows a leak once a day.
+fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> Option<Candidate> {
+    let hour = settings.settle_s;
+    let day = 24.0 * hour;
+    if !matches!(series.sight, Sight::Ratchet | Sight::Bare | Sight::Counted) {
+        return None;
+    }
+    let now = *columns.t.last()?;
+    let at = |t: f64| {
+        let begin = series.t.partition_point(|other| *other < t - hour);
+        let end = series.t.partition_point(|other| *other <= t);
+        let part: Vec<f64> = series.q.get(begin..end)?.to_vec();
+        (!part.is_empty() && begin > 0).then(|| median(&part))
+    };
+    let levels: Vec<f64> = (0..4).map_while(|days| at(now - f64::from(days) * day)).collect();
+    let stairs: Vec<f64> = levels
+        .windows(2)
+        .map(|pair| match pair {
+            [after, before] => after - before,
+            _ => 0.0,
+        })
+        .collect();
+    let days = stairs.len();
+    let wanted = match (days, series.sight) {
+        (2, Sight::Ratchet) => (4.0 * MIB).max(0.04 * series.level),
+        (3, _) => (1.5 * MIB).max(0.02 * series.level),
+        _ => return None,
+    };
+    let from = now - day * days as f64;
+    let account = largest_so_far(&columns.account);
+    let row = columns.t.partition_point(|t| *t < from);
+    let risen = account.get(row..).and_then(ends).unwrap_or(0.0).max(0.0) / days as f64;
+    let counted =
+        if series.sight == Sight::Counted { rise(columns, row) * series.level } else { 0.0 };
+    let explained = 0.2 * risen + counted / days as f64;
+    let lowest = stairs.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = stairs.iter().copied().fold(0.0, f64::max);
+    if lowest - explained < wanted || lowest < 0.3 * highest {
+        return None;
+    }
+    let past =
+        Past { t: &series.t, q: &series.q, start, age: now - start, stairs: true, doubles: false };
+    let whole = past.between(start + hour.max(past.age / 6.0), now);
+    if comes_to_an_end(&whole, start) {
+        return None;
+    }
+    let grown = levels.first()? - levels.last()?;
+    let points = past.between(from, now);
+    let growth = Growth { rate: grown / (now - from), grown, from, to: now, ..measure(&points)? };
+    let model = if series.sight == Sight::Ratchet { Model::Held } else { Model::AsIs };
+    let (sight, whole) = (series.sight, series.q.clone());
+    let window = WINDOWS - 1;
+    Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
+}
+
+/// Growth that is never called a leak, bytes.
+pub(super) fn least(hours: f64, level: f64) -> f64 {
+    let bytes = (16.0 * MIB / hours).clamp(0.3 * MIB, 4.0 * MIB);
+    let share = (0.24 / hours).clamp(0.015, 0.06);
+    bytes.max(share * level)
+}
+
+/// What was before a window.
+struct Past<'a> {
+    t: &'a [f64],
+    q: &'a [f64],
+    start: f64,
+    age: f64,
+    /// It grows in stairs, as the peak of a day is above that of the day before.
+    stairs: bool,
+    /// It grows by more than a daily swing would.
+    doubles: bool,
+}
+
+impl Past<'_> {
+    fn between(&self, from: f64, to: f64) -> Vec<(f64, f64)> {
+        let begin = self.t.partition_point(|t| *t < from);
+        let end = self.t.partition_point(|t| *t <= to);
+        let part = self.t.get(begin..end).zip(self.q.get(begin..end));
+        part.map(|(t, q)| thin(t, q, POINTS, Thin::Mean)).unwrap_or_default()
+    }
+
+    /// Whether it ends above what it has ever been: what comes back each day is no leak.
+    fn is_new(&self, growth: &Growth, least: f64) -> bool {
+        let end = self.t.partition_point(|t| *t < growth.from);
+        let before = self.q.get(..end).unwrap_or_default();
+        let mut before: Vec<f64> = before.iter().copied().filter(|q| q.is_finite()).collect();
+        if before.is_empty() {
+            return true;
+        }
+        let rank = before.len() * 95 / 100;
+        let high = *before.select_nth_unstable_by(rank, f64::total_cmp).1;
+        let length = growth.to - growth.from;
+        let last = self.between(growth.to - length / 8.0, growth.to);
+        let last = last.iter().map(|point| point.1).sum::<f64>() / last.len().max(1) as f64;
+        last - high > 0.7 * least
+    }
+
+    /// Whether it is growth that goes on, and not one that comes to its end: a warm-up, a cache that fills.
+    fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
+        let hour = settings.settle_s;
+        let length = growth.to - growth.from;
+        if growth.keeps < 0.5 || self.age < 12.0 * hour {
+            return false;
+        }
+        let day = 24.0 * hour;
+        if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
+            // A day in which it did not grow, or it is the stair of each day.
+            let before = self.between(growth.from - day, growth.from);
+            let Some(before) = (before.len() >= 6).then(|| measure(&before)).flatten() else {
+                return false;
+            };
+            let grown = before.rate.max(0.0) * (before.to - before.from);
+            return before.to - before.from > 0.9 * day && grown < 0.3 * growth.grown;
+        }
+        // As fast as in the time before that is as long, or as much of it as there is.
+        let before = self.between(growth.from - length.max(4.0 * hour), growth.from);
+        let before = if before.len() >= 6 { measure(&before) } else { None };
+        let began_here = before.is_some_and(|before| {
+            before.to - before.from > 0.6 * length.max(4.0 * hour)
+                && before.rate < 0.2 * growth.rate
+        });
+        if began_here {
+            let points = self.between(growth.from, growth.to);
+            let fast = growth.rate * hour > FAST;
+            let enough = fast || (length > 15.0 * hour && growth.keeps > 0.8);
+            return enough && !comes_to_an_end(&points, growth.from - hour);
+        }
+        if before.is_some_and(|before| growth.rate < 0.75 * before.rate) {
+            return false;
+        }
+        let whole = self.between(self.start + hour.max(self.age / 6.0), growth.to);
+        let Some(all) = measure(&whole) else { return true };
+        let wanted = (0.95 - 0.05 * self.age / (12.0 * hour)).max(0.8);
+        all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
+    }
+}
+
+/// Whether growth that slows down fits better than growth that does not: with the logarithm of age, or
+/// towards a limit.
+pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
+    let span = last.0 - first.0;
+    let Some((straight, _)) = squares(points, |t| t - start) else { return false };
+    let mut best = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
+        (squares, unit / (last.0 - start), unit * ((last.0 - start) / (first.0 - start)).ln())
+    });
+    for share in [0.25, 0.5, 1.0, 2.0] {
+        let slow = share * span;
+        let towards = |t: f64| -(-(t - first.0) / slow).exp();
+        if let Some((squares, unit)) = squares(points, towards)
+            && best.is_none_or(|best| squares < best.0)
+        {
+            let rate = unit / slow * (-span / slow).exp();
+            best = Some((squares, rate, unit * (1.0 - (-span / slow).exp())));
+        }
+    }
+    best.is_some_and(|(squares, rate, grown)| {
+        squares < 0.85 * straight && rate * span < 0.85 * grown
+    })
+}
+
+/// Least squares of one function: what is left, and the factor.
+fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
+    let count = points.len() as f64;
+    let xs: Vec<f64> = points.iter().map(|(t, _)| function(*t)).collect();
+    let x_mean = xs.iter().sum::<f64>() / count;
+    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+    for (x, (_, y)) in xs.iter().zip(points) {
+        let (x, y) = (x - x_mean, y - y_mean);
+        xx += x * x;
+        xy += x * y;
+        yy += y * y;
+    }
+    (xx > 0.0).then(|| (yy - xy * xy / xx, xy / xx))
+}

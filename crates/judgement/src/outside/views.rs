@@ -1,0 +1,395 @@
+//! The series that should stay where they are if nothing leaks, and what may move them all the same.
+
+use super::View;
+use super::columns::{Columns, largest_so_far, there};
+use super::explain::{Trend, fit};
+use super::floors::floors;
+use super::window::{Growth, POINTS, Thin, measure, thin};
+
+/// Bytes that an allocator takes for each byte asked of it, as long as nothing better is known.
+const OVERHEAD: f64 = 1.15;
+/// How far that may be from the truth, as a share of what was asked for.
+const OVERHEAD_ERROR: f64 = 0.2;
+/// The same once it has been measured: memory followed the account up and down.
+const MEASURED_ERROR: f64 = 0.05;
+
+/// A way to look at a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Sight {
+    /// Resident memory less what the account explains.
+    Follow,
+    /// The largest resident memory so far, less what the largest account so far explains: for allocators
+    /// that keep what they had.
+    Ratchet,
+    /// The account less what counts of state explain.
+    Account,
+    /// Resident memory of a managed process, less heap and direct memory.
+    Native,
+    /// Resident memory less what counts of state explain.
+    Counted,
+    /// Resident memory, of which nothing is known.
+    Bare,
+    /// Managed heap after collections.
+    HeapFloor,
+    /// Resident memory after collections.
+    ResidentFloor,
+    /// Memory beside the heap.
+    Direct,
+}
+
+/// All of them.
+pub(super) const SIGHTS: [Sight; 9] = [
+    Sight::Follow,
+    Sight::Ratchet,
+    Sight::Account,
+    Sight::Native,
+    Sight::Counted,
+    Sight::Bare,
+    Sight::HeapFloor,
+    Sight::ResidentFloor,
+    Sight::Direct,
+];
+
+impl Sight {
+    /// Where a leak shows that is seen this way.
+    pub(super) fn view(self) -> View {
+        match self {
+            Self::Account => View::Account,
+            Self::HeapFloor => View::Heap,
+            Self::Direct => View::Direct,
+            _ => View::Resident,
+        }
+    }
+}
+
+/// A series, cut to what one sight looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) sight: Sight,
+    pub(super) t: Vec<f64>,
+    pub(super) q: Vec<f64>,
+    /// What the series is a part of, bytes: its errors are in proportion.
+    pub(super) level: f64,
+    /// The shortest window, in units of the settling time.
+    pub(super) shortest_h: f64,
+}
+
+/// The series that there are for what is known of this process.
+pub(super) fn series(columns: &Columns) -> Vec<Series> {
+    let managed = there(&columns.heap_low) || there(&columns.committed);
+    let mut all = Vec::new();
+    let mut add = |sight, t: &[f64], q: Vec<f64>, level: f64| {
+        let shortest_h = match sight {
+            Sight::Bare => 11.0,
+            Sight::Counted => 22.0,
+            _ => 2.0,
+        };
+        all.push(Series { sight, t: t.to_vec(), q, level, shortest_h });
+    };
+    let t = &columns.t;
+    let last = |column: &[f64]| {
+        column.iter().rev().find(|value| value.is_finite()).copied().unwrap_or(0.0)
+    };
+    let resident = last(&columns.resident);
+    let counted = columns.counts.iter().any(|column| there(column));
+    if there(&columns.direct) {
+        add(Sight::Direct, t, columns.direct.clone(), last(&columns.direct));
+    }
+    if managed {
+        if there(&columns.heap_low) {
+            let (t, q) = floors(t, &columns.heap_low);
+            let level = last(&q);
+            add(Sight::HeapFloor, &t, q, level);
+        }
+        if there(&columns.committed) {
+            let direct = |row: usize| {
+                columns.direct.get(row).copied().filter(|value| value.is_finite()).unwrap_or(0.0)
+            };
+            let q: Vec<f64> = (columns.resident.iter().zip(&columns.committed).enumerate())
+                .map(|(row, (resident, committed))| resident - committed - direct(row))
+                .collect();
+            let level = last(&q).max(0.1 * resident);
+            add(Sight::Native, t, q, level);
+        } else {
+            let (t, q) = floors(t, &columns.resident_low);
+            let level = last(&q);
+            add(Sight::ResidentFloor, &t, q, level);
+        }
+        for series in &mut all {
+            let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
+            if floor && series.t.len() == columns.t.len() {
+                series.shortest_h = 24.0;
+            }
+        }
+        return all;
+    }
+    if there(&columns.account) {
+        let q = (columns.resident.iter().zip(&columns.account))
+            .map(|(resident, account)| resident - OVERHEAD * account)
+            .collect();
+        add(Sight::Follow, t, q, resident);
+        add(Sight::Ratchet, t, held(columns), resident);
+        if counted {
+            add(Sight::Account, t, columns.account.clone(), last(&columns.account));
+        }
+    } else if counted {
+        add(Sight::Counted, t, columns.resident.clone(), resident);
+    } else {
+        add(Sight::Bare, t, columns.resident.clone(), resident);
+    }
+    all
+}
+
+/// Growth of a window, with what is known of its errors.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) growth: Growth,
+    /// Growth that what moved meanwhile may explain beyond what was taken off, bytes.
+    pub(super) explained: f64,
+    /// What was taken off.
+    pub(super) model: Model,
+}
+
+/// What is taken off a series before it is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Model {
+    /// Nothing more than was already.
+    AsIs,
+    /// So much of the account.
+    Overhead(f64),
+    /// The largest account so far from the largest memory so far.
+    Held,
+    /// So much for each of the counts that there are.
+    Counts([f64; 5]),
+}
+
+impl Model {
+    /// Bytes of memory for each byte asked for.
+    pub(super) fn overhead(&self) -> f64 {
+        match self {
+            Self::Overhead(overhead) => *overhead,
+            Self::Held => OVERHEAD,
+            Self::AsIs | Self::Counts(_) => 1.0,
+        }
+    }
+}
+
+/// The whole of a series, with a window's model of it.
+pub(super) fn whole(series: &Series, columns: &Columns, model: &Model) -> Vec<f64> {
+    match model {
+        Model::AsIs => series.q.clone(),
+        Model::Overhead(overhead) => (columns.resident.iter().zip(&columns.account))
+            .map(|(resident, account)| resident - overhead * account)
+            .collect(),
+        Model::Held => held(columns),
+        Model::Counts(units) => (columns.account.iter().enumerate())
+            .map(|(row, account)| {
+                let counts = columns.counts.iter().zip(units).filter(|(_, unit)| **unit > 0.0);
+                let explained: f64 =
+                    counts.map(|(column, unit)| column.get(row).unwrap_or(&f64::NAN) * unit).sum();
+                account - explained
+            })
+            .collect(),
+    }
+}
+
+fn held(columns: &Columns) -> Vec<f64> {
+    (largest_so_far(&columns.resident).iter().zip(largest_so_far(&columns.account)))
+        .map(|(resident, account)| resident - OVERHEAD * account)
+        .collect()
+}
+
+/// Looks at the window since `from`. `None`: too few points, or growth of less than `least` at first sight.
+pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) -> Option<Seen> {
+    let row = series.t.partition_point(|t| *t < from);
+    let (t, q) = (series.t.get(row..)?, series.q.get(row..)?);
+    let start = columns.t.partition_point(|t| *t < from);
+    let promising = |points: &[(f64, f64)]| {
+        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        ends(&values).is_some_and(|grown| grown > 0.6 * least)
+    };
+    let seen = |points: &[(f64, f64)], explained: f64, model: Model| {
+        if !promising(points) {
+            return None;
+        }
+        Some(Seen { growth: measure(points)?, explained, model })
+    };
+    let by_counts = || rise(columns, start) * series.level;
+    match series.sight {
+        Sight::Follow => {
+            let (points, explained, model) = follow(t, columns, start)?;
+            seen(&points, explained + 0.1 * by_counts(), model)
+        }
+        Sight::Ratchet => {
+            let account = largest_so_far(&columns.account);
+            let risen = ends(account.get(start..)?)?.max(0.0);
+            let points = thin(t, q, POINTS, Thin::Mean);
+            seen(&points, OVERHEAD_ERROR * risen + 0.1 * by_counts(), Model::Held)
+        }
+        Sight::Account => {
+            let (points, explained, model) = account(t, columns, start)?;
+            seen(&points, explained, model)
+        }
+        Sight::HeapFloor | Sight::ResidentFloor => {
+            let points = if t.len() >= 12 {
+                thin(t, q, (t.len() / 2).min(24), Thin::Low)
+            } else {
+                t.iter().copied().zip(q.iter().copied()).collect()
+            };
+            seen(&points, by_counts(), Model::AsIs)
+        }
+        Sight::Native | Sight::Direct | Sight::Counted | Sight::Bare => {
+            seen(&thin(t, q, POINTS, Thin::Mean), by_counts(), Model::AsIs)
+        }
+    }
+}
+
+/// By how much counts of state rose above all that they had been, from a row on: the largest share.
+pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
+    let before = start + (columns.t.len() - start) / 6;
+    let known = columns.counts.iter().enumerate().filter(|(_, column)| there(column));
+    known
+        .map(|(index, column)| {
+            // Some hundreds of messages that wait are no state to speak of.
+            share_risen(column, before, if index == 4 { 1000.0 } else { 10.0 })
+        })
+        .fold(0.0, f64::max)
+}
+
+/// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
+fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
+    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+    let had = largest(column.get(..=before).unwrap_or_default());
+    (largest(column) - had) / had.max(least)
+}
+
+/// How much of what a series does is a straight line: the square of its correlation with time.
+fn straightness(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let t_mean = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (mut tt, mut ty, mut yy) = (0.0, 0.0, 0.0);
+    for (t, y) in points {
+        let (t, y) = (t - t_mean, y - y_mean);
+        (tt, ty, yy) = (tt + t * t, ty + t * y, yy + y * y);
+    }
+    if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
+}
+
+/// Last eighth less first eighth.
+pub(super) fn ends(column: &[f64]) -> Option<f64> {
+    let piece = (column.len() / 8).max(1);
+    let mean = |part: &[f64]| {
+        let known: Vec<f64> = part.iter().copied().filter(|value| value.is_finite()).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    Some(mean(column.get(column.len() - piece..)?)? - mean(column.get(..piece)?)?)
+}
+
+/// Points of a window, what may be wrong with them, and what was taken off.
+type Explained = (Vec<(f64, f64)>, f64, Model);
+
+/// Memory less what the account explains: measured, if memory followed the account up and down.
+fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
+    let values = |column: &[f64]| -> Option<Vec<f64>> {
+        let points = thin(t, column.get(start..)?, POINTS, Thin::Mean);
+        Some(points.into_iter().map(|point| point.1).collect())
+    };
+    let times: Vec<f64> = thin(t, columns.resident.get(start..)?, POINTS, Thin::Mean)
+        .into_iter()
+        .map(|point| point.0)
+        .collect();
+    let (account, resident) = (values(&columns.account)?, values(&columns.resident)?);
+    if account.len() != resident.len() {
+        return None;
+    }
+    let low = account.iter().copied().fold(f64::INFINITY, f64::min);
+    let range = account.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low;
+    let less = |resident: &[f64], account: &[f64], overhead: f64| -> Vec<(f64, f64)> {
+        (times.iter().zip(resident.iter().zip(account)))
+            .map(|(t, (resident, account))| (*t, resident - overhead * account))
+            .collect()
+    };
+    if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
+        && let [overhead] = *found.per_unit.as_slice()
+        && (0.85..1.7).contains(&overhead)
+        && found.residue < 0.06 * range
+    {
+        let trend = ends(&account)?.abs();
+        // Both went down as well as up: then it is measured and not only likely.
+        let both =
+            fall(&account) > 0.3 * range && fall(&resident) > 0.4 * overhead * fall(&account);
+        let share = if both { MEASURED_ERROR } else { OVERHEAD_ERROR };
+        let points = less(&resident, &account, overhead);
+        if both || fall(&account) < 0.1 * range {
+            return Some((points, share * range + 0.1 * trend, Model::Overhead(overhead)));
+        }
+    }
+    let points = less(&largest_so_far(&resident), &largest_so_far(&account), OVERHEAD);
+    let risen = low + range - account.first()?;
+    // Where the account hardly moves it does not matter what the allocator does with it.
+    let calm = OVERHEAD * range < 0.02 * resident.last()?;
+    let model = if calm { Model::Overhead(OVERHEAD) } else { Model::Held };
+    Some((points, OVERHEAD_ERROR * risen, model))
+}
+
+/// The deepest fall below what was before.
+fn fall(values: &[f64]) -> f64 {
+    let mut high = f64::NEG_INFINITY;
+    values.iter().fold(0.0, |deepest: f64, value| {
+        high = high.max(*value);
+        deepest.max(high - value)
+    })
+}
+
+/// The account less what counts of state explain.
+fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
+    let points = thin(t, columns.account.get(start..)?, POINTS, Thin::Mean);
+    let times: Vec<f64> = points.iter().map(|point| point.0).collect();
+    let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+    let size = *values.last()?;
+    let (mut regressors, mut caps, mut which) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, column) in columns.counts.iter().enumerate() {
+        let points = thin(t, column.get(start..)?, POINTS, Thin::Mean);
+        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        let most = values.iter().copied().fold(0.0, f64::max);
+        if values.len() == times.len() && most > 0.0 {
+            // One of a kind is not more than all that there is, divided by how many there are; and has a limit.
+            caps.push((2.0 * size / most).min(16.0 * 1024.0));
+            regressors.push(values);
+            which.push(index);
+        }
+    }
+    let xs: Vec<&[f64]> = regressors.iter().map(Vec::as_slice).collect();
+    let taken_off = |per_unit: &[f64]| {
+        let mut less = values.clone();
+        for (column, unit) in xs.iter().zip(per_unit) {
+            for (value, count) in less.iter_mut().zip(*column) {
+                *value -= unit * count;
+            }
+        }
+        less
+    };
+    let found = fit(&times, &values, &xs, &caps, Trend::Time)?;
+    let less = taken_off(&found.per_unit);
+    // What counts explain if time explains nothing is state, whatever time would have explained as well.
+    let state = fit(&times, &values, &xs, &caps, Trend::None)?;
+    let explained = ends(&less)? - ends(&taken_off(&state.per_unit))?;
+    let mut units = [0.0; 5];
+    let mut moved = 0.0;
+    for ((column, unit), index) in xs.iter().zip(&found.per_unit).zip(which) {
+        moved += unit * ends(column)?.abs();
+        if let Some(slot) = units.get_mut(index) {
+            *slot = *unit;
+        }
+    }
+    // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
+    let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
+        let points = thin(t, column.get(start..).unwrap_or_default(), POINTS, Thin::Mean);
+        points.len() == times.len() && straightness(&points) > 0.8
+    });
+    let before = start + (columns.t.len() - start) / 6;
+    let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
+    let explained = explained.max(0.0).max(0.25 * moved + share * size);
+    Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
+}

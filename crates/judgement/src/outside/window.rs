@@ -1,0 +1,154 @@
+//! A window of a series: does it grow, and is it growth that goes on?
+
+use crate::trend::{Slope, mann_kendall, theil_sen};
+
+/// Points of a window at the most.
+pub(super) const POINTS: usize = 32;
+
+/// Growth over a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Growth {
+    /// First and last time.
+    pub(super) from: f64,
+    pub(super) to: f64,
+    /// Bytes per second.
+    pub(super) rate: f64,
+    /// Standard error of the growth over the whole window, bytes.
+    pub(super) error: f64,
+    /// Growth over the window, bytes.
+    pub(super) grown: f64,
+    /// Slope of the last half over that of the first one.
+    pub(super) keeps: f64,
+    /// Standard error of that.
+    pub(super) keeps_error: f64,
+    /// The smallest growth of a third as a share of what a straight line has.
+    pub(super) evenness: f64,
+    /// The largest part of the growth that came at once, as a share of it.
+    pub(super) jump: f64,
+    /// The largest that this may be for so many points.
+    pub(super) jump_max: f64,
+    /// Share of pairs in rising order, −1 to 1.
+    pub(super) order: f64,
+}
+
+/// How a series is thinned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thin {
+    /// Mean of each piece.
+    Mean,
+    /// Lowest of each piece.
+    Low,
+}
+
+/// Cuts a stretch of a series into pieces of equal length: time and value of each that is not empty.
+pub(super) fn thin(t: &[f64], q: &[f64], pieces: usize, how: Thin) -> Vec<(f64, f64)> {
+    let (Some(&from), Some(&to)) = (t.first(), t.last()) else { return Vec::new() };
+    let width = (to - from) / pieces as f64;
+    let mut points: Vec<(f64, f64)> = Vec::with_capacity(pieces);
+    let (mut sum_t, mut sum, mut low, mut count) = (0.0, 0.0, f64::INFINITY, 0.0);
+    let mut end = from + width;
+    let mut close = |sum_t: f64, sum: f64, low: f64, count: f64| {
+        if count > 0.0 {
+            let value = if how == Thin::Low { low } else { sum / count };
+            points.push((sum_t / count, value));
+        }
+    };
+    for (&t, &q) in t.iter().zip(q) {
+        while t > end && end < to - width * 0.5 {
+            close(sum_t, sum, low, count);
+            (sum_t, sum, low, count) = (0.0, 0.0, f64::INFINITY, 0.0);
+            end += width;
+        }
+        if q.is_finite() {
+            sum_t += t;
+            sum += q;
+            low = low.min(q);
+            count += 1.0;
+        }
+    }
+    close(sum_t, sum, low, count);
+    points
+}
+
+/// Measures the growth of a thinned-out window. `None`: too few points.
+pub(super) fn measure(points: &[(f64, f64)]) -> Option<Growth> {
+    let n = points.len();
+    if n < 6 {
+        return None;
+    }
+    let (first, last) = (points.first()?, points.last()?);
+    let span = last.0 - first.0;
+    let Slope { per_second: rate, .. } = theil_sen(points)?;
+    let grown = rate * span;
+    let residual: Vec<f64> = points.iter().map(|(t, q)| q - rate * (t - first.0)).collect();
+    let middle = median(&residual);
+    let residual: Vec<f64> = residual.iter().map(|value| value - middle).collect();
+    let power: f64 = residual.iter().map(|value| value * value).sum();
+    let count = n as f64;
+    let deviation = (power / (count - 2.0)).sqrt();
+    let lagged: f64 = residual.windows(2).map(|pair| pair.iter().product::<f64>()).sum();
+    let memory = if power > 0.0 { (lagged / power).clamp(0.0, 0.8) } else { 0.0 };
+    let inflation = ((1.0 + memory) / (1.0 - memory)).sqrt();
+    let error = deviation * (12.0 / count).sqrt() * inflation;
+    // Growth of thirds: between means of the ends of each.
+    let edge = (n / 12).max(1);
+    let at = |share: usize| {
+        let middle = share * (n - 1) / 3;
+        let from = middle.saturating_sub(edge / 2).min(n - edge);
+        let piece = points.get(from..from + edge).unwrap_or_default();
+        let count = piece.len().max(1) as f64;
+        (
+            piece.iter().map(|point| point.0).sum::<f64>() / count,
+            piece.iter().map(|point| point.1).sum::<f64>() / count,
+        )
+    };
+    let ends = [at(0), at(1), at(2), at(3)];
+    let thirds: Vec<f64> = ends
+        .windows(2)
+        .map(|pair| match pair {
+            [before, after] if after.0 > before.0 => (after.1 - before.1) / (after.0 - before.0),
+            _ => 0.0,
+        })
+        .collect();
+    // Slopes of halves are steadier than differences of ends.
+    let half = (n / 2).max(4);
+    let early = theil_sen(points.get(..half).unwrap_or_default());
+    let late = theil_sen(points.get(n - half..).unwrap_or_default());
+    let (keeps, keeps_error) = match (early, late) {
+        (Some(early), Some(late)) if early.per_second > 0.0 => {
+            let error = (late.high - late.low + early.high - early.low) / 4.0 * inflation;
+            (late.per_second / early.per_second, error / early.per_second)
+        }
+        (Some(_), Some(late)) if late.per_second > 0.0 => (f64::INFINITY, 0.0),
+        _ => (0.0, 0.0),
+    };
+    let least = thirds.iter().copied().fold(f64::INFINITY, f64::min);
+    let jump = points
+        .windows(3)
+        .map(|three| match three {
+            [before, _, after] => after.1 - before.1,
+            _ => 0.0,
+        })
+        .fold(0.0, f64::max);
+    let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+    Some(Growth {
+        from: first.0,
+        to: last.0,
+        rate,
+        error,
+        grown,
+        keeps,
+        keeps_error,
+        evenness: if rate > 0.0 { least / rate } else { 0.0 },
+        jump: if grown > 0.0 { jump / grown } else { 0.0 },
+        jump_max: (4.5 / (count - 1.0)).max(0.35),
+        order: mann_kendall(&values),
+    })
+}
+
+/// The middle one; NaN if there is none.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,132 @@
+//! What is known of all targets now, for those who ask.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use plimsoll_judgement::outside::{Change, Verdict};
+
+use crate::event::{Event, Happening};
+use crate::output::Output;
+use crate::push::Counts;
+use crate::reading::Reading;
+use crate::trail::Trail;
+use crate::watched::Watched;
+
+/// How long reasons are kept while the judgement stays the same, seconds.
+const REASONS_EVERY_S: f64 = 60.0;
+
+/// Samples of a target that its page is drawn from: 600 KB.
+const SAMPLES_MAX: usize = 2048;
+
+/// Events that are shown of a target.
+const EVENTS_SHOWN_MAX: usize = 32;
+
+/// What is known of one target now.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) name: String,
+    /// How it was named to us.
+    pub(crate) selector: String,
+    pub(crate) last: Option<Reading>,
+    pub(crate) readings: u64,
+    pub(crate) restarts: u64,
+    pub(crate) verdict: Verdict,
+    pub(crate) verdict_since: SystemTime,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) changes: Vec<Change>,
+    /// The last ones, oldest first.
+    pub(crate) events: Vec<Event>,
+    pub(crate) trail: Trail,
+    reasons_t: f64,
+}
+
+impl Standing {
+    fn new(watched: &Watched) -> Self {
+        Self {
+            name: watched.target.name.clone(),
+            selector: watched.target.selector.to_string(),
+            last: None,
+            readings: 0,
+            restarts: 0,
+            verdict: watched.verdict.clone(),
+            verdict_since: SystemTime::now(),
+            reasons: Vec::new(),
+            changes: Vec::new(),
+            events: Vec::new(),
+            trail: Trail::new(SAMPLES_MAX),
+            reasons_t: f64::NEG_INFINITY,
+        }
+    }
+
+    fn update(&mut self, watched: &Watched) {
+        self.readings = watched.readings;
+        self.last.clone_from(&watched.last);
+        let Some(last) = &watched.last else { return };
+        if let Some(sample) = &last.sample {
+            self.trail.push(sample);
+        }
+        let changed = self.verdict.name() != watched.verdict.name();
+        if changed {
+            self.verdict_since = last.time;
+        }
+        self.verdict.clone_from(&watched.verdict);
+        if changed || last.t >= self.reasons_t + REASONS_EVERY_S {
+            self.reasons_t = last.t;
+            self.reasons = watched.judge.reasons();
+            self.changes = watched.judge.changes().copied().collect();
+        }
+    }
+}
+
+/// All targets. It is written each second, and read by the HTTP thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board {
+    targets: Arc<Mutex<Vec<Standing>>>,
+    pushes: Arc<[Arc<Counts>]>,
+}
+
+impl Board {
+    /// One without targets yet, that also shows what became of what was sent elsewhere.
+    pub(crate) fn new(pushes: Vec<Arc<Counts>>) -> Self {
+        Self { targets: Arc::default(), pushes: pushes.into() }
+    }
+
+    /// What became of what was sent elsewhere, by destination.
+    pub(crate) fn pushes(&self) -> &[Arc<Counts>] {
+        &self.pushes
+    }
+
+    /// The targets, for as long as it takes to copy what is wanted of them.
+    pub(crate) fn look(&self) -> MutexGuard<'_, Vec<Standing>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Output for Board {
+    fn event(&mut self, watched: &Watched, event: &Event) {
+        let mut board = self.look();
+        let Some(own) = board.iter_mut().find(|one| one.name == watched.target.name) else {
+            return;
+        };
+        own.restarts += u64::from(matches!(event.what, Happening::Restarted { .. }));
+        if own.events.len() == EVENTS_SHOWN_MAX {
+            own.events.remove(0);
+        }
+        own.events.push(event.clone());
+    }
+
+    fn round(&mut self, all: &[Watched]) {
+        let mut board = self.look();
+        board.retain(|one| all.iter().any(|watched| watched.target.name == one.name));
+        for (place, watched) in all.iter().enumerate() {
+            let name = &watched.target.name;
+            match board.iter().position(|one| one.name == *name) {
+                Some(at) => board.swap(at, place),
+                None => board.insert(place, Standing::new(watched)),
+            }
+            if let Some(own) = board.get_mut(place) {
+                own.update(watched);
+            }
+        }
+    }
+}
