@@ -7,7 +7,7 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::access::Access;
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, Topics, queues_nothing};
 use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
@@ -36,6 +36,7 @@ pub(crate) struct Dispatch {
     /// Publishes whose way somebody wants to know.
     pub(crate) following: Option<Boxed<Following>>,
     pub(crate) budgets: Budgets,
+    pub(crate) topics: Topics,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     /// QoS 0 is dropped for clients that have output waiting.
@@ -67,6 +68,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) shared: bool,
     /// What it is called if it is followed; 0 if not.
     pub(crate) number: u32,
+    /// The step of a budget that its topic has.
+    pub(crate) step: Step,
+    /// Sessions that are away and did not get it into their queue because of that.
+    pub(crate) unqueued: u32,
+    /// Connected clients that did not get it, at QoS 0, because of that.
+    pub(crate) qos0_dropped: u32,
 }
 
 impl<'a> Outgoing<'a> {
@@ -81,6 +88,9 @@ impl<'a> Outgoing<'a> {
             pressed: false,
             shared: false,
             number: 0,
+            step: Step::Clear,
+            unqueued: 0,
+            qos0_dropped: 0,
         }
     }
 
@@ -132,6 +142,7 @@ impl Dispatch {
         Self {
             journal: Journal::new(settings.persistence, ledger),
             budgets: Budgets::new(ledger, seeded),
+            topics: Topics::default(),
             stored_sessions: 0,
             drops_qos0: false,
             holds_publishers: false,
@@ -231,10 +242,9 @@ impl Dispatch {
     /// The block of a message under way, made if this is the first who needs it.
     fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
         let (ledger, scratch, now) = (self.ledger, &mut self.scratch, self.now);
-        outgoing
-            .message
-            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts, now))
-            .clone()
+        let (parts, topics) = (&outgoing.parts, &self.topics);
+        let made = || Message::counted(ledger, scratch, parts, now, topics.part(parts.topic));
+        outgoing.message.get_or_insert_with(made).clone()
     }
 
     /// MQTT-4.5.0-1: brings a message to one session: sends it, queues it, or counts it as dropped.
@@ -259,7 +269,9 @@ impl Dispatch {
         let window = session.window;
         let connected = session.is_connected();
         let open = session.is_open() && session.unflushed < self.output_max(session);
-        let (queued_max, queues_nothing) = (self.queued_max(session), self.queues_nothing(session));
+        let step = self.budgets.step(session).max(outgoing.step);
+        let queued_max = self.queued_max_at(session, step);
+        let queues_nothing = queues_nothing(session, step);
         let stalled = session.flags.stalled;
         let late = session.number != 0 && self.journal.must_precede(way.qos);
         let flow = session
@@ -270,7 +282,6 @@ impl Dispatch {
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
         let room = launch || !queues_nothing && flow.has_room(&self.settings, queued_max, bytes);
-        let pressed = self.budgets.step_of(session.counted) >= Step::SlowPublishers;
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
@@ -284,7 +295,7 @@ impl Dispatch {
         if let Some(publisher) = owed {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
             outgoing.holds += 1;
-            outgoing.pressed |= pressed;
+            outgoing.pressed |= step >= Step::SlowPublishers;
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
@@ -334,7 +345,9 @@ impl Dispatch {
             self.missed(session, outgoing, Limit::Memory);
             return false;
         }
-        if late && self.budgets.step(session) >= Step::DropQos0 {
+        let step = self.budgets.step(session).max(outgoing.step);
+        if late && step >= Step::DropQos0 {
+            outgoing.qos0_dropped += u32::from(outgoing.step >= Step::DropQos0);
             self.budgets.count(session, Step::DropQos0, |counts| counts.qos0_dropped += 1);
             self.missed(session, outgoing, Limit::Budget);
             return false;
@@ -369,7 +382,7 @@ impl Dispatch {
         }
         let message = self.message(outgoing);
         let (ledger, expires) = (self.ledger, message.expires_at().is_some());
-        let room = self.has_room(session, message.bytes());
+        let room = self.has_room_at(session, step, message.bytes());
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));

@@ -2,7 +2,6 @@
 
 use crate::dispatch::{Dispatch, Outgoing};
 use crate::event::{Event, Limit};
-use crate::load::Step;
 use crate::session::Session;
 
 impl Dispatch {
@@ -10,22 +9,6 @@ impl Dispatch {
     pub(crate) fn missed(&mut self, session: &mut Session, outgoing: &Outgoing<'_>, limit: Limit) {
         self.dropped(session, limit);
         self.follow_dropped(session, outgoing, limit);
-    }
-
-    /// A QoS 1 or 2 message does not get into the session's queue.
-    pub(crate) fn refuse_queued(
-        &mut self,
-        session: &mut Session,
-        outgoing: &Outgoing<'_>,
-        queues_nothing: bool,
-    ) {
-        if queues_nothing {
-            self.budgets.count(session, Step::RefuseNew, |counts| counts.publishes_refused += 1);
-            return self.missed(session, outgoing, Limit::Budget);
-        }
-        let connected = session.is_connected();
-        let limit = if connected { Limit::SlowConsumer } else { Limit::QueueFull };
-        self.missed(session, outgoing, limit);
     }
 
     /// Counts a message that a limit kept from the session, and says so now and then.

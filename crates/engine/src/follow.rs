@@ -187,14 +187,16 @@ impl Dispatch {
             .is_some_and(|following| following.left > 0 && topic::matches(&following.filter, name))
     }
 
-    /// A publish that is followed came in. Answers its number; 0 if enough are followed.
+    /// A publish came in, on a topic that is followed or not. Answers its number; 0 if that is not, or enough
+    /// are followed.
     pub(crate) fn begin_following(
         &mut self,
+        followed: bool,
         session: &Session,
         topic: &str,
         publish: &Publish<'_>,
     ) -> u32 {
-        let Some(following) = self.following.as_mut() else { return 0 };
+        let Some(following) = self.following.as_mut().filter(|_| followed) else { return 0 };
         let Some(left) = following.left.checked_sub(1) else { return 0 };
         let number = following.next;
         (following.left, following.next) = (left, number.wrapping_add(1).max(1));
@@ -219,8 +221,16 @@ impl Dispatch {
         }
     }
 
+    /// A publish goes nowhere.
+    pub(crate) fn follow_refused(&mut self, link: Link, number: u32, reason: Option<ReasonCode>) {
+        self.traced(Some(link), number, Stage::Refused { reason });
+    }
+
     /// Where the messages of a run went.
     pub(crate) fn follow_routed(&mut self, link: Link, run: &[Outgoing<'_>]) {
+        if self.following.is_none() {
+            return;
+        }
         for outgoing in run {
             let (sessions, missed, holds) = (outgoing.taken, outgoing.refused, outgoing.holds);
             let stage = Stage::Routed { sessions, missed, holds };

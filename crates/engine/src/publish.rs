@@ -10,8 +10,8 @@ use crate::access::{Action, Decision, mounted};
 use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::engine::Engine;
 use crate::flow::Owed;
-use crate::follow::Stage;
 use crate::input::{Input, Link};
+use crate::load::{Overload, Refusals, Step};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
 use crate::retained::RetainedStore;
@@ -69,7 +69,9 @@ impl Engine {
         let refusing = self.store_refuses(slot, topic);
         let taken = run_len(link, first, inputs, self.load.run_bytes_max).max(1);
         let retains = publishes(link, inputs).take(taken).any(|publish| publish.retain);
-        let overload = self.overload(slot, topic, retains);
+        let topic_step = self.topic_step(topic);
+        let overload = self.overload(slot, topic, retains, topic_step);
+        let mut refused = Refusals::default();
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
         let followed = self.dispatch.follows(topic);
@@ -84,11 +86,9 @@ impl Engine {
         let mut full = Vec::new();
         for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
-            let number =
-                if followed { self.dispatch.begin_following(session, topic, publish) } else { 0 };
+            let number = self.dispatch.begin_following(followed, session, topic, publish);
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
-            let counts = &mut self.dispatch.counters.load;
             let admission = admit(session, publish, topic, &self.dispatch.settings)
                 .and_then(|| match permitted {
                     true => refusing.admit(publish),
@@ -96,11 +96,12 @@ impl Engine {
                 })
                 .and_then(|| match commands {
                     true => Admission::Route,
-                    false => overload.admit(publish, counts),
+                    false => overload.admit(publish, &mut refused),
                 });
             let admission = admission.and_then(|| {
-                let bytes = topic.len() + forwarded.bytes().len() + publish.payload.len();
-                let limit = exceeded(&self.retained, session, publish, topic, bytes);
+                let asks = publish.retain && told(session, publish);
+                let parts = parts(publish, topic, &forwarded);
+                let limit = if asks { over_quota(&self.retained, &parts) } else { None };
                 full.extend(limit);
                 limit.map_or(Admission::Route, |_| refusal(publish, ReasonCode::QUOTA_EXCEEDED))
             });
@@ -112,12 +113,11 @@ impl Engine {
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
                 Admission::Ignore => {
-                    self.dispatch.traced(Some(link), number, Stage::Refused { reason: None });
+                    self.dispatch.follow_refused(link, number, None);
                     continue;
                 }
                 Admission::Violation(reason) => {
-                    let stage = Stage::Refused { reason: Some(reason) };
-                    self.dispatch.traced(Some(link), number, stage);
+                    self.dispatch.follow_refused(link, number, Some(reason));
                     violation = Some(reason);
                     break;
                 }
@@ -129,7 +129,8 @@ impl Engine {
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
-                (outgoing.ordinal, outgoing.number) = (ordinal, number);
+                (outgoing.ordinal, outgoing.step) = (ordinal, topic_step);
+                outgoing.number = number;
                 run.push(outgoing);
             }
             if publish.qos != QoS::AtMostOnce {
@@ -142,22 +143,29 @@ impl Engine {
         for limit in full {
             self.retain_refused(topic, limit);
         }
+        self.retain_run(&run, overload);
+        self.route(&mut run, Some(publisher));
+        self.dispatch.follow_routed(link, &run);
+        self.promise_since(slot, before);
+        self.acknowledge_run(slot, &run, &due);
+        let slowed = self.slow_publisher(slot, &run, topic_step);
+        self.count_refused(topic, topic_step, overload, refused);
+        if topic_step >= Step::SlowPublishers {
+            self.count_left_out(topic, topic_step, &run, slowed);
+        }
+        if let Some(reason) = violation {
+            self.refuse(slot, reason);
+        }
+        taken
+    }
+
+    /// Retains what is to be retained of a run.
+    fn retain_run(&mut self, run: &[Outgoing<'_>], overload: Overload) {
         for parts in run.iter().map(|outgoing| &outgoing.parts).filter(|parts| parts.retain) {
             if !overload.keeps_from_retaining(parts.payload) {
                 self.retain(parts);
             }
         }
-        self.route(&mut run, Some(publisher));
-        if followed {
-            self.dispatch.follow_routed(link, &run);
-        }
-        self.promise_since(slot, before);
-        self.acknowledge_run(slot, &run, &due);
-        self.slow_publisher(slot, &run);
-        if let Some(reason) = violation {
-            self.refuse(slot, reason);
-        }
-        taken
     }
 
     /// Whether the rules let a session publish to a topic.
@@ -471,16 +479,10 @@ pub(crate) fn is_own_topic(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
-/// The limit on retained messages that a publish to be retained meets, and whose publisher can be told.
-fn exceeded(
-    retained: &RetainedStore,
-    session: &Session,
-    publish: &Publish<'_>,
-    topic: &str,
-    bytes: usize,
-) -> Option<usize> {
-    let asks = publish.retain && !publish.payload.is_empty() && told(session, publish);
-    if asks { retained.admits(topic, bytes).err() } else { None }
+/// The limit on retained messages that is in the way of one, if one is.
+fn over_quota(retained: &RetainedStore, parts: &Parts<'_>) -> Option<usize> {
+    let size = parts.topic.len() + parts.properties.len() + parts.payload.len();
+    retained.admits(parts.topic, size).err().filter(|_| !parts.payload.is_empty())
 }
 
 /// Whether a publisher can be told that its message is refused.

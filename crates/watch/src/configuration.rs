@@ -350,6 +350,19 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_example_is_one() {
+        let text = include_str!("../../../packaging/systemd/watch.toml");
+        let plan = plan(text).unwrap();
+        assert_eq!(plan.targets[0].accounts[0].url, "mqtt://127.0.0.1:1883");
+        // So are the lines that are to be taken in.
+        let all: Vec<&str> =
+            text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+        let from = all.iter().position(|line| line.starts_with("A JVM")).unwrap();
+        let jvm = all[from + 1..].join("\n");
+        assert_eq!(super::tests::plan(&jvm).unwrap().targets[0].accounts.len(), 2);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let wrong = |text: &str| plan(text).unwrap_err();
         assert!(wrong("").contains("nothing to watch"));
