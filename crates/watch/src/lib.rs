@@ -46,6 +46,7 @@ pub use plimsoll_client::TlsFiles;
 pub use procfs::{Identity, ProcessReading};
 pub use push::{PushOptions, Trouble};
 pub use reading::{CgroupReading, Pressure, Reading};
+pub use report::{Head as PageHead, page};
 pub use sampler::Sampler;
 pub use selector::Selector;
 pub use series::{Series, SeriesError};

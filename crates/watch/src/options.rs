@@ -130,29 +130,32 @@ impl Options {
 
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
-        let (plan, configuration) = self.plan()?;
-        let outputs = self.all_outputs(&configuration)?;
+        let plan = self.plan()?;
+        let outputs = self.all_outputs(&plan.outputs)?;
         let mut live = Live::new(plan, outputs)?;
-        live.run(self.length, || self.plan().map(|(plan, _)| plan))?;
+        live.run(self.length, || self.plan())?;
         Ok(live.exit_code(self.check))
     }
 
     /// What is to be done: by the file, and the command line over it.
-    fn plan(&self) -> Result<(Plan, Configuration), String> {
-        let (mut plan, configuration) = match &self.config {
+    fn plan(&self) -> Result<Plan, String> {
+        let mut plan = match &self.config {
             Some(path) => {
-                let configuration = Configuration::read(path)?;
                 let named = |error| format!("{}: {error}", path.display());
-                (configuration.plan().map_err(named)?, configuration)
+                Configuration::read(path)?.plan().map_err(named)?
             }
-            None => (self.single()?, Configuration::default()),
+            None => self.single()?,
         };
+        // Either the outputs of the command line or those of the file.
+        if self.outputs != OutputOptions::default() {
+            plan.outputs = self.outputs.clone();
+        }
         if let Some(directory) = self.history.clone() {
             let keep = self.keep.unwrap_or(history::KEEP);
             plan.history = Some(history::Place { directory, keep });
         }
         plan.every = self.every.unwrap_or(plan.every);
-        Ok((plan, configuration))
+        Ok(plan)
     }
 
     /// The one target of the command line.
@@ -171,10 +174,15 @@ impl LiveOptions {
         let sources = sources.collect::<Result<_, String>>()?;
         let selector = self.which.selector()?;
         let target = configuration::target(self.name.clone(), selector, sources, self.settle)?;
-        Ok(Plan { every: EVERY, targets: vec![target], history: None })
+        Ok(Plan {
+            every: EVERY,
+            targets: vec![target],
+            history: None,
+            outputs: OutputOptions::default(),
+        })
     }
 
-    fn all_outputs(&self, configuration: &Configuration) -> Result<Vec<Box<dyn Output>>, String> {
+    fn all_outputs(&self, given: &OutputOptions) -> Result<Vec<Box<dyn Output>>, String> {
         let lines = &self.lines;
         let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
         let mut outputs: Vec<Box<dyn Output>> =
@@ -182,11 +190,8 @@ impl LiveOptions {
         if let Some(path) = &lines.json_lines {
             outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
         }
-        // Either those of the command line or those of the file.
-        let given = self.outputs != OutputOptions::default();
-        let more = if given { &self.outputs } else { &configuration.outputs };
         let trouble: Trouble = Arc::new(|text| eprintln!("Warning: {text}"));
-        let Outputs { all, address } = more.start(&trouble)?;
+        let Outputs { all, address } = given.start(&trouble)?;
         if let Some(address) = address {
             eprintln!("Figures are served on http://{address}/metrics.");
         }

@@ -11,7 +11,7 @@ use crate::push::{PushOptions, Trouble};
 
 /// Where to what was seen goes, beside standard output.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct OutputOptions {
     /// Over HTTP.
     #[command(flatten)]

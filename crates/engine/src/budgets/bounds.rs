@@ -8,8 +8,7 @@ use crate::session::Session;
 impl Dispatch {
     /// Bytes that may be on their way to a session's connection and not taken by the network.
     pub(crate) fn output_max(&self, session: &Session) -> u32 {
-        let most = self.settings.output_bytes_max;
-        most.min(self.budgets.step(session).output_bytes_max())
+        self.settings.output_bytes_max.min(self.budgets.output_max(session))
     }
 
     /// Messages that may wait for a session; 0 is no limit.

@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where things are sent.
 #[derive(Args, Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields)]
 pub struct PushOptions {
     /// Post each change of a judgement, restart, disappearance and OOM kill to this address as JSON. Several times for
     /// several. Tried four times within about a minute
