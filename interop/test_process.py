@@ -379,8 +379,8 @@ def test_a_fleet_loses_nothing():
 
 def test_a_fleet_survives_its_own_mishaps():
     with brokers.Broker() as broker:
-        fleet = run("fleet", "--sensors", "200", "--every", "10s", "--speed", "20x", "--for", "5s", "--losses", "40", "--reconnects", "40",
-                    "--control-away", "30s", "--waves", "1", "--connect", f"mqtt://127.0.0.1:{broker.port}", "--json")
+        fleet = run("fleet", "--sensors", "200", "--every", "10s", "--speed", "20x", "--for", "5s", "--losses", "10", "--reconnects", "10",
+                    "--control-away", "40s", "--waves", "1", "--connect", f"mqtt://127.0.0.1:{broker.port}", "--json")
         report = json.loads(fleet.stdout)
         assert fleet.returncode == 0 and report["ok"], report
         assert report["not_taken"] > 0 and report["state"]["asked"] >= 1 and report["images"]["delivered"] > 0, report

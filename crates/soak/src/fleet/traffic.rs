@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// From a firmware update's begin, when devices ask for the image, to its sending, µs.
-const WAVE_DELAY_US: u64 = 2_000_000;
+const WAVE_DELAY_US: u64 = 1_000_000;
 
 /// Tasks done before the network is looked at again.
 const TASKS_A_TURN: usize = 256;

@@ -58,7 +58,7 @@ pub(crate) fn leaks(
 ) -> Vec<Leak> {
     let judged: Vec<&CycleRecord> = cycles.iter().filter(|cycle| cycle.judged).collect();
     let shares = shares(&judged);
-    let driver = driver(shares);
+    let suspected = driver(shares);
     let resident = |driver: Driver| -> Vec<(f64, f64)> {
         let points = (0u32..).zip(&judged).map(|(index, cycle)| {
             let x = match driver {
@@ -71,11 +71,17 @@ pub(crate) fn leaks(
         points.collect()
     };
     let mut found = Vec::new();
-    if let Some(growth) = growth(&resident(driver)) {
+    // What does not grow is said by updates: they are what there is most of.
+    let growing = growth(&resident(suspected)).filter(|growth| growth.grows);
+    let (driver, resident) = match growing {
+        Some(growth) => (suspected, Some(growth)),
+        None => (Driver::Updates, growth(&resident(Driver::Updates))),
+    };
+    if let Some(growth) = resident {
         found.push(project(View::Resident, driver, growth, shares, &judged, production));
     }
+    let driver = if driver == Driver::Mixed { Driver::Updates } else { driver };
     if let Some(growth) = growth(&account(accounts, &judged, driver)) {
-        let driver = if driver == Driver::Mixed { Driver::Updates } else { driver };
         found.push(project(View::Account, driver, growth, shares, &judged, production));
     }
     found
@@ -83,7 +89,6 @@ pub(crate) fn leaks(
 
 /// The broker's own figures by events, thinned out, from the first judged cycle on.
 fn account(accounts: &[(Events, f64)], judged: &[&CycleRecord], driver: Driver) -> Vec<(f64, f64)> {
-    let driver = if driver == Driver::Mixed { Driver::Updates } else { driver };
     let (Some(first), Some(last)) = (judged.first(), judged.last()) else { return Vec::new() };
     let from = driver.events(&first.events_total) - driver.events(&first.events);
     let to = driver.events(&last.events_total);
