@@ -131,7 +131,7 @@ impl Options {
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
         let plan = self.plan()?;
-        let outputs = self.all_outputs(&plan.outputs)?;
+        let outputs = self.all_outputs(&plan)?;
         let mut live = Live::new(plan, outputs)?;
         live.run(self.length, || self.plan())?;
         Ok(live.exit_code(self.check))
@@ -146,10 +146,11 @@ impl LiveOptions {
             }
             None => self.single()?,
         };
-        // Either the outputs of the command line or those of the file.
-        if self.outputs != OutputOptions::default() {
-            plan.outputs = self.outputs.clone();
-        }
+        // Either the outputs of the command line or those of the file; the terminal is for whoever sits at it.
+        let terminal = self.outputs.terminal.clone();
+        let of_file = OutputOptions { terminal, ..plan.outputs };
+        let alone = OutputOptions { terminal: of_file.terminal.clone(), ..Default::default() };
+        plan.outputs = if self.outputs == alone { of_file } else { self.outputs.clone() };
         plan.history = self.history.clone().or(plan.history);
         plan.keep = self.keep.unwrap_or(plan.keep);
         plan.every = self.every.unwrap_or(plan.every);
@@ -181,17 +182,28 @@ impl LiveOptions {
         })
     }
 
-    fn all_outputs(&self, given: &OutputOptions) -> Result<Vec<Box<dyn Output>>, String> {
+    fn all_outputs(&self, plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
         let lines = &self.lines;
         let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
-        let mut outputs: Vec<Box<dyn Output>> =
-            vec![Box::new(Journal::new(json_to_stdout, lines.log_every))];
+        let on_terminal = self.outputs.terminal.tui;
+        if on_terminal && json_to_stdout {
+            return Err("--tui and --json-lines - both need standard output".into());
+        }
+        let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+        if !on_terminal {
+            outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
+        }
         if let Some(path) = &lines.json_lines {
             outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
         }
-        let trouble: Trouble = Arc::new(|text| eprintln!("Warning: {text}"));
-        let Outputs { all, address } = given.start(&trouble)?;
-        if let Some(address) = address {
+        // What is printed onto the view would be gone with its next picture.
+        let trouble: Trouble = match on_terminal {
+            true => Arc::new(|_| {}),
+            false => Arc::new(|text| eprintln!("Warning: {text}")),
+        };
+        let history = plan.history.as_deref();
+        let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
+        if let Some(address) = address.filter(|_| !on_terminal) {
             eprintln!("Figures are served on http://{address}/metrics.");
         }
         outputs.extend(all);
