@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// Why there is no answer. The text names what was tried, on what, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// There is no such process, or it has ended meanwhile. Exit code 3.
+    /// There is no such process, or it has ended meanwhile. Exit code 2.
     Gone(String),
     /// The kernel cannot do it, or does not allow it to us. Exit code 4.
     NotAllowed(String),
@@ -20,7 +20,7 @@ impl Problem {
     /// The exit code that belongs to it.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Gone(_) => 3,
+            Self::Gone(_) => 2,
             Self::NotAllowed(_) => 4,
             Self::NotThisProgram(_) => 5,
             Self::Failed(_) => 6,

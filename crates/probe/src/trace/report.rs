@@ -28,6 +28,8 @@ pub struct Report {
     pub samples_lost: u64,
     /// Samples for which there was no room among those not freed yet.
     pub samples_without_room: u64,
+    /// Of blocks alone that nothing points to any more.
+    pub lost: bool,
     /// Bytes allocated since the start and not freed, estimated.
     pub held_bytes: f64,
     /// Blocks of them, estimated.
@@ -133,6 +135,7 @@ impl Report {
             samples,
             samples_lost: counters.lost,
             samples_without_room: counters.full,
+            lost: false,
             held_bytes: 0.0,
             held_blocks: 0.0,
             load,
@@ -204,12 +207,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} (pid {}): in {:.0} s {} in {} blocks were allocated and not freed (estimated from {} samples, one in {}).",
+            "{} (pid {}): in {:.0} s {} in {} blocks were allocated and {} (estimated from {} samples, one in {}).",
             self.process,
             self.pid,
             self.seconds,
             bytes(self.held_bytes as u64),
             count(self.held_blocks as u64),
+            if self.lost { "lost: not freed, and nothing points to them" } else { "not freed" },
             count(self.samples),
             bytes(self.sample_bytes),
         )?;
@@ -217,7 +221,7 @@ impl fmt::Display for Report {
         for (number, holder) in self.holders.iter().enumerate() {
             writeln!(
                 f,
-                "\n#{} {} in {} blocks, {}{} since the last report; {} of {} samples are not freed",
+                "\n#{} {} in {} blocks, {}{} since the last report; {} of {} samples are {}",
                 number + 1,
                 bytes(holder.held_bytes as u64),
                 count(holder.held_blocks.round() as u64),
@@ -225,6 +229,7 @@ impl fmt::Display for Report {
                 bytes(holder.grown_bytes.abs() as u64),
                 count(holder.held_samples),
                 count(holder.samples),
+                if self.lost { "lost" } else { "not freed" },
             )?;
             for call in &holder.calls {
                 let guess = if call.guessed { "? " } else { "  " };
@@ -233,7 +238,12 @@ impl fmt::Display for Report {
                     .as_deref()
                     .map(|source| format!(" at {source}"))
                     .unwrap_or_default();
-                writeln!(f, "    {guess}{} ({}){source}", call.function, call.module)?;
+                let module = if call.module.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", call.module)
+                };
+                writeln!(f, "    {guess}{}{module}{source}", call.function)?;
             }
         }
         Ok(())
