@@ -1,16 +1,21 @@
 //! One client connection: bytes in and out, packets in between.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use plimsoll_mqtt::{DecodeLimits, Decoded, Packet, Version, decode, encode};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::layer::Layer;
 
 /// A client's connection. It keeps no buffer while it has nothing to send or to complete.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    layer: Layer,
     version: Version,
     unsent: Vec<u8>,
     incomplete: Vec<u8>,
@@ -19,9 +24,36 @@ pub struct Connection {
 impl Connection {
     /// Begins to connect, as a client of MQTT 3.1.1.
     pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(address)?;
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, version: Version::V311, unsent: Vec::new(), incomplete: Vec::new() })
+        Self::over(address, registry, token, None)
+    }
+
+    /// The same over TLS. The handshake goes on as the connection is flushed and received from; what is queued
+    /// meanwhile leaves after it.
+    pub fn open_tls(
+        address: SocketAddr,
+        registry: &Registry,
+        token: Token,
+        server_name: ServerName<'static>,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
+        let tls = ClientConnection::new(config, server_name).map_err(io::Error::other)?;
+        Self::over(address, registry, token, Some(Box::new(tls)))
+    }
+
+    fn over(
+        address: SocketAddr,
+        registry: &Registry,
+        token: Token,
+        tls: Option<Box<ClientConnection>>,
+    ) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(address)?;
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self {
+            layer: Layer::new(socket, tls),
+            version: Version::V311,
+            unsent: Vec::new(),
+            incomplete: Vec::new(),
+        })
     }
 
     /// The same in another version of MQTT. It has to be that of the CONNECT.
@@ -32,12 +64,12 @@ impl Connection {
 
     /// Whether the handshake of TCP has succeeded.
     pub fn is_open(&self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
+        if let Some(error) = self.layer.socket.take_error()? {
             return Err(error);
         }
-        match self.stream.peer_addr() {
+        match self.layer.socket.peer_addr() {
             Ok(_) => {
-                let _ = self.stream.set_nodelay(true);
+                let _ = self.layer.socket.set_nodelay(true);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
@@ -55,16 +87,16 @@ impl Connection {
         write(&mut self.unsent);
     }
 
-    /// Bytes that the network has not taken yet.
+    /// Bytes that the network has not taken yet; TLS may hold a few more.
     pub fn unsent(&self) -> usize {
-        self.unsent.len()
+        self.unsent.len() + usize::from(self.layer.holds_back())
     }
 
     /// Sends what the network takes.
     pub fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
         while let Some(rest) = self.unsent.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
+            match self.layer.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -76,7 +108,7 @@ impl Connection {
         if self.unsent.is_empty() {
             self.unsent = Vec::new();
         }
-        Ok(())
+        self.layer.push()
     }
 
     /// Reads all that is there and hands out the packets in it. `arena` is working space.
@@ -103,7 +135,7 @@ impl Connection {
         mut each: impl FnMut(&Packet<'_>),
     ) -> io::Result<()> {
         loop {
-            let count = match self.stream.read(arena) {
+            let count = match self.layer.read(arena) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -122,7 +154,7 @@ impl Connection {
             if self.incomplete.is_empty() {
                 self.incomplete = Vec::new();
             }
-            if count < arena.len() && !to_the_end {
+            if count < arena.len() && !to_the_end && self.layer.short_is_all() {
                 return Ok(());
             }
         }

@@ -86,7 +86,7 @@ fn main() {
         "{count} messages of {raw} bytes (topic and payload): {full} bytes, {:.1} each",
         full as f64 / count as f64
     );
-    let mut census = PrefixCensus::new(2, 10);
+    let mut census = PrefixCensus::new(&LEDGER, Time::default(), 2, 10, None);
     pieces("census of prefixes", || engine.prefix_census(&mut census));
     black_box(census.by_bytes.into_vec());
 

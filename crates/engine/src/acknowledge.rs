@@ -75,7 +75,8 @@ impl Engine {
     pub(crate) fn pump(&mut self, slot: u32) {
         let now = self.dispatch.now;
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        while session.is_open() && session.unflushed < self.dispatch.settings.output_bytes_max {
+        let output_max = self.dispatch.output_max(session);
+        while session.is_open() && session.unflushed < output_max {
             let window = session.window;
             // Who has waited may have lost the right to read meanwhile.
             let who = Who {
@@ -126,12 +127,10 @@ impl Engine {
     /// again, or `all`.
     pub(crate) fn pay_owed(&mut self, slot: u32, all: bool) {
         loop {
+            let Some(session) = self.sessions.get_mut(slot) else { return };
+            let most = self.dispatch.queued_max(session);
             let settings = &self.dispatch.settings;
-            let owed = self
-                .sessions
-                .get_mut(slot)
-                .and_then(|session| session.flow.as_mut())
-                .and_then(|flow| flow.pay(settings, all));
+            let owed = session.flow.as_mut().and_then(|flow| flow.pay(settings, most, all));
             match owed {
                 Some(owed) => self.pay(owed),
                 None => return,

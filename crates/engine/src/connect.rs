@@ -49,7 +49,7 @@ impl Engine {
         if known.is_none() && most > 0 && self.sessions.len() >= most {
             return self.refuse_connect(link, connect, ReasonCode::QUOTA_EXCEEDED);
         }
-        if let Some(reason) = self.refuses_connection(known.is_some()) {
+        if let Some(reason) = self.refuses_connection(listener, username, known.is_some()) {
             return self.refuse_connect(link, connect, reason);
         }
         let properties = self.connack_properties(listener, connect, client_identifier, &terms);
@@ -286,6 +286,7 @@ impl Engine {
         session.progress_at = now;
         session.lost_at = Time::NEVER;
         session.will = will;
+        self.dispatch.budgets.join(session);
         self.dispatch.counters.connects += 1;
         self.dispatch.counters.clients_connected += 1;
         let event = Event::Connected {

@@ -7,11 +7,14 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::access::Access;
+use crate::budgets::Budgets;
 use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
+use crate::hash::Seeded;
 use crate::input::Link;
+use crate::load::Step;
 use crate::message::{EXPIRY_LAST, Message, Parts};
 use crate::outbox::{BODY_SHARED_BYTES_MIN, Outbox};
 use crate::session::{Rare, Session};
@@ -29,6 +32,7 @@ pub(crate) struct Dispatch {
     pub(crate) journal: Journal,
     /// Who may do what; `None` is everything.
     pub(crate) access: Option<Arc<dyn Access>>,
+    pub(crate) budgets: Budgets,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     /// QoS 0 is dropped for clients that have output waiting.
@@ -54,13 +58,24 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) refused: u32,
     /// Queues that its acknowledgement waits for.
     pub(crate) holds: u16,
+    /// One of them is short of a budget, too.
+    pub(crate) pressed: bool,
     /// Several stored sessions may queue it.
     pub(crate) shared: bool,
 }
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(parts: Parts<'a>) -> Self {
-        Self { parts, message: None, ordinal: 0, taken: 0, refused: 0, holds: 0, shared: false }
+        Self {
+            parts,
+            message: None,
+            ordinal: 0,
+            taken: 0,
+            refused: 0,
+            holds: 0,
+            pressed: false,
+            shared: false,
+        }
     }
 
     pub(crate) fn shared(parts: Parts<'a>, message: Message) -> Self {
@@ -102,9 +117,15 @@ struct Frame<'a> {
 }
 
 impl Dispatch {
-    pub(crate) fn new(settings: Settings, shards: usize, ledger: &'static Ledger) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        shards: usize,
+        ledger: &'static Ledger,
+        seeded: Seeded,
+    ) -> Self {
         Self {
             journal: Journal::new(settings.persistence, ledger),
+            budgets: Budgets::new(ledger, seeded),
             stored_sessions: 0,
             drops_qos0: false,
             holds_publishers: false,
@@ -230,7 +251,8 @@ impl Dispatch {
             (self.ledger, message.bytes(), message.expires_at().is_some());
         let window = session.window;
         let connected = session.is_connected();
-        let open = session.is_open() && session.unflushed < self.settings.output_bytes_max;
+        let open = session.is_open() && session.unflushed < self.output_max(session);
+        let (queued_max, queues_nothing) = (self.queued_max(session), self.queues_nothing(session));
         let stalled = session.flags.stalled;
         let late = session.number != 0 && self.journal.must_precede(way.qos);
         let flow = session
@@ -240,11 +262,12 @@ impl Dispatch {
             && !late
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
-        let room = launch || flow.has_room(&self.settings, connected, bytes);
+        let room = launch || !queues_nothing && flow.has_room(&self.settings, queued_max, bytes);
+        let pressed = self.budgets.step_of(session.counted) >= Step::SlowPublishers;
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
-            self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
+            self.refuse_queued(session, queues_nothing);
             return false;
         }
         outgoing.taken += 1;
@@ -254,6 +277,7 @@ impl Dispatch {
         if let Some(publisher) = owed {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
             outgoing.holds += 1;
+            outgoing.pressed |= pressed;
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
@@ -265,9 +289,11 @@ impl Dispatch {
             let Some(flow) = session.flow.as_mut() else { return false };
             let packet_identifier = flow.launch(delivery);
             self.send_launched(session, outgoing, packet_identifier, way);
+            self.budgets.settle(session);
             return false;
         }
         self.wait(session, delivery, way, outgoing.shared);
+        self.budgets.settle(session);
         if late {
             session.promised = self.journal.position();
             if let Some(flow) = session.flow.as_mut() {
@@ -290,13 +316,19 @@ impl Dispatch {
         let behind = session.flow.as_ref().is_some_and(|flow| flow.qos0_waits());
         let connected = session.is_connected();
         let waits = connected || self.settings.queue_qos0_messages;
-        if self.drops_qos0 && waits && (behind || !session.is_open() || session.is_behind()) {
+        let late = waits && (behind || !session.is_open() || session.is_behind());
+        if late && self.drops_qos0 {
             self.counters.load.qos0_dropped += 1;
             self.dropped(session, Limit::Memory);
             return false;
         }
+        if late && self.budgets.step(session) >= Step::DropQos0 {
+            self.budgets.count(session, Step::DropQos0, |counts| counts.qos0_dropped += 1);
+            self.dropped(session, Limit::Budget);
+            return false;
+        }
         if session.is_open() && !behind {
-            if session.unflushed >= self.settings.output_bytes_max {
+            if session.unflushed >= self.output_max(session) {
                 self.dropped(session, Limit::OutputFull);
                 return false;
             }
@@ -323,10 +355,11 @@ impl Dispatch {
         }
         let message = self.message(outgoing);
         let (ledger, expires) = (self.ledger, message.expires_at().is_some());
+        let room = self.has_room(session, message.bytes());
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
-        if flow.has_room(&self.settings, connected, message.bytes()) {
+        if room {
             // Behind others in the store it cannot wait in memory alone, or it would overtake them.
             let stored =
                 session.number != 0 && (self.settings.queue_qos0_messages || flow.stored.count > 0);
@@ -334,6 +367,7 @@ impl Dispatch {
             let (qos, retain) = (way.qos, way.retain);
             let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
             self.wait(session, delivery, way, outgoing.shared);
+            self.budgets.settle(session);
             return expires;
         }
         self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });
@@ -398,6 +432,16 @@ impl Dispatch {
             self.forget(session, sequence, message.as_ref());
         }
         self.dropped(session, Limit::PacketTooLarge);
+    }
+
+    /// A QoS 1 or 2 message does not get into the session's queue.
+    fn refuse_queued(&mut self, session: &mut Session, queues_nothing: bool) {
+        if queues_nothing {
+            self.budgets.count(session, Step::RefuseNew, |counts| counts.publishes_refused += 1);
+            return self.dropped(session, Limit::Budget);
+        }
+        let connected = session.is_connected();
+        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
     }
 
     /// Counts a message that a limit kept from the session, and says so now and then.

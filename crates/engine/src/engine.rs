@@ -59,15 +59,15 @@ impl Engine {
     /// `seed` makes hashes and generated identifiers unpredictable for peers.
     pub fn new(settings: Settings, shards: usize, seed: u64, ledger: &'static Ledger) -> Self {
         let seeded = Seeded::new(seed);
-        Self {
+        let mut engine = Self {
             sessions: Sessions::new(ledger, shards, seeded.clone()),
             subscriptions: Subscriptions::new(ledger, seed),
-            groups: Groups::new(ledger, seeded),
+            groups: Groups::new(ledger, seeded.clone()),
             retained: RetainedStore::new(ledger, settings.all_retain_rules()),
             deadlines: Deadlines::new(ledger),
             replaying: Replaying::new(ledger),
             load: Approach::new(settings.clone(), ledger),
-            dispatch: Dispatch::new(settings, shards, ledger),
+            dispatch: Dispatch::new(settings, shards, ledger, seeded),
             waiting: Waiting::new(ledger),
             leaking: Leaking::default(),
             targets: Vec::new(),
@@ -76,7 +76,9 @@ impl Engine {
             retained_sweep_at: Time::NEVER,
             alive_at: Time::default(),
             ledger,
-        }
+        };
+        engine.set_budgets();
+        engine
     }
 
     /// Takes new limits. They hold for what happens from now on.
@@ -84,6 +86,7 @@ impl Engine {
         self.dispatch.now = now;
         self.tighten(settings);
         self.set_retain_rules();
+        self.set_budgets();
     }
 
     /// Takes new rules; `None` lets everybody do everything. They hold for what happens from now on,
@@ -166,6 +169,7 @@ impl Engine {
                 }
             };
             rest = rest.get(used..).unwrap_or(behind);
+            self.settle_budgets();
             self.weigh();
         }
         self.handle_deadlines();
@@ -173,6 +177,8 @@ impl Engine {
         self.retry_waiting();
         self.continue_replays();
         self.say_alive();
+        self.settle_budgets();
+        self.tend_budgets();
         self.dispatch.journal.settle();
         for outbox in &mut self.dispatch.outboxes {
             outbox.settle();
@@ -218,7 +224,8 @@ impl Engine {
             .unwrap_or(Time::NEVER)
             .min(self.tend_retained_at())
             .min(self.waiting.retry_at)
-            .min(self.load.resume_at);
+            .min(self.load.resume_at)
+            .min(self.dispatch.budgets.tend_at);
         let stores = self.dispatch.journal.is_on() && self.dispatch.stored_sessions > 0;
         let first = if stores { first.min(self.alive_at) } else { first };
         (first != Time::NEVER).then_some(first)
@@ -268,11 +275,6 @@ impl Engine {
         }
     }
 
-    /// Every filter with its number of subscribers.
-    pub fn tree(&self, mut each: impl FnMut(&str, usize)) {
-        self.subscriptions.for_each(|filter, subscribers| each(filter, subscribers.len()));
-    }
-
     /// Walks everything that the engine holds and counts it anew, without looking at charges.
     ///
     /// Equal to the byte to what this engine's values have charged to its ledger; the shell's own
@@ -291,7 +293,8 @@ impl Engine {
             self.deadlines.heap_bytes()
                 + self.replaying.heap_bytes()
                 + self.waiting.heap_bytes()
-                + self.load.heap_bytes(),
+                + self.load.heap_bytes()
+                + self.dispatch.budgets.recount(),
         );
         for outbox in &self.dispatch.outboxes {
             snapshot.add(Account::Connections, outbox.heap_bytes());
@@ -405,8 +408,8 @@ impl Engine {
     fn handle_flushed(&mut self, link: Link, bytes: u32) {
         let Some(slot) = self.sessions.linked(link) else { return };
         let now = self.dispatch.now;
-        let resume_below = self.dispatch.settings.output_bytes_max / 2;
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        let resume_below = self.dispatch.output_max(session) / 2;
         let before = session.unflushed;
         session.unflushed = before.saturating_sub(bytes);
         session.progress_at = now;

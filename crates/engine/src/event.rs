@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
+use crate::budgets::BudgetOf;
 use crate::input::Loss;
 use crate::load::Step;
 
@@ -103,6 +104,20 @@ pub enum Event {
         /// Most bytes that may be held.
         limit: usize,
     },
+    /// A budget has come to a step, from [`Step::SlowPublishers`] on: said at the first time, and
+    /// then at each doubling.
+    Budget {
+        /// Whose budget.
+        of: BudgetOf,
+        /// Which step.
+        step: Step,
+        /// Bytes that are held.
+        used: usize,
+        /// Most bytes that may be held.
+        limit: usize,
+        /// How often so far.
+        total: u64,
+    },
     /// A packet, when [`Settings::trace`](crate::Settings::trace) is on.
     Packet {
         /// The whole line, in Mosquitto's wording.
@@ -132,6 +147,9 @@ pub enum Limit {
     OutputFull,
     /// Memory is short ([`Step::DropQos0`]), and the client has output waiting.
     Memory,
+    /// A budget of the client's listener or user is short: nothing more is queued in memory while it
+    /// is away ([`Step::RefuseNew`]), and QoS 0 meets output that waits ([`Step::DropQos0`]).
+    Budget,
     /// The message is larger than the client's Maximum Packet Size (MQTT-3.1.2-24).
     PacketTooLarge,
 }

@@ -123,8 +123,9 @@ impl Flow {
     }
 
     /// Whether one more message of `bytes` may wait.
-    pub(crate) fn has_room(&self, settings: &Settings, connected: bool, bytes: usize) -> bool {
-        let count_max = settings.queued_max(connected);
+    ///
+    /// `count_max`: messages that may wait ([`Dispatch::queued_max`](crate::dispatch::Dispatch)).
+    pub(crate) fn has_room(&self, settings: &Settings, count_max: usize, bytes: usize) -> bool {
         let bytes_max = settings.max_queued_bytes;
         (count_max == 0 || self.counted_len() < count_max)
             && (bytes_max == 0 || self.queued_bytes + self.stored.bytes + bytes <= bytes_max)
@@ -167,15 +168,16 @@ impl Flow {
         self.push_back(Waiting::Publish(delivery));
     }
 
-    /// Lets a message wait that the store has: in the store alone if there is no use for it here.
+    /// Lets a message wait that the store has: in the store alone if there is no use for it here, or
+    /// `kept` wait in memory.
     pub(crate) fn enqueue_stored(
         &mut self,
         delivery: Delivery,
-        settings: &Settings,
+        kept: usize,
         connected: bool,
         entangled: bool,
     ) {
-        let room = self.queue.len() < settings.stored_queue_entries;
+        let room = self.queue.len() < kept;
         if connected && self.stored.count == 0 && room {
             return self.enqueue(delivery);
         }
@@ -331,12 +333,11 @@ impl Flow {
     }
 
     /// The next acknowledgement that is due: when there is room again, or `all` of them.
-    pub(crate) fn pay(&mut self, settings: &Settings, all: bool) -> Option<Owed> {
+    pub(crate) fn pay(&mut self, settings: &Settings, count_max: usize, all: bool) -> Option<Owed> {
         if self.owed.is_empty() {
             return None;
         }
         // Each owed acknowledgement stands for a message beyond the limit, oldest first.
-        let count_max = settings.queued_max(true);
         let over = count_max != 0 && self.counted_len() >= count_max + self.owed.len();
         let over = over
             || settings.max_queued_bytes != 0
@@ -368,6 +369,32 @@ impl Flow {
     /// Entries in memory.
     pub(crate) fn messages_in_memory(&self) -> usize {
         self.queue.len() + self.inflight.len()
+    }
+
+    /// Calls `each` with the messages held, from place `at` on, `most` places at most. Answers where to
+    /// go on; `None` is the end.
+    pub(crate) fn walk_messages(
+        &self,
+        at: usize,
+        most: usize,
+        mut each: impl FnMut(&Message),
+    ) -> Option<usize> {
+        let end = self.messages_in_memory();
+        let stop = at.saturating_add(most).min(end);
+        for place in at..stop {
+            let message = match place.checked_sub(self.inflight.len()) {
+                None => match self.inflight.get(place) {
+                    Some(InFlight::Published(delivery)) => Some(&delivery.message),
+                    _ => None,
+                },
+                Some(place) => match self.queue.get(place) {
+                    Some(Waiting::Publish(delivery)) => Some(&delivery.message),
+                    _ => None,
+                },
+            };
+            message.into_iter().for_each(&mut each);
+        }
+        (stop < end).then_some(stop)
     }
 
     /// Every message held.

@@ -13,12 +13,14 @@ use crate::engine::Engine;
 use crate::session::Session;
 use crate::time::Time;
 
+mod backlog;
 mod prefixes;
 #[cfg(test)]
 mod tests;
 mod top;
 
-pub use prefixes::{Prefix, PrefixCensus};
+pub use backlog::{BACKLOG_PREFIXES_MAX, BacklogCensus};
+pub use prefixes::{GROWTH_PREFIXES_MAX, Prefix, PrefixBytes, PrefixCensus};
 pub use top::Top;
 
 /// Places in the lists of a census, at most.

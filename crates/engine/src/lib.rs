@@ -19,6 +19,7 @@ extern crate alloc;
 mod access;
 mod acknowledge;
 mod audit;
+pub mod budgets;
 mod connect;
 mod control;
 mod counters;

@@ -70,6 +70,7 @@ impl Engine {
         session.unflushed = 0;
         session.flags.paused = false;
         session.flags.slowed = false;
+        session.flags.pressed = false;
         session.flags.waiting = false;
         session.flags.greeting = false;
         session.flags.awaits_durable = false;
@@ -171,7 +172,8 @@ impl Engine {
             self.remove_subscription(slot, held);
         }
         self.deadlines.set(slot, Time::NEVER);
-        if let Some(session) = self.sessions.remove(slot) {
+        if let Some(mut session) = self.sessions.remove(slot) {
+            self.dispatch.budgets.leave(&mut session);
             self.dispatch.stored_sessions -= usize::from(session.number != 0);
         }
     }

@@ -7,11 +7,11 @@
 
 mod refusal;
 mod step;
+mod sweep;
 
 use alloc::vec::Vec;
 
 use plimsoll_ledger::{Account, Charged, Ledger, Measure};
-use plimsoll_mqtt::ReasonCode;
 
 use crate::dispatch::Outgoing;
 use crate::engine::Engine;
@@ -20,6 +20,7 @@ use crate::settings::Settings;
 use crate::time::Time;
 
 pub use step::Step;
+use sweep::Sweep;
 
 /// How much memory there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,20 +70,26 @@ pub struct LoadState {
     pub in_force_millis: [u64; Step::ALL.len()],
 }
 
+impl LoadCounts {
+    /// Everything that is counted, with its name in metrics.
+    pub fn named(&self) -> [(&'static str, u64); 8] {
+        [
+            ("queues_spilled", self.queues_spilled),
+            ("publishers_slowed", self.publishers_slowed),
+            ("retained_refused", self.retained_refused),
+            ("subscriptions_refused", self.subscriptions_refused),
+            ("publishes_refused", self.publishes_refused),
+            ("connections_refused", self.connections_refused),
+            ("qos0_dropped", self.qos0_dropped),
+            ("disconnected", self.disconnected),
+        ]
+    }
+}
+
 impl LoadState {
     /// Everything that is counted, with its name in metrics.
     pub fn counts(&self) -> [(&'static str, u64); 8] {
-        let counts = &self.counts;
-        [
-            ("queues_spilled", counts.queues_spilled),
-            ("publishers_slowed", counts.publishers_slowed),
-            ("retained_refused", counts.retained_refused),
-            ("subscriptions_refused", counts.subscriptions_refused),
-            ("publishes_refused", counts.publishes_refused),
-            ("connections_refused", counts.connections_refused),
-            ("qos0_dropped", counts.qos0_dropped),
-            ("disconnected", counts.disconnected),
-        ]
+        self.counts.named()
     }
 }
 
@@ -111,6 +118,7 @@ pub(crate) struct Approach {
     in_force_millis: [u64; Step::ALL.len()],
     /// When the step in force was entered.
     since: Time,
+    sweep: Sweep,
 }
 
 impl Approach {
@@ -124,6 +132,7 @@ impl Approach {
             run_bytes_max: usize::MAX,
             in_force_millis: Default::default(),
             since: Time::NEVER,
+            sweep: Sweep::default(),
         }
     }
 
@@ -184,10 +193,7 @@ impl Engine {
             self.dispatch.shrink();
         }
         if self.load.step >= Step::Spill {
-            self.spill_queues();
-        }
-        if self.load.step >= Step::Disconnect {
-            self.disconnect_largest();
+            self.sweep();
         }
     }
 
@@ -230,39 +236,15 @@ impl Engine {
         }
     }
 
-    /// Leaves what waits for connected sessions to the store, but for what is being read from it.
-    fn spill_queues(&mut self) {
-        let keep = self.dispatch.settings.stored_queue_entries;
-        let long = self.sessions.iter().filter(|(_, session)| {
-            session.number != 0
-                && session.is_connected()
-                && session.flow.as_ref().is_some_and(|flow| flow.can_spill(keep))
-        });
-        let slots: Vec<u32> = long.map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.dispatch.counters.load.queues_spilled += 1;
-            self.spill(slot);
-            self.reschedule(slot);
-        }
-    }
-
-    /// Ends the connection whose end frees most.
-    fn disconnect_largest(&mut self) {
-        let connected = self.sessions.iter().filter(|(_, session)| session.is_connected());
-        let sized = connected.map(|(slot, session)| (session.freed_by_its_end(), slot));
-        let Some((bytes, slot)) = sized.max() else { return };
-        if bytes >= self.dispatch.settings.offender_bytes_min {
-            self.dispatch.counters.load.disconnected += 1;
-            self.disconnect(slot, ReasonCode::QUOTA_EXCEEDED);
-        }
-    }
-
     /// A publisher has had its turn: it waits a moment for the next.
     pub(crate) fn slow_publisher(&mut self, slot: u32, run: &[Outgoing<'_>]) {
         // Whoever deletes gives memory back.
         let deletes = |sent: &Outgoing<'_>| sent.parts.retain && sent.parts.payload.is_empty();
         let gives = !run.is_empty() && run.iter().all(deletes);
-        if self.load.step < Step::SlowPublishers || gives {
+        let Some(session) = self.sessions.get(slot) else { return };
+        let own = self.dispatch.budgets.step(session);
+        let step = self.load.step.max(own);
+        if step < Step::SlowPublishers || gives {
             return;
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -271,12 +253,16 @@ impl Engine {
             return;
         }
         session.flags.slowed = true;
-        self.dispatch.counters.load.publishers_slowed += 1;
+        if self.load.step >= Step::SlowPublishers {
+            self.dispatch.counters.load.publishers_slowed += 1;
+        }
+        let slowed = Step::SlowPublishers;
+        self.dispatch.budgets.count(session, slowed, |counts| counts.publishers_slowed += 1);
         if let Some(outbox) = self.dispatch.outbox(link) {
             outbox.pause_reading(link);
         }
         self.load.slowed.edit().push((slot, session.epoch));
-        let slower = self.load.step >= Step::RefuseNew;
+        let slower = step >= Step::RefuseNew;
         let pause = if slower { SLOWER_MILLIS } else { SLOW_MILLIS };
         self.load.resume_at = self.load.resume_at.min(self.dispatch.now.plus_millis(pause));
     }

@@ -223,6 +223,7 @@ impl Engine {
     /// is ours (MQTT-4.3.2-4).
     fn acknowledge_run(&mut self, slot: u32, run: &[Outgoing<'_>], due: &[Due]) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        session.flags.pressed |= run.iter().any(|outgoing| outgoing.pressed);
         for due in due {
             let (reason, holds) = match due.answer {
                 Answer::Settled(reason) => (reason, 0),
@@ -309,6 +310,7 @@ impl crate::dispatch::Dispatch {
             }
             drop(list);
             rare.held_qos1 -= u16::from(due.qos == QoS::AtLeastOnce);
+            session.flags.pressed &= !rare.acknowledgements.is_empty();
             self.acknowledge_publish(session, due);
         }
         self.resume_if_relieved(session);
@@ -333,7 +335,8 @@ impl crate::dispatch::Dispatch {
     /// waited for each other's queue, neither's acknowledgements would be read.
     fn held_max(&self, session: &Session) -> usize {
         let receives = session.flow.as_ref().is_some_and(|flow| flow.inflight_len() > 0);
-        if self.holds_publishers && !receives { 0 } else { HELD_MAX }
+        let short = self.holds_publishers || session.flags.pressed;
+        if short && !receives { 0 } else { HELD_MAX }
     }
 
     /// Stops reading from a client that goes on though its answers are held; at once if they wait

@@ -8,13 +8,12 @@ use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure};
 use plimsoll_mqtt::QoS;
 
 use crate::access::{Action, Decision};
-use crate::dispatch::{Outgoing, Way, rare};
+use crate::dispatch::{Dispatch, Outgoing, Way, rare};
 use crate::engine::Engine;
 use crate::flow::Origin;
 use crate::message::Parts;
 use crate::retained::{Scan, ScanCursor, Stop};
 use crate::session::Session;
-use crate::settings::Settings;
 use crate::subscriptions::SubscriptionOptions;
 
 /// Sessions that are given a piece in one turn.
@@ -35,6 +34,11 @@ impl Replay {
     /// Bytes that it owns beside its own block.
     pub(crate) fn recount(&self) -> usize {
         self.filter.heap_bytes() + self.cursor.heap_bytes()
+    }
+
+    /// Bytes charged for its place in the store.
+    pub(crate) fn cursor_charged(&self) -> usize {
+        self.cursor.charged()
     }
 }
 
@@ -160,7 +164,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(slot) else { return Progress::Done };
         let now = self.dispatch.now;
         let dispatch = &mut self.dispatch;
-        if !takes_more(session, &dispatch.settings) {
+        if !takes_more(session, dispatch) {
             return Progress::Blocked;
         }
         let (mut blocked, mut pending) = (false, false);
@@ -197,7 +201,7 @@ impl Engine {
                     group: None,
                 };
                 dispatch.deliver(session, &mut Outgoing::new(parts), &way, None);
-                if takes_more(session, &dispatch.settings) {
+                if takes_more(session, dispatch) {
                     return ControlFlow::Continue(());
                 }
                 blocked = true;
@@ -216,8 +220,8 @@ impl Engine {
 }
 
 /// Whether a message would be sent at once rather than queued.
-fn takes_more(session: &Session, settings: &Settings) -> bool {
+fn takes_more(session: &Session, dispatch: &Dispatch) -> bool {
     session.is_open()
-        && session.unflushed < settings.output_bytes_max
+        && session.unflushed < dispatch.output_max(session)
         && session.flow.as_ref().is_none_or(|flow| flow.nothing_waits())
 }

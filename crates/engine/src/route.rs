@@ -246,12 +246,12 @@ impl Dispatch {
     /// How well a session could take a message of this QoS now.
     fn readiness(&self, session: &Session, qos: QoS) -> Readiness {
         let flow = session.flow.as_ref();
-        let room = flow.is_none_or(|flow| flow.has_room(&self.settings, session.is_connected(), 0));
+        let room = self.has_room(session, 0);
         if !session.is_connected() {
             let queued = qos != QoS::AtMostOnce || self.settings.queue_qos0_messages;
             return if queued && room { Readiness::Away } else { Readiness::Full };
         }
-        let open = session.is_open() && session.unflushed < self.settings.output_bytes_max;
+        let open = session.is_open() && session.unflushed < self.output_max(session);
         let window = flow.is_none_or(|flow| {
             flow.nothing_waits()
                 && (qos == QoS::AtMostOnce

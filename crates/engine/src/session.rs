@@ -9,6 +9,7 @@ use plimsoll_ledger::{Account, Boxed, Charged, Ledger, Measure, Snapshot, usable
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
 use crate::access::Who;
+use crate::budgets::Counted;
 use crate::flow::{Flow, Origin, OriginKind};
 use crate::input::Link;
 use crate::replay::Replay;
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     /// Publishes of this connection whose acknowledgement has been sent: the number of the first
     /// of [`Rare::acknowledgements`].
     pub(crate) acknowledged: u32,
+    /// Budgets that it counts to.
+    pub(crate) counted: Counted,
     /// Messages dropped for it by a limit.
     pub(crate) dropped: u64,
     /// When it was last heard of.
@@ -78,6 +81,8 @@ pub(crate) struct Flags {
     pub(crate) paused: bool,
     /// Nor is it for a moment, since memory is short.
     pub(crate) slowed: bool,
+    /// An acknowledgement is held back for it by a queue whose budget is short.
+    pub(crate) pressed: bool,
     /// Its CONNACK waits for the store, and so does everything behind it.
     pub(crate) greeting: bool,
     /// It will be told when its QoS 2 messages are on disk.
@@ -163,6 +168,18 @@ impl Rare {
         for replay in self.replays.iter() {
             into.add(Account::Sessions, Boxed::<Replay>::BLOCK_BYTES + replay.recount());
         }
+    }
+
+    /// Bytes charged for its parts, beside its own block.
+    pub(crate) fn parts_charged(&self) -> usize {
+        let replays = self.replays.iter().map(|replay| replay.charged() + replay.cursor_charged());
+        self.received.charged()
+            + self.acknowledgements.charged()
+            + self.aliases_in.charged()
+            + self.aliases_out.charged()
+            + self.replays.charged()
+            + self.identifier_lists.charged()
+            + replays.sum::<usize>()
     }
 
     /// The identifier of a QoS 2 message may be used again. Answers whether it was known.
@@ -410,6 +427,7 @@ impl Session {
             expiry_interval: 0,
             unflushed: 0,
             acknowledged: 0,
+            counted: Counted::NOWHERE,
             dropped: 0,
             seen_at: Time::default(),
             progress_at: Time::default(),

@@ -22,7 +22,15 @@ pub(crate) struct Sessions {
     seeded: Seeded,
     ledger: &'static Ledger,
     len: usize,
+    /// Whether `changed` is kept.
+    notes_changes: bool,
+    /// Slots of sessions that were given for changing. Working space, not charged: it is emptied
+    /// at each input.
+    changed: Vec<u32>,
 }
+
+/// Working space for changed slots that is kept between inputs.
+const CHANGED_KEEP: usize = 16 * 1024;
 
 /// Slots by client identifier.
 #[derive(Debug, Default)]
@@ -55,6 +63,8 @@ impl Sessions {
             seeded,
             ledger,
             len: 0,
+            notes_changes: false,
+            changed: Vec::new(),
         }
     }
 
@@ -71,9 +81,37 @@ impl Sessions {
         self.slots.get(slot as usize)?.as_deref()
     }
 
-    /// A session for changing. Its growing parts are charged by themselves, so this needs no guard.
+    /// A session for changing. Its growing parts are charged by themselves, so this needs no guard;
+    /// where budgets are to know what it holds, it is noted.
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        if self.notes_changes && self.changed.last() != Some(&slot) {
+            self.changed.push(slot);
+        }
+        self.get_unnoted(slot)
+    }
+
+    /// A session for changing what no budget counts.
+    pub(crate) fn get_unnoted(&mut self, slot: u32) -> Option<&mut Session> {
         self.slots.elements_mut().get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// Whether sessions that are given for changing are noted from now on.
+    pub(crate) fn note_changes(&mut self, notes: bool) {
+        self.notes_changes = notes;
+        self.changed = Vec::new();
+    }
+
+    /// Sessions that were given for changing since the last time, some of them more than once, and
+    /// some of them gone since.
+    pub(crate) fn take_changed(&mut self) -> Vec<u32> {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// The list, empty, to be used again.
+    pub(crate) fn give_changed_back(&mut self, changed: Vec<u32>) {
+        if changed.capacity() <= CHANGED_KEEP {
+            self.changed = changed;
+        }
     }
 
     /// Places in the table, free ones too.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use plimsoll_mqtt::QoS;
 
+use crate::budgets::BudgetRules;
 use crate::retained::RetainRules;
 
 /// Limits and choices. The names are those of the directives where there is one.
@@ -39,6 +40,8 @@ pub struct Settings {
     pub retain_expiry_interval: u32,
     /// Age limits and quotas of retained messages.
     pub retain_rules: RetainRules,
+    /// What users may hold.
+    pub budgets: BudgetRules,
     /// Whether overlapping subscriptions of a 3.x client each get their copy.
     pub allow_duplicate_messages: bool,
     /// Deliver at the subscription's QoS even if the message was published at a lower one.
@@ -96,6 +99,8 @@ pub struct ListenerSettings {
     pub auto_id_prefix: String,
     /// What all topics of the listener's clients begin with, unseen by them.
     pub mount_point: String,
+    /// Bytes that the listener's clients may hold together; `None` is no limit.
+    pub memory_budget: Option<usize>,
 }
 
 impl Default for ListenerSettings {
@@ -107,6 +112,7 @@ impl Default for ListenerSettings {
             allow_zero_length_clientid: true,
             auto_id_prefix: String::from("auto-"),
             mount_point: String::new(),
+            memory_budget: None,
         }
     }
 }
@@ -128,6 +134,7 @@ impl Default for Settings {
             retain_available: true,
             retain_expiry_interval: 0,
             retain_rules: RetainRules::default(),
+            budgets: BudgetRules::default(),
             allow_duplicate_messages: true,
             upgrade_outgoing_qos: false,
             slow_consumer_timeout: 10,
@@ -170,7 +177,7 @@ impl Settings {
 
     /// Entries of a queue that are read from the store at once.
     pub(crate) fn load_entries(&self) -> usize {
-        (self.stored_queue_entries / 2).max(1)
+        load_entries(self.stored_queue_entries)
     }
 
     /// QoS 1 and 2 publishes that a client may have unacknowledged: the broker's Receive Maximum.
@@ -182,6 +189,11 @@ impl Settings {
     }
 }
 
+/// Entries of a queue that are read from the store at once, if `kept` of them may be in memory.
+pub(crate) fn load_entries(kept: usize) -> usize {
+    (kept / 2).max(1)
+}
+
 /// Settings of a listener when there is none at all: nobody is let in.
 static FALLBACK: ListenerSettings = ListenerSettings {
     max_qos: QoS::AtMostOnce,
@@ -190,4 +202,5 @@ static FALLBACK: ListenerSettings = ListenerSettings {
     allow_zero_length_clientid: false,
     auto_id_prefix: String::new(),
     mount_point: String::new(),
+    memory_budget: None,
 };

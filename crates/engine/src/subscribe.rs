@@ -93,7 +93,7 @@ impl Engine {
         );
         let known = self.held(slot, whole).is_some();
         let unstorable = self.dispatch.journal.refuses() && session.number != 0;
-        let full = !known && (full || self.refuses_subscription());
+        let full = !known && (full || self.refuses_subscription(slot));
         if full || pending >= REPLAYS_MAX || unstorable {
             return Ok(Granted::Refused(ReasonCode::QUOTA_EXCEEDED));
         }

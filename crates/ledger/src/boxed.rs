@@ -29,6 +29,11 @@ impl<T> Boxed<T> {
         self.0.0.set(Self::BLOCK_BYTES + extra);
     }
 
+    /// Bytes charged: the block, and what the value owns beside it.
+    pub fn charged(&self) -> usize {
+        self.0.0.bytes()
+    }
+
     /// The value; its block and the charge are given back.
     pub fn into_inner(self) -> T {
         let (_charge, value) = *self.0;

@@ -11,6 +11,7 @@ use plimsoll_mqtt::{
 };
 
 use crate::oracle::{Number, Oracle, Violation, Who};
+use crate::plan::username;
 use crate::rng::Rng;
 use crate::topics::{SHARED, any_filter, own_topic};
 
@@ -32,6 +33,7 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) who: Who,
+    pub(crate) username: String,
     pub(crate) version: Version,
     pub(crate) slot: Option<u32>,
     pub(crate) connected: bool,
@@ -75,6 +77,7 @@ impl Client {
         let v5 = rng.chance(60);
         Self {
             who,
+            username: username(who),
             version: if v5 { Version::V5 } else { Version::V311 },
             slot: None,
             connected: false,
@@ -183,13 +186,14 @@ impl Client {
             will_properties.will_delay_interval(self.will_delay);
         }
         let version = self.version;
+        let username = self.username.clone();
         self.put(&Packet::Connect(Box::new(Connect {
             version,
             bridge: false,
             clean_start: clean,
             keep_alive: 60,
             client_identifier: &identifier,
-            username: None,
+            username: Some(&username),
             password: None,
             will: will.map(|_| Will {
                 topic: &will_topic,

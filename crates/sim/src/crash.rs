@@ -30,7 +30,8 @@ impl World {
         self.last_words()?;
         let seed = self.rng.draw();
         let Some(storage) = self.storage.as_mut() else { return Ok(()) };
-        let fresh = Engine::new(self.plan.settings.clone(), self.plan.shards, seed, self.ledger);
+        let settings = self.plan.with_budget(self.budget);
+        let fresh = Engine::new(settings, self.plan.shards, seed, self.ledger);
         self.engine = fresh;
         storage.crash(seed)?;
         self.now = self.now.plus_millis(self.rng.within(1, 3000));

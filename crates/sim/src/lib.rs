@@ -7,6 +7,7 @@
 //! *liveness* (faults off; everything must arrive and drain) and *the end* (everybody leaves; the
 //! ledger must be where it was). A failure replays from its seed.
 
+mod books;
 mod client;
 mod crash;
 mod fault;
@@ -44,6 +45,8 @@ pub struct Summary {
     pub crashes: u64,
     /// Steps of the load line that were taken, a bit each.
     pub steps: u8,
+    /// The same of budgets.
+    pub budget_steps: u8,
 }
 
 #[cfg(test)]

@@ -1,9 +1,17 @@
 //! Memory becomes short, and there is room again: the engine goes up and down its load line.
 
+use std::ops::ControlFlow;
+
 use plimsoll_engine::{Input, LoadLine, Step};
 
 use crate::oracle::Violation;
 use crate::world::World;
+
+/// A budget that is not reached.
+const ROOMY: usize = 1 << 30;
+
+/// How many of a thousand steps the operator changes budgets in.
+const BUDGET_CHANGES: u64 = 5;
 
 impl World {
     /// Another reading of the process.
@@ -14,6 +22,10 @@ impl World {
             let held = self.plan.memory_limit / 100 * step.percent();
             self.load(held.saturating_sub(self.ledger.total()))?;
         }
+        if self.plan.budget > 0 && self.rng.below(1000) < BUDGET_CHANGES {
+            let budget = *self.rng.pick(&[self.plan.budget, self.plan.budget * 2, ROOMY]);
+            self.set_budget(budget);
+        }
         self.notice_step();
         self.watcher_may_be_gone()
     }
@@ -22,7 +34,9 @@ impl World {
     pub(crate) fn notice_step(&mut self) {
         let step = self.engine.load_line().step;
         self.summary.steps |= 1 << step as u8;
-        if step >= Step::RefuseNew {
+        let budgets = self.furthest_budget();
+        self.summary.budget_steps |= 1 << budgets as u8;
+        if step.max(budgets) >= Step::RefuseNew {
             // Clients may be refused, or disconnected.
             self.oracle.memory_is_short(self.now);
         }
@@ -55,6 +69,7 @@ impl World {
     /// Step by step there is room again.
     pub(crate) fn relieve(&mut self) -> Result<(), Violation> {
         self.notice_step();
+        self.set_budget(ROOMY);
         for _ in Step::ALL {
             self.engine.handle(
                 self.now,
@@ -66,6 +81,23 @@ impl World {
             Step::Clear => Ok(()),
             step => Err(Violation(format!("still {} though there is room", step.name()))),
         }
+    }
+
+    /// A reload gives users more room or less.
+    fn set_budget(&mut self, budget: usize) {
+        self.budget = budget;
+        self.say(|| format!("-- {budget} bytes for each user"));
+        self.engine.configure(self.now, self.plan.with_budget(budget));
+    }
+
+    /// The furthest step that is in force for anybody.
+    fn furthest_budget(&self) -> Step {
+        let mut furthest = Step::Clear;
+        self.engine.budgets(0, u32::MAX, |budget| {
+            furthest = furthest.max(budget.step);
+            ControlFlow::Continue(())
+        });
+        furthest
     }
 
     fn load(&mut self, beside: usize) -> Result<(), Violation> {

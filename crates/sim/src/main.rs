@@ -44,6 +44,7 @@ fn many(from: u64, count: u64) -> ExitCode {
                 total.dropped += summary.dropped;
                 total.crashes += summary.crashes;
                 total.steps |= summary.steps;
+                total.budget_steps |= summary.budget_steps;
             }
             Err(violation) => {
                 failed += 1;
@@ -52,13 +53,14 @@ fn many(from: u64, count: u64) -> ExitCode {
         }
     }
     println!(
-        "{} published, {} received, {} connections, limits reached {} times, the broker died {} times, {} steps of the load line",
+        "{} published, {} received, {} connections, limits reached {} times, the broker died {} times, {} steps of the load line and {} of budgets",
         total.published,
         total.received,
         total.connections,
         total.dropped,
         total.crashes,
-        total.steps.count_ones()
+        total.steps.count_ones(),
+        total.budget_steps.count_ones()
     );
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,8 +1,20 @@
 //! What a world is like: everything is drawn from its seed.
 
+use plimsoll_engine::budgets::{BudgetRules, UserBudget};
 use plimsoll_engine::{Persistence, Settings};
 
 use crate::rng::Rng;
+
+/// The watcher's user name.
+pub(crate) const WATCHER: &str = "watcher";
+
+/// Clients of one user name, roughly.
+const CLIENTS_PER_USER: u32 = 3;
+
+/// The user name of a client that is not the watcher.
+pub(crate) fn username(who: u32) -> String {
+    format!("user-{}", who / CLIENTS_PER_USER)
+}
 
 /// The parameters of a world.
 #[derive(Clone, Debug)]
@@ -29,6 +41,9 @@ pub struct Plan {
     pub loads: u64,
     /// Most bytes that the broker may hold: little enough for it to reach by itself, or a lot.
     pub memory_limit: usize,
+    /// Bytes that the clients of one user may hold together while that is little; 0 is a world without
+    /// budgets.
+    pub budget: usize,
     /// Largest payload, roughly.
     pub payload_max: u64,
     /// Percent of messages of 5.0 clients that expire.
@@ -78,7 +93,22 @@ impl Plan {
             expiring: *rng.pick(&[0, 0, 30]),
             loads: *rng.pick(&[0, 0, 5, 50]),
             memory_limit: *rng.pick(&[1 << 20, 1 << 30]),
+            budget: *rng.pick(&[0, 0, 4000, 10_000, 40_000]),
             settings,
         }
+    }
+
+    /// Settings in which each user may hold so many bytes, the watcher a lot; and what the listener's
+    /// clients hold is counted.
+    pub fn with_budget(&self, each_user: usize) -> Settings {
+        let mut settings = self.settings.clone();
+        if self.budget > 0 {
+            let watcher = UserBudget { username: Some(WATCHER.into()), bytes: 1 << 30 };
+            settings.budgets = BudgetRules { users: vec![watcher], each_user: Some(each_user) };
+            for listener in &mut settings.listeners {
+                listener.memory_budget = Some(1 << 30);
+            }
+        }
+        settings
     }
 }

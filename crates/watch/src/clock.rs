@@ -32,9 +32,14 @@ impl Clock {
 
     /// The same, but not before `t`: what was recorded earlier stays earlier, whatever was done to the time of day.
     pub fn not_before(t: f64) -> Self {
-        let mut clock = Self::new();
-        clock.boot_t += (t - clock.now().t).max(0.0);
-        clock
+        Self::new().and_not_before(t)
+    }
+
+    /// This clock, moved on if it is before `t`.
+    #[must_use]
+    pub fn and_not_before(mut self, t: f64) -> Self {
+        self.boot_t += (t - self.now().t).max(0.0);
+        self
     }
 
     /// This moment.

@@ -5,16 +5,24 @@
 mod accounts;
 mod cgroup;
 mod clock;
+mod configuration;
 pub mod describe;
 mod event;
 mod export;
 pub mod exposition;
 mod figure;
+mod happenings;
+pub mod history;
+mod journal;
 pub mod json;
+mod lines;
+mod live;
 mod options;
 mod output;
+mod outputs;
 pub mod plot;
 mod procfs;
+mod push;
 mod reading;
 mod replay;
 mod report;
@@ -26,16 +34,17 @@ mod trail;
 pub mod units;
 mod watched;
 
-pub use accounts::{
-    Accounts, Credentials, EXTRAS_MAX, Kind, Mapping, Name, Source, SourceState, Tls,
-};
+pub use accounts::{Accounts, Credentials, EXTRAS_MAX, Kind, Mapping, Name, Source, SourceState};
 pub use clock::{Clock, Now};
 pub use event::{Event, Happening};
-pub use export::{ExportOptions, Exporter};
+pub use export::ExportOptions;
 pub use figure::Figure;
 pub use options::Options;
 pub use output::Output;
+pub use outputs::{OutputOptions, Outputs};
+pub use plimsoll_client::TlsFiles;
 pub use procfs::{Identity, ProcessReading};
+pub use push::{PushOptions, Trouble};
 pub use reading::{CgroupReading, Pressure, Reading};
 pub use sampler::Sampler;
 pub use selector::Selector;

@@ -1,17 +1,52 @@
 //! The command line of `plimsoll watch`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::{replay, report};
+use crate::accounts::presets;
+use crate::configuration::{self, Configuration, EVERY, Login, Plan, Which};
+use crate::history;
+use crate::journal::Journal;
+use crate::lines::JsonLines;
+use crate::live::{EXIT_NOT_STARTED, Live};
+use crate::output::Output;
+use crate::outputs::{OutputOptions, Outputs};
+use crate::push::Trouble;
+use crate::{replay, report, units};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
 #[derive(Args, Clone, Debug)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "A target that is not there yet is waited for, and a new process is told from the old one. The judgement
+takes hours, so leave it running: as a service with --config, or with --history, from which it goes on.
+
+Presets of --accounts: mosquitto (any broker with its $SYS), plimsoll, jolokia, actuator, emqx, hivemq; and
+mqtt, prometheus, json for what --map says. Figures are account, heap_used, heap_committed, direct,
+retained, connections, sessions, subscriptions, queued, published_total, connected_total, limit,
+direct_limit; other names are shown and not judged. Several places for one figure are summed up.
+
+Examples:
+  plimsoll watch --process mosquitto --accounts mosquitto
+  plimsoll watch --systemd mosquitto --accounts mosquitto=mqtts://broker:8883 --user ops --password-file pw
+  plimsoll watch --pid 4711 --accounts actuator=http://127.0.0.1:8080 --log-every 1s
+  plimsoll watch --cgroup /docker/0a1b --accounts json=http://127.0.0.1:8080/netty --map direct=/used
+  plimsoll watch --config /etc/plimsoll/watch.toml
+  plimsoll watch replay incident.csv
+
+Exit code: 0 it was ended; 1 with --check if a target leaks at the end; 2 it could not begin; 3 a mistake
+in the command. SIGHUP reads --config again."
+)]
 pub struct Options {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    live: LiveOptions,
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -22,6 +57,61 @@ enum Command {
     Report(report::Options),
 }
 
+#[derive(Args, Clone, Debug)]
+struct LiveOptions {
+    #[command(flatten)]
+    which: Which,
+    /// Targets and all the rest from this file (TOML)
+    #[arg(long, value_name = "FILE", conflicts_with = "Which")]
+    config: Option<PathBuf>,
+    /// What the target is called in outputs
+    #[arg(long, conflicts_with = "config")]
+    name: Option<String>,
+    /// Where the target says what it holds, such as mosquitto or actuator=http://127.0.0.1:8080; may be given several times
+    #[arg(long, value_name = "PRESET[=URL]", conflicts_with = "config")]
+    accounts: Vec<String>,
+    /// A figure and where it is, such as \"direct=/netty/used * 1024\"; of the last --accounts
+    #[arg(long, value_name = "FIGURE=WHERE", requires = "accounts")]
+    map: Vec<String>,
+    #[command(flatten)]
+    login: Login,
+    /// How often to look [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    every: Option<Duration>,
+    /// What is passed over after the start of a process [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "config")]
+    settle: Option<Duration>,
+    /// Keep what was seen in this directory, and go on from it
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// How long to keep it [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "history")]
+    keep: Option<Duration>,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    length: Option<Duration>,
+    /// End with exit code 1 if a target leaks at the end
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    lines: LineOptions,
+    #[command(flatten)]
+    outputs: OutputOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+struct LineOptions {
+    /// A line of JSON for each look and each event, to a file; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
+    json_lines: Option<PathBuf>,
+    /// How long that file becomes, before it is renamed to FILE.1 and another is begun
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes, default_value = "100MiB", help_heading = "Outputs")]
+    json_lines_max: f64,
+    /// A line for people about each target so often, not only when something happens
+    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Outputs")]
+    log_every: Option<Duration>,
+}
+
 impl Options {
     /// Does what the command line says.
     pub fn run(&self) -> ExitCode {
@@ -30,7 +120,77 @@ impl Options {
             #[cfg(feature = "trace")]
             Some(Command::Trace(options)) => options.run(),
             Some(Command::Report(options)) => options.run(),
-            None => ExitCode::SUCCESS,
+            None => self.live.run().unwrap_or_else(|error| {
+                eprintln!("Error: {error}");
+                ExitCode::from(EXIT_NOT_STARTED)
+            }),
         }
+    }
+}
+
+impl LiveOptions {
+    fn run(&self) -> Result<ExitCode, String> {
+        let (plan, configuration) = self.plan()?;
+        let outputs = self.all_outputs(&configuration)?;
+        let mut live = Live::new(plan, outputs)?;
+        live.run(self.length, || self.plan().map(|(plan, _)| plan))?;
+        Ok(live.exit_code(self.check))
+    }
+
+    /// What is to be done: by the file, and the command line over it.
+    fn plan(&self) -> Result<(Plan, Configuration), String> {
+        let (mut plan, configuration) = match &self.config {
+            Some(path) => {
+                let configuration = Configuration::read(path)?;
+                let named = |error| format!("{}: {error}", path.display());
+                (configuration.plan().map_err(named)?, configuration)
+            }
+            None => (self.single()?, Configuration::default()),
+        };
+        if let Some(directory) = self.history.clone() {
+            let keep = self.keep.unwrap_or(history::KEEP);
+            plan.history = Some(history::Place { directory, keep });
+        }
+        plan.every = self.every.unwrap_or(plan.every);
+        Ok((plan, configuration))
+    }
+
+    /// The one target of the command line.
+    fn single(&self) -> Result<Plan, String> {
+        if !self.which.is_given() {
+            return Err(
+                "say what to watch: --pid, --pid-file, --process, --cgroup, --systemd or --config"
+                    .into(),
+            );
+        }
+        let last = self.accounts.len().saturating_sub(1);
+        let sources = self.accounts.iter().enumerate().map(|(number, preset)| {
+            let map = if number == last { &self.map[..] } else { &[] };
+            presets::described(preset, map, &self.login)
+        });
+        let sources = sources.collect::<Result<_, String>>()?;
+        let selector = self.which.selector()?;
+        let target = configuration::target(self.name.clone(), selector, sources, self.settle)?;
+        Ok(Plan { every: EVERY, targets: vec![target], history: None })
+    }
+
+    fn all_outputs(&self, configuration: &Configuration) -> Result<Vec<Box<dyn Output>>, String> {
+        let lines = &self.lines;
+        let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
+        let mut outputs: Vec<Box<dyn Output>> =
+            vec![Box::new(Journal::new(json_to_stdout, lines.log_every))];
+        if let Some(path) = &lines.json_lines {
+            outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
+        }
+        // Either those of the command line or those of the file.
+        let given = self.outputs != OutputOptions::default();
+        let more = if given { &self.outputs } else { &configuration.outputs };
+        let trouble: Trouble = Arc::new(|text| eprintln!("Warning: {text}"));
+        let Outputs { all, address } = more.start(&trouble)?;
+        if let Some(address) = address {
+            eprintln!("Figures are served on http://{address}/metrics.");
+        }
+        outputs.extend(all);
+        Ok(outputs)
     }
 }

@@ -22,6 +22,11 @@ pub trait Output {
         let _ = all;
     }
 
+    /// Whether nobody listens any more, so that `watch` may end: a pipe was closed.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
     /// `watch` ends.
     fn end(&mut self) {}
 }

@@ -47,6 +47,20 @@ impl Display for Selector {
 }
 
 impl Selector {
+    /// What a target is called if it has no name of its own: `mosquitto` of `mosquitto.service`, `pid-17`.
+    pub fn name(&self) -> String {
+        let stem = |path: &Path| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            stem.unwrap_or("target").to_owned()
+        };
+        match self {
+            Self::Pid(pid) => format!("pid-{pid}"),
+            Self::PidFile(path) | Self::Cgroup(path) => stem(path),
+            Self::Process(name) => name.clone(),
+            Self::Unit(unit) => unit.strip_suffix(".service").unwrap_or(unit).to_owned(),
+        }
+    }
+
     /// Whether to find it takes milliseconds, so that it should not be tried each second.
     pub(crate) fn is_dear(&self) -> bool {
         matches!(self, Self::Process(_) | Self::Unit(_))

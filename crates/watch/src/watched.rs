@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use plimsoll_judgement::outside::{Judge, Verdict};
 
 use crate::event::Event;
+use crate::procfs::Identity;
 use crate::reading::Reading;
 use crate::target::Target;
 
@@ -16,6 +17,8 @@ pub const EVENTS_MAX: usize = 256;
 pub struct Watched {
     /// As it was configured.
     pub target: Target,
+    /// The last process that was seen of it, perhaps by a `watch` before this one.
+    pub identity: Option<Identity>,
     /// What was seen last.
     pub last: Option<Reading>,
     /// What is thought of it.
@@ -33,7 +36,15 @@ impl Watched {
     pub fn new(target: Target) -> Self {
         let judge = Judge::new(target.judgement);
         let verdict = judge.verdict();
-        Self { target, last: None, judge, verdict, events: VecDeque::new(), readings: 0 }
+        Self {
+            target,
+            identity: None,
+            last: None,
+            judge,
+            verdict,
+            events: VecDeque::new(),
+            readings: 0,
+        }
     }
 
     /// Adds an event, and lets go of the oldest.

@@ -156,9 +156,10 @@ impl Dispatch {
         }
         let connected = session.is_connected();
         let entangled = entangled(&delivery.message, way.origin);
+        let kept = self.stored_entries(session);
         match session.flow.as_mut() {
             Some(flow) if in_store => {
-                flow.enqueue_stored(delivery, &self.settings, connected, entangled);
+                flow.enqueue_stored(delivery, kept, connected, entangled);
             }
             Some(flow) => flow.enqueue(delivery),
             None => {}

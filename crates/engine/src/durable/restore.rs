@@ -187,6 +187,9 @@ impl Restoring<'_> {
             Boxed::new(ledger, Account::Wills, will, parts)
         });
         let slot = engine.sessions.insert(session);
+        if let Some(session) = engine.sessions.get_mut(slot) {
+            engine.dispatch.budgets.join(session);
+        }
         engine.dispatch.stored_sessions += 1;
         self.slots.insert(item.number, slot);
         let queue = self.queues.entry(slot).or_default();

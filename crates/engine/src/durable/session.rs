@@ -12,6 +12,7 @@ use super::promise::entangled;
 use crate::engine::Engine;
 use crate::flow::{Delivery, Origin, Waiting};
 use crate::session::{Held, Session};
+use crate::settings::load_entries;
 use crate::subscriptions::SubscriptionOptions;
 use crate::time::Time;
 
@@ -108,15 +109,16 @@ impl Engine {
     /// Asks for more of a connected session's queue, if there is little of it in memory.
     pub(crate) fn load_more(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        let kept = self.dispatch.stored_entries(session);
         let Some(flow) = session.flow.as_mut() else { return };
-        if flow.wants_load(&self.dispatch.settings) {
+        if flow.wants_load(kept) {
             flow.stored.loading = true;
             let load = Load {
                 what_for: LoadFor::Send { slot, epoch: session.epoch },
                 session: session.number,
                 from: flow.stored.from,
                 until: flow.next_sequence(),
-                entries_max: self.dispatch.settings.load_entries(),
+                entries_max: load_entries(kept),
             };
             self.dispatch.journal.loads.push(load);
         }

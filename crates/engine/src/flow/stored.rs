@@ -1,12 +1,11 @@
 //! The part of a queue that lies in the store alone.
 
 use super::{Flow, Restored, Stored, Waiting};
-use crate::settings::Settings;
 
 impl Flow {
-    /// Whether more should be read from the store now.
-    pub(crate) fn wants_load(&self, settings: &Settings) -> bool {
-        let little = self.queue.len() <= settings.stored_queue_entries / 4;
+    /// Whether more should be read from the store now, if `kept` may be in memory.
+    pub(crate) fn wants_load(&self, kept: usize) -> bool {
+        let little = self.queue.len() <= kept / 4;
         self.stored.count > 0 && !self.stored.loading && little
     }
 

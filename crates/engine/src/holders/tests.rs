@@ -13,7 +13,9 @@ use plimsoll_mqtt::{
 };
 use proptest::prelude::*;
 
-use super::{Bytes, Census, CensusTerms, Holder, Prefix, PrefixCensus, Top};
+use super::{
+    BacklogCensus, Bytes, Census, CensusTerms, Holder, Prefix, PrefixBytes, PrefixCensus, Top,
+};
 use crate::access::Admission;
 use crate::{Engine, Input, Link, Loss, Outbox, Settings, Time};
 
@@ -199,6 +201,73 @@ fn a_census_goes_on_where_it_was() {
     assert_eq!(census.sessions, 1500);
 }
 
+fn prefixes(world: &World, depth: usize, before: Option<PrefixBytes>) -> PrefixCensus {
+    let now = Time::from_secs(world.now);
+    let mut census = PrefixCensus::new(world.ledger, now, depth, 10, before);
+    while !world.engine.prefix_census(&mut census) {}
+    census
+}
+
+#[test]
+fn which_prefixes_grow_is_seen_from_one_census_to_the_next() {
+    let mut world = World::new();
+    for (topic, size) in [("a/x", 10), ("b/x", 10), ("c/x", 1000), ("c/y", 1000)] {
+        world.tell(Input::Publish { topic, payload: &alloc::vec![1; size], retain: true });
+    }
+    let first = prefixes(&world, 1, None);
+    assert_eq!((first.growth_since(), first.by_growth.clone().into_vec()), (None, Vec::new()));
+    let bytes = first.into_parts().1;
+    assert!(world.ledger.bytes(Account::Admin) > 0);
+    world.now += 5;
+    for (topic, size) in [("a/x", 30), ("b/y", 100), ("c/x", 500), ("d/x", 50)] {
+        world.tell(Input::Publish { topic, payload: &alloc::vec![1; size], retain: true });
+    }
+    let second = prefixes(&world, 1, Some(bytes));
+    assert_eq!(second.growth_since(), Some(Time::from_secs(1000)));
+    let grown = second.by_growth.clone().into_vec();
+    let grown: Vec<(&str, Option<i64>)> = grown.iter().map(|p| (&*p.prefix, p.growth)).collect();
+    assert_eq!(grown, [("b", Some(103)), ("d", Some(53)), ("a", Some(20))]);
+    let shrunk = second.by_bytes.clone().into_vec().remove(0);
+    assert_eq!((&*shrunk.prefix, shrunk.growth), ("c", Some(-500)));
+    // Of another depth it says nothing.
+    let other = prefixes(&world, 2, Some(second.into_parts().1));
+    assert_eq!((other.growth_since(), other.by_growth.clone().into_vec()), (None, Vec::new()));
+    drop(other);
+    assert_eq!(world.ledger.bytes(Account::Admin), 0);
+}
+
+#[test]
+fn what_waits_is_summed_by_prefix_for_each_client() {
+    let mut world = World::new();
+    world.connect(0, "pub");
+    for (slot, filter) in [(1, "a/#"), (2, "a/b/#"), (3, "z")] {
+        world.connect(slot, filter);
+        world.subscribe(slot, filter);
+        if slot == 1 {
+            world.lose(slot);
+        }
+    }
+    for number in 0..1500 {
+        world.publish(0, if number < 1000 { "a/b/c" } else { "a/x" }, &[1; 40]);
+    }
+    world.publish(0, "z", &[1; 40]);
+    let count = |depth: usize| {
+        let mut census = BacklogCensus::new(depth, 10);
+        assert!(!world.engine.backlog_census(&mut census), "more than one piece");
+        while !world.engine.backlog_census(&mut census) {}
+        assert_eq!(census.others(), 0);
+        let prefixes = census.prefixes();
+        let top = census.into_top().into_vec();
+        let top: Vec<_> = top.iter().map(|p| (String::from(&*p.prefix), p.count)).collect();
+        (prefixes, top)
+    };
+    let named = |pairs: &[(&str, u64)]| -> Vec<(String, u64)> {
+        pairs.iter().map(|&(prefix, count)| (prefix.into(), count)).collect()
+    };
+    assert_eq!(count(1), (2, named(&[("a", 2500), ("z", 1)])));
+    assert_eq!(count(2), (3, named(&[("a/b", 2000), ("a/x", 500), ("z", 1)])));
+}
+
 proptest! {
     #[test]
     fn prefixes_are_summed_as_a_map_does(
@@ -215,13 +284,13 @@ proptest! {
             sum.0 += 1;
             sum.1 += (topic.len() + size) as u64;
         }
-        let mut census = PrefixCensus::new(depth, 100);
+        let mut census = PrefixCensus::new(world.ledger, Time::default(), depth, 100, None);
         while !world.engine.prefix_census(&mut census) {}
         prop_assert_eq!(census.prefixes, expected.len() as u64);
         let by_count = census.by_count.into_vec();
         prop_assert!(by_count.is_sorted_by(|a, b| a.count >= b.count));
         let found: BTreeMap<String, (u64, u64)> = census.by_bytes.into_vec().into_iter()
-            .map(|Prefix { prefix, count, bytes }| (prefix.into(), (count, bytes))).collect();
+            .map(|Prefix { prefix, count, bytes, .. }| (prefix.into(), (count, bytes))).collect();
         prop_assert_eq!(found, expected);
     }
 }

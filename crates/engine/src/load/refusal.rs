@@ -116,15 +116,28 @@ impl Engine {
         queues
     }
 
-    /// Whether new subscriptions are refused; then this was one.
-    pub(crate) fn refuses_subscription(&mut self) -> bool {
+    /// Whether a client's new subscriptions are refused; then this was one.
+    pub(crate) fn refuses_subscription(&mut self, slot: u32) -> bool {
         let refuses = self.load.step >= Step::RefuseNew || self.is_full(Account::Subscriptions);
         self.dispatch.counters.load.subscriptions_refused += u64::from(refuses);
-        refuses
+        let Some(session) = self.sessions.get(slot) else { return refuses };
+        let short = Step::RefuseNew;
+        let budgets = &mut self.dispatch.budgets;
+        if refuses || budgets.step(session) < short {
+            return refuses;
+        }
+        budgets.count(session, short, |counts| counts.subscriptions_refused += 1);
+        true
     }
 
-    /// Why a client is not let in, if it is not. `known`: it has a session.
-    pub(crate) fn refuses_connection(&mut self, known: bool) -> Option<ReasonCode> {
+    /// Why a client is not let in, if it is not. `known`: it has a session. Such a one is not
+    /// kept out by a budget, whose queues become empty when their clients come back.
+    pub(crate) fn refuses_connection(
+        &mut self,
+        listener: u16,
+        username: Option<&str>,
+        known: bool,
+    ) -> Option<ReasonCode> {
         const ACCOUNTS: [Account; 5] = [
             Account::Sessions,
             Account::Connections,
@@ -138,10 +151,27 @@ impl Engine {
             _ if !known && ACCOUNTS.into_iter().any(|account| self.is_full(account)) => {
                 ReasonCode::QUOTA_EXCEEDED
             }
-            _ => return None,
+            _ if known => return None,
+            _ => return self.budget_refuses_connection(listener, username),
         };
         self.dispatch.counters.load.connections_refused += 1;
         Some(reason)
+    }
+}
+
+impl Engine {
+    fn budget_refuses_connection(
+        &mut self,
+        listener: u16,
+        username: Option<&str>,
+    ) -> Option<ReasonCode> {
+        const SHORT: Step = Step::RefuseConnections;
+        let budgets = &mut self.dispatch.budgets;
+        if budgets.step_of_newcomer(listener, username) < SHORT {
+            return None;
+        }
+        budgets.count_newcomer(listener, username, SHORT, |counts| counts.connections_refused += 1);
+        Some(ReasonCode::QUOTA_EXCEEDED)
     }
 }
 

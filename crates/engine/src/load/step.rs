@@ -83,24 +83,39 @@ impl Step {
     /// The limits of this step.
     pub(crate) fn tightened(self, settings: &Settings) -> Settings {
         let mut tight = settings.clone();
-        let output_bytes = match self {
+        tight.output_bytes_max = settings.output_bytes_max.min(self.output_bytes_max());
+        tight.stored_queue_entries = self.stored_queue_entries(settings.stored_queue_entries);
+        if let Some(queued) = self.connected_queued_max() {
+            let most = settings.max_queued_messages;
+            tight.connected_queued_messages = if most == 0 { queued } else { most.min(queued) };
+        }
+        tight
+    }
+
+    /// Bytes that may be unsent for a connection.
+    pub(crate) const fn output_bytes_max(self) -> u32 {
+        match self {
             Self::Clear => u32::MAX,
             Self::ShrinkCaches | Self::Spill => 256 * 1024,
             Self::SlowPublishers | Self::RefuseNew | Self::RefuseConnections => 64 * 1024,
             Self::DropQos0 | Self::Disconnect => 16 * 1024,
-        };
-        tight.output_bytes_max = settings.output_bytes_max.min(output_bytes);
-        if self >= Self::Spill {
-            tight.stored_queue_entries = settings.stored_queue_entries.min(STORED_QUEUE_TIGHT);
         }
-        let queued = match self {
-            step if step >= Self::RefuseNew => 1,
-            step if step >= Self::SlowPublishers => CONNECTED_QUEUE_TIGHT,
-            _ => return tight,
-        };
-        let most = settings.max_queued_messages;
-        tight.connected_queued_messages = if most == 0 { queued } else { most.min(queued) };
-        tight
+    }
+
+    /// Messages that may wait for a connected client; `None` is as many as without this step.
+    pub(crate) const fn connected_queued_max(self) -> Option<u32> {
+        match self {
+            Self::Clear | Self::ShrinkCaches | Self::Spill => None,
+            Self::SlowPublishers => Some(CONNECTED_QUEUE_TIGHT),
+            Self::RefuseNew | Self::RefuseConnections | Self::DropQos0 | Self::Disconnect => {
+                Some(1)
+            }
+        }
+    }
+
+    /// Entries of a stored session's queue that are kept in memory, of `configured` ones.
+    pub(crate) fn stored_queue_entries(self, configured: usize) -> usize {
+        if self >= Self::Spill { configured.min(STORED_QUEUE_TIGHT) } else { configured }
     }
 }
 

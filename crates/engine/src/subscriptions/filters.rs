@@ -258,18 +258,6 @@ impl Filters {
         (true, false)
     }
 
-    /// Calls `each` with every filter.
-    pub(super) fn for_each(&self, mut each: impl FnMut(&str, &[Entry])) {
-        for (number, block) in self.blocks.iter().enumerate() {
-            for (at, filter) in block.filters.iter().enumerate() {
-                if !filter.text.is_empty() {
-                    let key = FilterKey((number << BLOCK_BITS | at) as u32);
-                    each(&filter.text, self.entries(key));
-                }
-            }
-        }
-    }
-
     /// Calls `each` with filters, from place `from` on, until it breaks or `steps_max` places have been
     /// looked at. Answers where to go on; `None` is the end.
     pub(super) fn page(

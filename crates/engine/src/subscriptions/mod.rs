@@ -228,11 +228,6 @@ impl Subscriptions {
         self.filters.len()
     }
 
-    /// Calls `each` with every filter and its subscribers.
-    pub fn for_each(&self, each: impl FnMut(&str, &[Entry])) {
-        self.filters.for_each(each);
-    }
-
     /// Calls `each` with filters, from place `from` on, until it breaks or `steps_max` places have been
     /// looked at. Answers where to go on; `None` is the end.
     pub fn page(

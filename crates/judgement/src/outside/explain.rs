@@ -9,11 +9,20 @@ pub(super) struct Fit {
     pub(super) residue: f64,
 }
 
+/// Whether growth over time is one of the explanations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trend {
+    /// It is, and comes first: what moved with time is put down to time.
+    Time,
+    /// It is not: all growth is put down to the regressors, as far as they reach.
+    None,
+}
+
 /// Fits `y = a + rate · t + Σ per_unit · x`, with each `per_unit` between zero and its cap, by coordinate descent.
 ///
 /// The bounds are what keeps a count that hardly moved from explaining what grew beside it.
 /// `None`: fewer than eight points without a gap in any column.
-pub(super) fn fit(t: &[f64], y: &[f64], xs: &[&[f64]], caps: &[f64]) -> Option<Fit> {
+pub(super) fn fit(t: &[f64], y: &[f64], xs: &[&[f64]], caps: &[f64], trend: Trend) -> Option<Fit> {
     let usable: Vec<usize> = (0..t.len().min(y.len()))
         .filter(|&row| {
             let there = |column: &[f64]| column.get(row).is_some_and(|value| value.is_finite());
@@ -36,6 +45,9 @@ pub(super) fn fit(t: &[f64], y: &[f64], xs: &[&[f64]], caps: &[f64]) -> Option<F
     let time_power = power(&time);
     // Time is projected out of everything first: what is left decides the units.
     let detrend = |column: &mut Vec<f64>| {
+        if trend == Trend::None {
+            return;
+        }
         let slope = dot(column, &time) / time_power;
         for (value, t) in column.iter_mut().zip(&time) {
             *value -= slope * t;

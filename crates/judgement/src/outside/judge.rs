@@ -4,11 +4,14 @@ use super::bucket::{BUCKETS, Life};
 use super::changes::{Change, ChangeKind, Changes};
 use super::columns::Columns;
 use super::driver::driver;
+use super::lives::Lives;
+use super::onset::onset;
 use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
-use super::views::{SIGHTS, Series, Sight, ends, series};
-use super::{Leak, Sample, Verdict};
+use super::views::{Model, SIGHTS, Series, Sight, ends, series, whole};
+use super::window::{POINTS, Thin, measure, thin};
+use super::{Driver, Leak, Sample, Verdict};
 
 /// What the judge may be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +34,12 @@ pub(super) struct Standing {
     pub(super) sight: Sight,
     /// Length of the window that shows it, seconds.
     pub(super) length: f64,
+    /// When it was seen last.
+    seen: f64,
+    /// What was taken off.
+    pub(super) model: Model,
+    /// It grows in stairs of days.
+    pub(super) stairs: bool,
     pub(super) leak: Leak,
 }
 
@@ -49,6 +58,7 @@ pub struct Judge {
     standing: Option<Standing>,
     /// What is said if nothing leaks.
     otherwise: Option<Verdict>,
+    lives: Lives,
     changes: Changes,
 }
 
@@ -65,6 +75,7 @@ impl Judge {
             holds: [[None; WINDOWS]; SIGHTS.len()],
             standing: None,
             otherwise: None,
+            lives: Lives::default(),
             changes: Changes::default(),
         }
     }
@@ -82,6 +93,7 @@ impl Judge {
             return;
         }
         if self.life.as_ref().is_none_or(|_| self.is_other(sample)) {
+            self.end_of_life(sample.t);
             let kind = if self.life.is_none() { ChangeKind::Began } else { ChangeKind::Restarted };
             self.changes.add(sample.t, kind);
             let width = self.settings.settle_s / 60.0;
@@ -96,6 +108,38 @@ impl Judge {
             self.judged_at = sample.t;
             self.judge();
         }
+    }
+
+    /// Remembers a life that is over, and looks at what the last ones have in common.
+    fn end_of_life(&mut self, now: f64) {
+        let Some(life) = &self.life else { return };
+        self.lives.remember(self.settings, life);
+        if self.standing.is_some() {
+            return;
+        }
+        let Some(common) = self.lives.common(self.settings) else { return };
+        let growth = common.growth;
+        let held = matches!(common.sight, Sight::Follow | Sight::Ratchet);
+        let model = if held { Model::Held } else { Model::AsIs };
+        let asked_for = 3600.0 / model.overhead();
+        let length = growth.to - growth.from;
+        self.changes.add(now, ChangeKind::LeakSeen);
+        self.standing = Some(Standing {
+            sight: common.sight,
+            length,
+            seen: now,
+            model,
+            stairs: false,
+            leak: Leak {
+                bytes_per_hour: growth.rate * asked_for,
+                error: 1.96 * growth.error / length * asked_for,
+                since: life.start,
+                view: common.sight.view(),
+                driver: Driver::Unclear,
+                bytes_per_event: None,
+                limit_in_s: self.limit_in(common.sight, growth.rate),
+            },
+        });
     }
 
     /// Whether a sample is of another process than the last one.
@@ -124,12 +168,15 @@ impl Judge {
         self.changes.look_for_step(&columns, self.settings.settle_s);
         self.otherwise = Some(state::otherwise(self.settings, &columns, life.start));
         let best = self.confirmed(&found, now).into_iter().min_by(|one, other| {
-            let quality = |c: &Candidate| c.growth.error / c.growth.grown;
+            // Stairs are steeper than the way up on the average.
+            let day = 24.0 * self.settings.settle_s;
+            let doubt = |c: &Candidate| if c.length < day { day / c.length } else { 1.0 };
+            let quality = |c: &Candidate| doubt(c) * c.growth.error / c.growth.grown;
             quality(one).total_cmp(&quality(other))
         });
         match best {
             Some(best) => self.stand(&best, &columns, &all, now),
-            None => self.clear(&all, now),
+            None => self.clear(&columns, &all, now),
         }
     }
 
@@ -152,27 +199,68 @@ impl Judge {
     }
 
     fn stand(&mut self, best: &Candidate, columns: &Columns, all: &[Series], now: f64) {
+        let Some(series) = all.iter().find(|series| series.sight == best.sight) else { return };
+        let Some(life) = &self.life else { return };
+        let before = self.standing.as_ref().map(|standing| standing.leak.since);
+        let settled = life.start + self.settings.settle_s;
+        let since = match onset(&series.t, &best.whole) {
+            _ if before.is_some_and(|since| since < settled) => before.unwrap_or(settled),
+            Some(onset) if onset <= settled + 0.05 * (now - settled) => life.start,
+            Some(onset) => onset,
+            None => best.growth.from,
+        };
         let growth = &best.growth;
-        let span = growth.to - growth.from;
-        let standing = self.standing.as_ref().map(|standing| standing.leak.since);
-        let since = standing.unwrap_or(growth.from).min(growth.from);
-        if standing.is_none() {
+        let day = 24.0 * self.settings.settle_s;
+        // A stair is that of a day.
+        let span = if best.stairs { best.length.max(day) } else { growth.to - growth.from };
+        let standing = Standing {
+            sight: best.sight,
+            model: best.model.clone(),
+            length: best.length,
+            seen: now,
+            stairs: best.stairs,
+            leak: Leak {
+                bytes_per_hour: growth.grown / span * 3600.0 / best.model.overhead(),
+                error: 1.96 * growth.error / span * 3600.0 / best.model.overhead(),
+                since,
+                view: best.sight.view(),
+                driver: Driver::Unclear,
+                bytes_per_event: None,
+                limit_in_s: None,
+            },
+        };
+        if self.standing.is_none() {
             self.changes.add(now, ChangeKind::LeakSeen);
         }
-        let t = all.iter().find(|series| series.sight == best.sight).map(|series| &series.t);
-        let (driver, bytes_per_event) = t.map_or((super::Driver::Unclear, None), |t| {
-            driver(columns, t, &best.whole, growth.from)
-        });
-        let leak = Leak {
-            bytes_per_hour: growth.rate * 3600.0,
-            error: 1.96 * growth.error / span * 3600.0,
-            since,
-            view: best.sight.view(),
-            driver,
-            bytes_per_event,
-            limit_in_s: self.limit_in(best.sight, growth.rate),
-        };
-        self.standing = Some(Standing { sight: best.sight, length: best.length, leak });
+        self.standing = Some(standing);
+        self.update(columns, series, &best.whole, now);
+    }
+
+    /// Measures the leak that stands anew: the mean since it began says more than a window of it.
+    fn update(&mut self, columns: &Columns, series: &Series, whole: &[f64], now: f64) {
+        let Some(standing) = &mut self.standing else { return };
+        let day = 24.0 * self.settings.settle_s;
+        let least = if standing.stairs { day.max(standing.length) } else { standing.length };
+        let row = series.t.partition_point(|t| *t < standing.leak.since);
+        let (Some(t), Some(q)) = (series.t.get(row..), whole.get(row..)) else { return };
+        let overhead = standing.model.overhead();
+        if t.first().is_some_and(|first| now - first > 1.5 * least)
+            && let Some(growth) = measure(&thin(t, q, POINTS, Thin::Mean))
+            && growth.rate > 0.0
+        {
+            standing.leak.bytes_per_hour = growth.rate * 3600.0 / overhead;
+            let span = growth.to - growth.from;
+            standing.leak.error = 1.96 * growth.error / span * 3600.0 / overhead;
+        }
+        let from = standing.leak.since.min(now - standing.length);
+        let (driver, bytes) = driver(columns, &series.t, whole, from);
+        (standing.leak.driver, standing.leak.bytes_per_event) =
+            (driver, bytes.map(|bytes| bytes / overhead));
+        let (sight, rate) = (standing.sight, standing.leak.bytes_per_hour / 3600.0 * overhead);
+        let limit_in_s = self.limit_in(sight, rate);
+        if let Some(standing) = &mut self.standing {
+            standing.leak.limit_in_s = limit_in_s;
+        }
     }
 
     /// Seconds until the limit is reached.
@@ -190,20 +278,27 @@ impl Judge {
     }
 
     /// Takes back what was said, if it has long ceased to grow.
-    fn clear(&mut self, all: &[Series], now: f64) {
+    fn clear(&mut self, columns: &Columns, all: &[Series], now: f64) {
         let Some(standing) = &self.standing else { return };
         let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
-        let window = standing.length.max(24.0 * self.settings.settle_s);
+        let whole = whole(series, columns, &standing.model);
+        let day = 24.0 * self.settings.settle_s;
+        let window = standing.length.max(if standing.stairs { 2.0 * day } else { day });
         let from = now - window;
-        if series.t.first().is_none_or(|first| *first > from + 0.1 * window) {
+        // Not before what showed it is long gone by, and only by what this life shows.
+        let seen = series.t.first().is_some_and(|first| *first < from + 0.1 * window);
+        if !seen || now - standing.seen < 0.75 * window {
+            self.update(columns, series, &whole, now);
             return;
         }
         let row = series.t.partition_point(|t| *t < from);
-        let grown = series.q.get(row..).and_then(ends).unwrap_or(0.0);
+        let grown = whole.get(row..).and_then(ends).unwrap_or(0.0) / standing.model.overhead();
         if grown < 0.2 * standing.leak.bytes_per_hour / 3600.0 * window {
             self.standing = None;
             self.changes.add(now, ChangeKind::LeakOver);
+            return;
         }
+        self.update(columns, series, &whole, now);
     }
 
     /// The judgement as it stands.

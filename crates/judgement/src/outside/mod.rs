@@ -9,6 +9,8 @@ mod driver;
 mod explain;
 mod floors;
 mod judge;
+mod lives;
+mod onset;
 mod reasons;
 mod rules;
 mod sample;

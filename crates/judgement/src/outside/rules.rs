@@ -1,14 +1,18 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::columns::Columns;
-use super::views::{Model, Series, Sight, look, whole};
-use super::window::{Growth, POINTS, Thin, measure, thin};
+use super::columns::{Columns, largest_so_far};
+use super::views::{Model, Series, Sight, ends, look, rise, whole};
+use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Windows: the shortest, and each longer than the one before by the square root of two.
-pub(super) const WINDOWS: usize = 16;
+/// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
+/// waits for the end of that has lost much.
+const FAST: f64 = 2.0 * MIB;
+
+/// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
+pub(super) const WINDOWS: usize = 17;
 
 /// Growth that nothing explains, in one window of one series.
 #[derive(Clone, Debug)]
@@ -19,6 +23,10 @@ pub(super) struct Candidate {
     pub(super) growth: Growth,
     /// The whole series, with what explains it taken off.
     pub(super) whole: Vec<f64>,
+    /// What was taken off.
+    pub(super) model: Model,
+    /// It grows in stairs, as the peak of a day is above that of the day before.
+    pub(super) stairs: bool,
 }
 
 /// Length of a window, seconds.
@@ -38,7 +46,7 @@ pub(super) fn candidates(
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
     let age = now - start;
-    for window in 0..WINDOWS {
+    for window in 0..WINDOWS - 1 {
         let length = length(settings, window);
         let hours = length / settings.settle_s;
         if hours < series.shortest_h - 0.1 {
@@ -48,31 +56,96 @@ pub(super) fn candidates(
         if from < first - 0.08 * length {
             break;
         }
-        let least = least(hours, series.level);
+        let mut least = least(hours, series.level);
+        if series.sight == Sight::Bare && hours < 22.0 {
+            // Less than a day is part of a swing, unless it is beyond any.
+            least = least.max(0.4 * series.level);
+        }
         let Some(seen) = look(series, columns, from, least) else { continue };
         let growth = seen.growth;
         let sure = growth.grown - 2.5 * growth.error - seen.explained;
         if sure < least || growth.to - growth.from < 0.7 * length {
             continue;
         }
-        if growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > growth.jump_max {
+        let stairs =
+            seen.model == Model::Held || matches!(series.sight, Sight::Bare | Sight::Counted);
+        let jump_max = if stairs && hours > 60.0 { 0.55 } else { growth.jump_max };
+        if growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
             continue;
         }
         let whole = whole(series, columns, &seen.model);
-        let stairs =
-            seen.model == Model::Held || matches!(series.sight, Sight::Bare | Sight::Counted);
-        let past = Past { t: &series.t, q: &whole, start, age, stairs };
+        let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
+        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles };
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
-        found.push(Candidate { sight: series.sight, window, length, growth, whole });
+        let (sight, model) = (series.sight, seen.model);
+        found.push(Candidate { sight, window, length, growth, whole, model, stairs });
     }
+    found.extend(daily(settings, series, columns, start));
     found
+}
+
+/// The stairs of days: a high-water mark that is above that of a day ago, as that was above that of the day before.
+///
+/// Under a daily swing an allocator that keeps what it had shows a leak once a day.
+fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> Option<Candidate> {
+    let hour = settings.settle_s;
+    let day = 24.0 * hour;
+    if !matches!(series.sight, Sight::Ratchet | Sight::Bare | Sight::Counted) {
+        return None;
+    }
+    let now = *columns.t.last()?;
+    let at = |t: f64| {
+        let begin = series.t.partition_point(|other| *other < t - hour);
+        let end = series.t.partition_point(|other| *other <= t);
+        let part: Vec<f64> = series.q.get(begin..end)?.to_vec();
+        (!part.is_empty() && begin > 0).then(|| median(&part))
+    };
+    let levels: Vec<f64> = (0..4).map_while(|days| at(now - f64::from(days) * day)).collect();
+    let stairs: Vec<f64> = levels
+        .windows(2)
+        .map(|pair| match pair {
+            [after, before] => after - before,
+            _ => 0.0,
+        })
+        .collect();
+    let days = stairs.len();
+    let wanted = match (days, series.sight) {
+        (2, Sight::Ratchet) => (4.0 * MIB).max(0.04 * series.level),
+        (3, _) => (1.5 * MIB).max(0.02 * series.level),
+        _ => return None,
+    };
+    let from = now - day * days as f64;
+    let account = largest_so_far(&columns.account);
+    let row = columns.t.partition_point(|t| *t < from);
+    let risen = account.get(row..).and_then(ends).unwrap_or(0.0).max(0.0) / days as f64;
+    let counted =
+        if series.sight == Sight::Counted { rise(columns, row) * series.level } else { 0.0 };
+    let explained = 0.2 * risen + counted / days as f64;
+    let lowest = stairs.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = stairs.iter().copied().fold(0.0, f64::max);
+    if lowest - explained < wanted || lowest < 0.3 * highest {
+        return None;
+    }
+    let past =
+        Past { t: &series.t, q: &series.q, start, age: now - start, stairs: true, doubles: false };
+    let whole = past.between(start + hour.max(past.age / 6.0), now);
+    if comes_to_an_end(&whole, start) {
+        return None;
+    }
+    let grown = levels.first()? - levels.last()?;
+    let points = past.between(from, now);
+    let growth = Growth { rate: grown / (now - from), grown, from, to: now, ..measure(&points)? };
+    let model = if series.sight == Sight::Ratchet { Model::Held } else { Model::AsIs };
+    let (sight, whole) = (series.sight, series.q.clone());
+    let window = WINDOWS - 1;
+    Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
 }
 
 /// Growth that is never called a leak, bytes.
 pub(super) fn least(hours: f64, level: f64) -> f64 {
-    let bytes = (16.0 * MIB / hours).clamp(0.6 * MIB, 4.0 * MIB);
+    let bytes = (16.0 * MIB / hours).clamp(0.3 * MIB, 4.0 * MIB);
     let share = (0.24 / hours).clamp(0.015, 0.06);
     bytes.max(share * level)
 }
@@ -85,6 +158,8 @@ struct Past<'a> {
     age: f64,
     /// It grows in stairs, as the peak of a day is above that of the day before.
     stairs: bool,
+    /// It grows by more than a daily swing would.
+    doubles: bool,
 }
 
 impl Past<'_> {
@@ -115,11 +190,11 @@ impl Past<'_> {
     fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
         let hour = settings.settle_s;
         let length = growth.to - growth.from;
-        if growth.keeps < 0.5 {
+        if growth.keeps < 0.5 || self.age < 12.0 * hour {
             return false;
         }
         let day = 24.0 * hour;
-        if self.stairs && length < day {
+        if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
             let before = self.between(growth.from - day, growth.from);
             let Some(before) = (before.len() >= 6).then(|| measure(&before)).flatten() else {
@@ -136,10 +211,10 @@ impl Past<'_> {
                 && before.rate < 0.2 * growth.rate
         });
         if began_here {
-            return true;
-        }
-        if self.age < 12.0 * hour {
-            return false;
+            let points = self.between(growth.from, growth.to);
+            let fast = growth.rate * hour > FAST;
+            let enough = fast || (length > 15.0 * hour && growth.keeps > 0.8);
+            return enough && !comes_to_an_end(&points, growth.from - hour);
         }
         if before.is_some_and(|before| growth.rate < 0.75 * before.rate) {
             return false;
@@ -153,7 +228,7 @@ impl Past<'_> {
 
 /// Whether growth that slows down fits better than growth that does not: with the logarithm of age, or
 /// towards a limit.
-fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
+pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
     let span = last.0 - first.0;
     let Some((straight, _)) = squares(points, |t| t - start) else { return false };

@@ -18,10 +18,18 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
     let window = [48.0, 24.0].into_iter().map(|hours| hours * hour).find(|length| *length < seen);
     let from = window.map_or(first, |length| now - length);
     let row = columns.t.partition_point(|t| *t < from);
+    let managed = there(&columns.heap_low);
+    let resident = if managed { &columns.resident_low } else { &columns.resident };
     let grown = |column: &[f64]| column.get(row..).and_then(ends).unwrap_or(0.0);
-    let level = columns.resident.last().copied().unwrap_or(0.0);
-    let growth = grown(&columns.resident);
+    let level = resident.last().copied().unwrap_or(0.0);
+    let growth = grown(resident);
     if growth < WORTH_SAYING.0.max(WORTH_SAYING.1 * level) {
+        return Verdict::Stable;
+    }
+    // What it has been before is no growth.
+    let before = resident.get(..row).unwrap_or_default();
+    let highest = before.iter().copied().fold(0.0, f64::max);
+    if level < highest + WORTH_SAYING.0 {
         return Verdict::Stable;
     }
     let account = if there(&columns.account) { grown(&columns.account) } else { 0.0 };

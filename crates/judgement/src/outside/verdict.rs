@@ -24,7 +24,8 @@ pub enum Verdict {
 /// Growth that no state explains.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leak {
-    /// Bytes per hour, while it leaks.
+    /// Bytes per hour, while it leaks: those that the program asked for, where its account tells them from what the
+    /// allocator adds.
     pub bytes_per_hour: f64,
     /// Half the width of the 95 % confidence interval, bytes per hour.
     pub error: f64,

@@ -2,7 +2,7 @@
 
 use super::View;
 use super::columns::{Columns, largest_so_far, there};
-use super::explain::fit;
+use super::explain::{Trend, fit};
 use super::floors::floors;
 use super::window::{Growth, POINTS, Thin, measure, thin};
 
@@ -79,7 +79,11 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
     let managed = there(&columns.heap_low) || there(&columns.committed);
     let mut all = Vec::new();
     let mut add = |sight, t: &[f64], q: Vec<f64>, level: f64| {
-        let shortest_h = if matches!(sight, Sight::Bare | Sight::Counted) { 24.0 } else { 2.0 };
+        let shortest_h = match sight {
+            Sight::Bare => 11.0,
+            Sight::Counted => 22.0,
+            _ => 2.0,
+        };
         all.push(Series { sight, t: t.to_vec(), q, level, shortest_h });
     };
     let t = &columns.t;
@@ -159,6 +163,17 @@ pub(super) enum Model {
     Counts([f64; 5]),
 }
 
+impl Model {
+    /// Bytes of memory for each byte asked for.
+    pub(super) fn overhead(&self) -> f64 {
+        match self {
+            Self::Overhead(overhead) => *overhead,
+            Self::Held => OVERHEAD,
+            Self::AsIs | Self::Counts(_) => 1.0,
+        }
+    }
+}
+
 /// The whole of a series, with a window's model of it.
 pub(super) fn whole(series: &Series, columns: &Columns, model: &Model) -> Vec<f64> {
     match model {
@@ -230,21 +245,35 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
 }
 
 /// By how much counts of state rose above all that they had been, from a row on: the largest share.
-fn rise(columns: &Columns, start: usize) -> f64 {
-    let mut most: f64 = 0.0;
-    for (index, column) in columns.counts.iter().enumerate() {
-        if !there(column) {
-            continue;
-        }
-        let before = start + (column.len() - start) / 6;
-        let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
-        let had = largest(column.get(..=before).unwrap_or_default());
-        let has = largest(column);
-        // Some tens of messages that wait are no state to speak of.
-        let least = if index == 4 { 1000.0 } else { 10.0 };
-        most = most.max((has - had) / had.max(least));
+pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
+    let before = start + (columns.t.len() - start) / 6;
+    let known = columns.counts.iter().enumerate().filter(|(_, column)| there(column));
+    known
+        .map(|(index, column)| {
+            // Some hundreds of messages that wait are no state to speak of.
+            share_risen(column, before, if index == 4 { 1000.0 } else { 10.0 })
+        })
+        .fold(0.0, f64::max)
+}
+
+/// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
+fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
+    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+    let had = largest(column.get(..=before).unwrap_or_default());
+    (largest(column) - had) / had.max(least)
+}
+
+/// How much of what a series does is a straight line: the square of its correlation with time.
+fn straightness(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let t_mean = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (mut tt, mut ty, mut yy) = (0.0, 0.0, 0.0);
+    for (t, y) in points {
+        let (t, y) = (t - t_mean, y - y_mean);
+        (tt, ty, yy) = (tt + t * t, ty + t * y, yy + y * y);
     }
-    most
+    if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
 }
 
 /// Last eighth less first eighth.
@@ -281,7 +310,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             .map(|(t, (resident, account))| (*t, resident - overhead * account))
             .collect()
     };
-    if let Some(found) = fit(&times, &resident, &[&account], &[3.0])
+    if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
         && (0.85..1.7).contains(&overhead)
         && found.residue < 0.06 * range
@@ -332,18 +361,35 @@ fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
         }
     }
     let xs: Vec<&[f64]> = regressors.iter().map(Vec::as_slice).collect();
-    let found = fit(&times, &values, &xs, &caps)?;
+    let taken_off = |per_unit: &[f64]| {
+        let mut less = values.clone();
+        for (column, unit) in xs.iter().zip(per_unit) {
+            for (value, count) in less.iter_mut().zip(*column) {
+                *value -= unit * count;
+            }
+        }
+        less
+    };
+    let found = fit(&times, &values, &xs, &caps, Trend::Time)?;
+    let less = taken_off(&found.per_unit);
+    // What counts explain if time explains nothing is state, whatever time would have explained as well.
+    let state = fit(&times, &values, &xs, &caps, Trend::None)?;
+    let explained = ends(&less)? - ends(&taken_off(&state.per_unit))?;
     let mut units = [0.0; 5];
     let mut moved = 0.0;
-    let mut less = values;
     for ((column, unit), index) in xs.iter().zip(&found.per_unit).zip(which) {
-        for (value, count) in less.iter_mut().zip(*column) {
-            *value -= unit * count;
-        }
         moved += unit * ends(column)?.abs();
         if let Some(slot) = units.get_mut(index) {
             *slot = *unit;
         }
     }
-    Some((times.into_iter().zip(less).collect(), 0.25 * moved, Model::Counts(units)))
+    // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
+    let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
+        let points = thin(t, column.get(start..).unwrap_or_default(), POINTS, Thin::Mean);
+        points.len() == times.len() && straightness(&points) > 0.8
+    });
+    let before = start + (columns.t.len() - start) / 6;
+    let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
+    let explained = explained.max(0.0).max(0.25 * moved + share * size);
+    Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
 }

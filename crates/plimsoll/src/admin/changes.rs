@@ -98,11 +98,13 @@ pub(super) fn broke_off(what: &str) -> Problem {
 
 #[derive(Serialize)]
 pub(super) struct Recounted {
-    /// Every account is what its values add up to.
+    /// Every account is what its values add up to, and every budget what its sessions hold.
     agrees: bool,
     /// How long everybody stood still for it.
     held_seconds: f64,
     accounts: Vec<Counted>,
+    /// Budgets of clients whose figure is not what their sessions hold.
+    budgets_differing: usize,
 }
 
 #[derive(Serialize)]
@@ -118,7 +120,7 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
     let shared = Arc::clone(&context.shared);
     let counted = spawn_blocking(move || {
         let recount = shared.recount()?;
-        let Recount { charged, counted, held } = &recount;
+        let Recount { charged, counted, budgets, held } = &recount;
         let accounts = charged
             .iter()
             .zip(counted.iter())
@@ -132,6 +134,7 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
             agrees: recount.agrees(),
             held_seconds: held.as_secs_f64(),
             accounts: accounts.collect(),
+            budgets_differing: budgets.len(),
         })
     });
     match counted.await {

@@ -8,6 +8,7 @@ use plimsoll_engine::{Engine, LoadState};
 use serde::Serialize;
 
 use super::books;
+use super::budgets::Budgets;
 use super::routes::Context;
 use crate::memory::Waterfall;
 
@@ -18,6 +19,8 @@ pub(super) struct Memory {
     /// `memory_limit`, if there is one.
     memory_limit_bytes: Option<usize>,
     load_line: LoadLine,
+    #[serde(flatten)]
+    budgets: Budgets,
 }
 
 /// What is done as the limit comes near.
@@ -38,8 +41,10 @@ impl LoadLine {
 /// The waterfall of the last second.
 pub(super) async fn memory(State(context): State<Context>) -> Json<Memory> {
     let state = context.look(Engine::load_line);
+    let budgets = context.budgets().await;
     let latest = context.shared.memory.waterfall();
     let waterfall = Waterfall::clone(&latest);
     books::give_back(latest);
-    Json(Memory { waterfall, memory_limit_bytes: state.limit, load_line: LoadLine::of(&state) })
+    let (memory_limit_bytes, load_line) = (state.limit, LoadLine::of(&state));
+    Json(Memory { waterfall, memory_limit_bytes, load_line, budgets })
 }

@@ -5,6 +5,7 @@
 
 mod alarms;
 mod books;
+mod budgets;
 mod changes;
 mod clients;
 mod entry;

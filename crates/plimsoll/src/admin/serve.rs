@@ -230,11 +230,11 @@ struct Place {
 impl Place {
     /// Waits until there is one.
     async fn take(context: &Context, listener: u16, most: usize) -> Self {
-        let count = &context.shared.admin.connections;
-        while count.load(Ordering::Relaxed) >= most as u64 {
+        // Each listener has its own bound: one that is open to everybody keeps nobody from another.
+        while context.shared.listener_connections(listener.into()) >= most {
             context.left.notified().await;
         }
-        count.fetch_add(1, Ordering::Relaxed);
+        context.shared.admin.connections.fetch_add(1, Ordering::Relaxed);
         context.shared.enter_listener(listener);
         Self { context: context.clone(), listener }
     }
@@ -244,7 +244,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.context.shared.admin.connections.fetch_sub(1, Ordering::Relaxed);
         self.context.shared.leave_listener(self.listener);
-        self.context.left.notify_one();
+        // Who waits may wait for a place at another listener, so all look.
+        self.context.left.notify_waiters();
     }
 }
 

@@ -17,7 +17,9 @@ use super::look::asked;
 use super::problem::Problem;
 use super::retained::check;
 use super::routes::Context;
-use crate::broker::census::{Asked, Client, Clients, Deletion, Prefix, Prefixes, delete_retained};
+use crate::broker::census::{
+    Asked, Client, Clients, Deletion, Prefix, Prefixes, PrefixesBy, delete_retained,
+};
 
 /// Places of a list, if nothing is said.
 const LIMIT: usize = 10;
@@ -42,7 +44,7 @@ enum Of {
     /// Sessions.
     #[default]
     Clients,
-    /// Retained messages, by the first levels of their topics.
+    /// Retained messages, or those that wait, by the first levels of their topics.
     Prefixes,
 }
 
@@ -60,6 +62,19 @@ enum By {
     Left,
     /// Of prefixes: number of messages.
     Count,
+}
+
+impl By {
+    /// What that is of prefixes, if it is anything.
+    fn of_prefixes(self) -> Option<PrefixesBy> {
+        match self {
+            Self::Bytes => Some(PrefixesBy::Bytes),
+            Self::Count => Some(PrefixesBy::Count),
+            Self::Growth => Some(PrefixesBy::Growth),
+            Self::Backlog => Some(PrefixesBy::Backlog),
+            Self::Slow | Self::Left => None,
+        }
+    }
 }
 
 /// What is wanted.
@@ -100,6 +115,7 @@ enum Found {
     },
     Prefixes {
         prefixes: u64,
+        growth_window_seconds: Option<f64>,
         top: Vec<Prefix>,
     },
 }
@@ -118,15 +134,16 @@ pub(super) async fn top(
         return Err(Problem::bad_request(format!("depth has to be from 1 to {DEPTH_MAX}")));
     }
     let (of, by) = (wanted.of, wanted.by);
+    let prefixes_by = by.of_prefixes();
     let fits = match of {
         Of::Clients => by != By::Count,
-        Of::Prefixes => matches!(by, By::Bytes | By::Count),
+        Of::Prefixes => prefixes_by.is_some(),
     };
     if !fits {
-        let detail =
-            "by is bytes, backlog, growth, slow or left of clients; bytes or count of prefixes";
+        let detail = "by is bytes, backlog, growth, slow or left of clients; bytes, count, growth or backlog of prefixes";
         return Err(Problem::bad_request(detail));
     }
+    let prefixes_by = prefixes_by.unwrap_or(PrefixesBy::Bytes);
     let terms = Asked {
         limit,
         growth: by == By::Growth,
@@ -136,7 +153,7 @@ pub(super) async fn top(
     let shared = Arc::clone(&context.shared);
     let found = spawn_blocking(move || match of {
         Of::Clients => of_clients(shared.censuses.clients(&shared, &terms), by),
-        Of::Prefixes => of_prefixes(shared.censuses.prefixes(&shared, depth, limit), by),
+        Of::Prefixes => of_prefixes(shared.censuses.prefixes(&shared, depth, limit, prefixes_by)),
     });
     let found = found.await.map_err(|_| broke_off("the census"))?;
     Ok(Json(Ranking { of, by, found }))
@@ -161,9 +178,9 @@ fn of_clients(clients: Clients, by: By) -> Found {
     }
 }
 
-fn of_prefixes(prefixes: Prefixes, by: By) -> Found {
-    let top = if by == By::Count { prefixes.by_count } else { prefixes.by_bytes };
-    Found::Prefixes { prefixes: prefixes.prefixes, top }
+fn of_prefixes(found: Prefixes) -> Found {
+    let Prefixes { prefixes, growth_window_seconds, top } = found;
+    Found::Prefixes { prefixes, growth_window_seconds, top }
 }
 
 /// What is to be deleted.

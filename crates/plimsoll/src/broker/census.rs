@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plimsoll_engine::Time;
-use plimsoll_engine::holders::{Bytes, Census, CensusTerms, Holder, PrefixCensus, Top};
+use plimsoll_engine::holders::{
+    BacklogCensus, Bytes, Census, CensusTerms, Holder, PrefixBytes, PrefixCensus, Top,
+};
 use plimsoll_engine::retained::{Scan, ScanCursor};
 use serde::Serialize;
 
@@ -33,6 +35,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Censuses {
     /// One census at a time.
     before: Mutex<Option<Bytes>>,
+    /// The same for censuses of prefixes.
+    prefixes_before: Mutex<Option<PrefixBytes>>,
 }
 
 /// What is asked of a census of clients.
@@ -105,20 +109,49 @@ pub(crate) struct Clients {
     pub(crate) most_left: Vec<Client>,
 }
 
-/// The retained messages below a prefix.
+/// The messages below a prefix.
 #[derive(Debug, Serialize)]
 pub(crate) struct Prefix {
     prefix: String,
     messages: u64,
     bytes: u64,
+    /// Bytes more than at the census before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth_bytes: Option<i64>,
 }
 
-/// What a census of retained messages has found.
-#[derive(Debug, Serialize)]
+impl Prefix {
+    fn rows(top: Top<plimsoll_engine::holders::Prefix>) -> Vec<Self> {
+        let row = |prefix: plimsoll_engine::holders::Prefix| Self {
+            prefix: prefix.prefix.into(),
+            messages: prefix.count,
+            bytes: prefix.bytes,
+            growth_bytes: prefix.growth,
+        };
+        top.into_vec().into_iter().map(row).collect()
+    }
+}
+
+/// What prefixes are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrefixesBy {
+    /// Bytes of retained messages.
+    Bytes,
+    /// Their number.
+    Count,
+    /// How much they grew since the census before.
+    Growth,
+    /// Bytes that wait for clients in memory.
+    Backlog,
+}
+
+/// What a census of prefixes has found.
+#[derive(Debug)]
 pub(crate) struct Prefixes {
     pub(crate) prefixes: u64,
-    pub(crate) by_bytes: Vec<Prefix>,
-    pub(crate) by_count: Vec<Prefix>,
+    /// Seconds between the two censuses that growth is the difference of.
+    pub(crate) growth_window_seconds: Option<f64>,
+    pub(crate) top: Vec<Prefix>,
 }
 
 /// What a deletion has done, or would do.
@@ -203,27 +236,63 @@ impl Censuses {
         answer
     }
 
-    /// Goes over all retained messages: by the first `depth` levels of their topics.
-    pub(crate) fn prefixes(&self, shared: &Shared, depth: usize, limit: usize) -> Prefixes {
-        let _one = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut census = PrefixCensus::new(depth, limit);
-        while !shared.engine().prefix_census(&mut census) {
-            thread::sleep(PAUSE);
+    /// Goes over all retained messages, or over all that waits for clients: by the first `depth` levels of
+    /// their topics.
+    pub(crate) fn prefixes(
+        &self,
+        shared: &Shared,
+        depth: usize,
+        limit: usize,
+        by: PrefixesBy,
+    ) -> Prefixes {
+        if by == PrefixesBy::Backlog {
+            return backlog(shared, depth, limit);
         }
-        let rows = |top: Top<plimsoll_engine::holders::Prefix>| {
-            let row = |prefix: plimsoll_engine::holders::Prefix| Prefix {
-                prefix: prefix.prefix.into(),
-                messages: prefix.count,
-                bytes: prefix.bytes,
-            };
-            top.into_vec().into_iter().map(row).collect()
+        let mut before = self.prefixes_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut old = before.take().filter(|old| old.depth == depth);
+        if by == PrefixesBy::Growth {
+            let first = || retained(shared, depth, limit, None).into_parts().1;
+            let first = old.get_or_insert_with(first);
+            let age = Duration::from_millis(shared.clock.now().millis_since(first.at));
+            thread::sleep(FIRST_WINDOW.saturating_sub(age));
+        }
+        let census = retained(shared, depth, limit, old);
+        let now = shared.clock.now();
+        let window = census.growth_since().map(|since| now.millis_since(since) as f64 / 1000.0);
+        let top = match by {
+            PrefixesBy::Count => &census.by_count,
+            PrefixesBy::Growth => &census.by_growth,
+            PrefixesBy::Bytes | PrefixesBy::Backlog => &census.by_bytes,
         };
-        Prefixes {
-            prefixes: census.prefixes,
-            by_bytes: rows(census.by_bytes),
-            by_count: rows(census.by_count),
-        }
+        let (prefixes, top) = (census.prefixes, Prefix::rows(top.clone()));
+        let young = window.is_some_and(|window| window < WINDOW.as_secs_f64());
+        let (earlier, bytes) = census.into_parts();
+        *before = if young { earlier } else { Some(bytes) };
+        Prefixes { prefixes, growth_window_seconds: window, top }
     }
+}
+
+fn retained(
+    shared: &Shared,
+    depth: usize,
+    limit: usize,
+    before: Option<PrefixBytes>,
+) -> PrefixCensus {
+    let now = shared.clock.now();
+    let mut census = PrefixCensus::new(shared.ledger, now, depth, limit, before);
+    while !shared.engine().prefix_census(&mut census) {
+        thread::sleep(PAUSE);
+    }
+    census
+}
+
+fn backlog(shared: &Shared, depth: usize, limit: usize) -> Prefixes {
+    let mut census = BacklogCensus::new(depth, limit);
+    while !shared.engine().backlog_census(&mut census) {
+        thread::sleep(PAUSE);
+    }
+    let prefixes = census.prefixes();
+    Prefixes { prefixes, growth_window_seconds: None, top: Prefix::rows(census.into_top()) }
 }
 
 fn census(shared: &Shared, asked: &Asked, before: Option<Bytes>) -> Census {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use plimsoll_engine::budgets::BudgetOf;
 use plimsoll_engine::{Cause, Event, Limit, Loss, Step};
 use plimsoll_mqtt::{ReasonCode, Version};
 
@@ -200,6 +201,14 @@ impl EventLog {
             Event::LoadLine { step, entered, used, limit } => {
                 self.load_line(*step, *entered, *used, *limit);
             }
+            Event::Budget { of, step, used, limit, total } => {
+                let (name, held) = (step.name(), used / 1024);
+                let percent = *used as u128 * 100 / (*limit).max(1) as u128;
+                self.warning(&format!(
+                    "{}: {name} begins, {held} KiB or {percent} % are used ({total} times so far).",
+                    budget_text(of)
+                ));
+            }
             Event::Packet { line } => self.about(Kind::Debug, line, whence, ""),
         }
     }
@@ -280,6 +289,17 @@ impl EventLog {
     }
 }
 
+/// A budget as the configuration has it.
+fn budget_text(of: &BudgetOf) -> String {
+    match of {
+        // Its number is that of the API's list; a port may be that of several.
+        BudgetOf::Listener(number) => format!("listener_memory_budget of listener {number}"),
+        BudgetOf::User(Some(name)) => format!("memory_budget_user {name}"),
+        BudgetOf::User(None) => "memory_budget_user \"\"".into(),
+        BudgetOf::Topic(prefix) => format!("memory_budget_topic {prefix}"),
+    }
+}
+
 fn limit_text(limit: Limit) -> &'static str {
     match limit {
         Limit::QueueFull => "max_queued_messages or max_queued_bytes reached while it was away",
@@ -288,6 +308,9 @@ fn limit_text(limit: Limit) -> &'static str {
         }
         Limit::OutputFull => "QoS 0 while its output is held up",
         Limit::Memory => "QoS 0 while memory is short (memory_limit) and its output is held up",
+        Limit::Budget => {
+            "its listener's or user's memory budget is used up, and it takes nothing (listener_memory_budget, memory_budget_user)"
+        }
         Limit::PacketTooLarge => "larger than its maximum packet size",
     }
 }

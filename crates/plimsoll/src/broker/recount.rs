@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plimsoll_engine::budgets::BudgetDifference;
 use plimsoll_ledger::{Account, Snapshot};
 
 use super::shared::Shared;
@@ -39,14 +40,20 @@ pub(crate) const COUNTED: [Account; 9] = [
 pub(crate) struct Recount {
     pub(crate) charged: Snapshot,
     pub(crate) counted: Snapshot,
+    /// Budgets of clients whose figure is not what is there.
+    pub(crate) budgets: Vec<BudgetDifference>,
     /// How long everybody stood still.
     pub(crate) held: Duration,
 }
 
 impl Recount {
-    /// Whether every account that is counted is what its values add up to.
+    /// Whether every account that is counted is what its values add up to, and every budget what its
+    /// sessions hold.
     pub(crate) fn agrees(&self) -> bool {
-        COUNTED.iter().all(|&account| self.charged.bytes(account) == self.counted.bytes(account))
+        self.budgets.is_empty()
+            && COUNTED
+                .iter()
+                .all(|&account| self.charged.bytes(account) == self.counted.bytes(account))
     }
 }
 
@@ -136,7 +143,8 @@ impl Shared {
             }
             self.recount_own(&mut counted);
             let charged = self.ledger.snapshot();
-            Recount { charged, counted, held: begun.elapsed() }
+            let budgets = engine.recount_budgets();
+            Recount { charged, counted, budgets, held: begun.elapsed() }
         });
         still.wanted.store(false, Ordering::Release);
         *state = State { number: state.number + 1, ..State::default() };

@@ -1,6 +1,7 @@
 //! Signals, with Mosquitto's meanings.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -51,16 +52,26 @@ impl Watch {
     }
 }
 
+/// Places of the index that are looked at while the engine stands still: well below a millisecond.
+const FILTERS_AT_ONCE: u32 = 1000;
+
 /// Writes the subscriptions and the books to the log.
 fn report(shared: &Shared) {
-    let engine = shared.engine();
-    let mut lines = Vec::new();
-    engine.tree(|filter, subscribers| lines.push(format!("{filter} ({subscribers})")));
-    drop(engine);
-    for line in &lines {
-        shared.log.information(line);
+    let mut filters = 0;
+    let mut next = Some(0);
+    while let Some(from) = next {
+        // A piece at a time, as the API does: the engine is not kept from others while the log is written.
+        let mut lines = Vec::new();
+        next = shared.engine().filters(from, FILTERS_AT_ONCE, |filter| {
+            lines.push(format!("{} ({})", filter.filter, filter.subscribers()));
+            ControlFlow::Continue(())
+        });
+        for line in &lines {
+            shared.log.information(line);
+        }
+        filters += lines.len();
     }
-    shared.log.information(&format!("{} topic filters.", lines.len()));
+    shared.log.information(&format!("{filters} topic filters."));
     report_memory(shared);
 }
 

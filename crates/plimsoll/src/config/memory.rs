@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use plimsoll_engine::budgets::{BUDGET_LINES_MAX, BudgetRules, UserBudget};
 use plimsoll_ledger::Account;
 
 /// `memory_limit`
@@ -62,6 +63,44 @@ pub(super) fn read_budget(budgets: &mut Vec<(Account, usize)>, text: &str) -> Re
     Ok(())
 }
 
+/// The least that clients may have for a budget: with less, one of them with one message would be too much.
+pub(super) const BUDGET_BYTES_MIN: usize = 16 * 1024;
+
+/// Reads the size of a budget of clients.
+pub(super) fn budget_bytes(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        bytes if bytes < BUDGET_BYTES_MIN => {
+            Err(format!("`{text}` is less than the least that makes sense, {BUDGET_BYTES_MIN}"))
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+/// Reads `USERNAME SIZE`. A user name may contain spaces, so the size is read from the end.
+pub(super) fn read_user_budget(rules: &mut BudgetRules, text: &str) -> Result<(), String> {
+    let explain = || {
+        "write `memory_budget_user USERNAME SIZE`, with `*` for each user without a line, or `\"\"` for clients without a user name"
+            .to_owned()
+    };
+    let (name, size) = text.trim().rsplit_once(char::is_whitespace).ok_or_else(explain)?;
+    let (name, bytes) = (name.trim_end(), budget_bytes(size)?);
+    if name == "*" {
+        return match rules.each_user.replace(bytes) {
+            None => Ok(()),
+            Some(_) => Err("there is one for each user already".to_owned()),
+        };
+    }
+    let username = (name != "\"\"").then(|| name.into());
+    if rules.users.iter().any(|user| user.username == username) {
+        return Err(format!("there is one for `{name}` already"));
+    }
+    if rules.users.len() >= BUDGET_LINES_MAX {
+        return Err(format!("there are {BUDGET_LINES_MAX} already, which is the most"));
+    }
+    rules.users.push(UserBudget { username, bytes });
+    Ok(())
+}
+
 /// A number of bytes: plain, or with a unit of 1024, 1024² or 1024³ bytes.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, usize); 6] = [
@@ -99,6 +138,32 @@ mod tests {
             let error = read_budget(&mut budgets, wrong).unwrap_err();
             assert!(error.starts_with(why), "{error}");
         }
+    }
+
+    #[test]
+    fn users_have_budgets_by_name_or_each() {
+        let mut rules = BudgetRules::default();
+        for line in ["alice 1MiB", "with space \t 32K", "* 64K", "\"\" 16384"] {
+            read_user_budget(&mut rules, line).unwrap();
+        }
+        let users: Vec<_> =
+            rules.users.iter().map(|user| (user.username.as_deref(), user.bytes)).collect();
+        let expected = [(Some("alice"), 1 << 20), (Some("with space"), 32 << 10), (None, 16 << 10)];
+        assert_eq!((users, rules.each_user), (expected.to_vec(), Some(64 << 10)));
+        for (wrong, why) in [
+            ("alice", "write `memory_budget_user"),
+            ("bob 16383", "`16383` is less than"),
+            ("bob 80%", "`80%` is no size"),
+            ("alice 2M", "there is one for `alice` already"),
+            ("* 2M", "there is one for each user already"),
+        ] {
+            let error = read_user_budget(&mut rules, wrong).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
+        for number in rules.users.len()..BUDGET_LINES_MAX {
+            read_user_budget(&mut rules, &format!("user-{number} 1M")).unwrap();
+        }
+        assert!(read_user_budget(&mut rules, "bob 1M").unwrap_err().ends_with("which is the most"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use plimsoll_engine::budgets::BudgetRules;
 use plimsoll_engine::retained::RetainRules;
 use plimsoll_engine::{ListenerSettings, Settings};
 use plimsoll_ledger::Account;
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) memory_limit: Option<MemoryLimit>,
     /// Most bytes of single accounts.
     pub(crate) memory_budgets: Vec<(Account, usize)>,
+    /// Most bytes of users.
+    pub(crate) client_budgets: BudgetRules,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,
     pub(crate) global_max_connections: Option<usize>,
@@ -146,7 +149,7 @@ pub(crate) struct WebConfig {
     pub(crate) origins: Vec<String>,
 }
 
-/// Bounds of the listeners that speak HTTP (`protocol http_api`), all of them together.
+/// Bounds of each listener that speaks HTTP (`protocol http_api`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HttpConfig {
     /// Connections at one time.
@@ -185,6 +188,8 @@ pub(crate) struct Listener {
     /// Connections per second that are accepted; `None` is no limit.
     pub(crate) max_connection_rate: Option<u32>,
     pub(crate) max_connections: Option<usize>,
+    /// Most bytes that its clients may hold together; `None` is no limit.
+    pub(crate) memory_budget: Option<usize>,
     pub(crate) allow_anonymous: bool,
     pub(crate) max_qos: QoS,
     pub(crate) max_topic_alias: u16,
@@ -224,6 +229,7 @@ impl Listener {
             interface: None,
             max_connection_rate: None,
             max_connections: None,
+            memory_budget: None,
             allow_anonymous: false,
             max_qos: settings.max_qos,
             max_topic_alias: settings.max_topic_alias,
@@ -283,6 +289,7 @@ impl Default for Config {
             io_threads: 0,
             memory_limit: None,
             memory_budgets: Vec::new(),
+            client_budgets: BudgetRules::default(),
             set_tcp_nodelay: true,
             connect_timeout: 30,
             global_max_connections: None,
@@ -330,6 +337,7 @@ impl Config {
             allow_zero_length_clientid: listener.allow_zero_length_clientid,
             auto_id_prefix: listener.auto_id_prefix.clone(),
             mount_point: listener.access.mount_point.clone(),
+            memory_budget: listener.memory_budget,
         };
         Settings {
             listeners: self.listeners.iter().map(listener).collect(),
@@ -344,6 +352,7 @@ impl Config {
             persistent_client_expiration: self.persistent_client_expiration,
             retain_available: self.retain_available,
             retain_rules: self.retain_rules.clone(),
+            budgets: self.client_budgets.clone(),
             allow_duplicate_messages: self.allow_duplicate_messages,
             upgrade_outgoing_qos: self.upgrade_outgoing_qos,
             slow_consumer_timeout: self.slow_consumer_timeout,

@@ -33,9 +33,10 @@ pub(crate) struct Arguments {
 }
 
 /// Directives of a listener for which no default listener is made.
-const OF_A_LISTENER: [&str; 4] = [
+const OF_A_LISTENER: [&str; 5] = [
     "listener_allow_anonymous",
     "listener_auto_id_prefix",
+    "listener_memory_budget",
     "max_topic_alias",
     "max_topic_alias_broker",
 ];
@@ -298,6 +299,12 @@ impl Reader {
             "memory_budget" => {
                 let budgets = &mut self.config.memory_budgets;
                 if let Err(problem) = super::memory::read_budget(budgets, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
+            "memory_budget_user" => {
+                let rules = &mut self.config.client_budgets;
+                if let Err(problem) = super::memory::read_user_budget(rules, value.text()) {
                     self.error(name, &problem);
                 }
             }

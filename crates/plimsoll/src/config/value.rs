@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::memory::MemoryLimit;
+use super::memory::{MemoryLimit, budget_bytes};
 
 /// What a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Network,
     /// Bytes, or a percentage of what there is.
     Memory,
+    /// Bytes of a budget; 0 is none.
+    Budget,
     /// Nothing: the directive stands by itself or takes several words.
     Words,
 }
@@ -53,6 +55,11 @@ impl Value {
     /// A limit on memory, if it is one.
     pub(super) fn memory(&self) -> Option<MemoryLimit> {
         MemoryLimit::parse(self.text()).ok().flatten()
+    }
+
+    /// A budget, if it is one.
+    pub(super) fn budget(&self) -> Option<usize> {
+        budget_bytes(self.text()).ok()
     }
 
     pub(super) fn text(&self) -> &str {
@@ -98,6 +105,10 @@ impl Kind {
                 let text = without_comment(text);
                 MemoryLimit::parse(text).map(|_| Value::Text(text.to_owned()))
             }
+            Self::Budget => match without_comment(text) {
+                "0" => Ok(Value::Text("0".into())),
+                text => budget_bytes(text).map(|_| Value::Text(text.to_owned())),
+            },
         }
     }
 
@@ -117,6 +128,7 @@ impl Kind {
             Self::Network => "network, such as 10.0.0.0/8".into(),
             Self::List(words) => format!("some of {}", words.join(", ")),
             Self::Words => "words".into(),
+            Self::Budget => "bytes (K, M, G or KiB, MiB, GiB behind them), from 16384".into(),
             Self::Memory => "bytes (K, M, G or KiB, MiB, GiB behind them), or a percentage".into(),
         }
     }

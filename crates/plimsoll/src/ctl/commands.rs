@@ -129,7 +129,7 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
     };
     match command {
         Command::Health => health(client, json),
-        Command::Memory => table(client.get("/api/v1/memory", &[])?, memory),
+        Command::Memory => table(client.get("/api/v1/memory", &[])?, super::memory::memory),
         Command::Clients(wanted) => {
             let connected = if wanted.away { "false" } else { "true" };
             clients(client, wanted, Some(connected), json)
@@ -223,34 +223,6 @@ fn more(text: &mut String, answer: &Value, shown: usize) {
 fn health(client: &Client, json: bool) -> Result<Said, Failure> {
     let answer = client.get("/readyz", &[])?;
     Ok(Said::yes(if json { pretty(&answer) } else { "ok: alive and ready\n".into() }))
-}
-
-fn memory(answer: &Value) -> String {
-    let mut text = Table::new(&["from RSS down", ">bytes"]);
-    for (name, words) in [
-        ("rss_bytes", "RSS"),
-        ("rss_file_bytes", "  mapped from files (the program)"),
-        ("resident_bytes", "  allocator: resident"),
-        ("metadata_bytes", "    its own tables"),
-        ("active_bytes", "    pages in use"),
-        ("slack_bytes", "      slack: freed, not returned"),
-        ("allocated_bytes", "      allocated"),
-        ("cached_bytes", "        kept at hand by threads"),
-        ("baseline_bytes", "        baseline: held from the start"),
-        ("accounted_bytes", "        accounts"),
-        ("residue_bytes", "        residue: held, in no account"),
-    ] {
-        text.row([words.to_owned(), size(answer, name)]);
-    }
-    text.row(["memory_limit".to_owned(), size(answer, "memory_limit_bytes")]);
-    let mut accounts = Table::new(&["account", ">bytes", ">budget", ">share"]);
-    let total = answer.get("accounted_bytes").and_then(Value::as_f64).unwrap_or(0.0).max(1.0);
-    for account in list(answer, "accounts") {
-        let held = account.get("bytes").and_then(Value::as_f64).unwrap_or(0.0);
-        let share = format!("{:.0} %", held * 100.0 / total);
-        accounts.row([cell(account, "name"), bytes(held), size(account, "budget_bytes"), share]);
-    }
-    format!("{}\n{}", text.text(), accounts.text())
 }
 
 fn clients(
@@ -504,7 +476,11 @@ fn recount(answer: &Value) -> String {
         true => "The ledger and the recount agree to the byte.",
         false => "The ledger and the recount DIFFER.",
     };
-    format!("{}{words}\n", table.text())
+    let budgets = match answer.get("budgets_differing").and_then(Value::as_u64) {
+        Some(differing @ 1..) => format!("{differing} budgets of clients DIFFER.\n"),
+        _ => String::new(),
+    };
+    format!("{}{words}\n{budgets}", table.text())
 }
 
 fn heap(client: &Client, wanted: &Heap, json: bool) -> Result<Said, Failure> {

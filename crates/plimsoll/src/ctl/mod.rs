@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod memory;
 mod settings;
 mod table;
 mod top;

@@ -17,7 +17,8 @@ pub(super) struct Top {
     #[arg(value_enum, default_value_t = Of::Clients)]
     of: Of,
     /// By what: of clients bytes, backlog, growth, slow (something waits and they take nothing) or left
-    /// (nobody came back for the session); of prefixes bytes or count
+    /// (nobody came back for the session); of prefixes bytes, count, growth or backlog (what waits for
+    /// clients in memory)
     #[arg(long, value_enum, default_value_t = By::Bytes)]
     by: By,
     /// Places
@@ -143,11 +144,20 @@ fn clients(answer: &Value) -> String {
 }
 
 fn prefixes(answer: &Value) -> String {
-    let mut table = Table::new(&["prefix", ">messages", ">bytes"]);
+    let mut table = Table::new(&["prefix", ">messages", ">bytes", ">growth"]);
     for one in list(answer, "top") {
-        table.row([cell(one, "prefix"), cell(one, "messages"), size(one, "bytes")]);
+        table.row([
+            cell(one, "prefix"),
+            cell(one, "messages"),
+            size(one, "bytes"),
+            size(one, "growth_bytes"),
+        ]);
     }
-    format!("{}{} prefixes.\n", table.text(), cell(answer, "prefixes"))
+    let mut text = format!("{}{} prefixes.\n", table.text(), cell(answer, "prefixes"));
+    if let Some(secs) = answer.get("growth_window_seconds").and_then(Value::as_f64) {
+        let _ = writeln!(text, "Growth is that of the last {secs:.1} s.");
+    }
+    text
 }
 
 pub(super) fn delete_retained(

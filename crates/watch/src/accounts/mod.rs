@@ -1,12 +1,19 @@
 //! What a target says of itself: over MQTT, as Prometheus metrics, as JSON.
 
+mod http;
+mod jolokia;
+mod mqtt;
+mod pointer;
 mod poller;
+pub(crate) mod presets;
+mod prometheus;
 mod source;
+mod url;
 
 use std::sync::Arc;
 
 pub(crate) use poller::Poller;
-pub use source::{Credentials, Kind, Mapping, Name, Source, Tls};
+pub use source::{Credentials, Kind, Mapping, Name, Source};
 
 use crate::figure::Figure;
 
@@ -37,9 +44,10 @@ pub struct SourceState {
 }
 
 impl Accounts {
-    /// A figure, if a source has said it of late.
+    /// A figure, if a source has said it of late. A difference of figures that were not said at the same moment is not
+    /// less than nothing.
     pub fn get(&self, figure: Figure) -> Option<f64> {
-        self.values.get(figure as usize).copied().flatten()
+        self.values.get(figure as usize).copied().flatten().map(|value| value.max(0.0))
     }
 
     /// Adds what a source says. Several sources of one figure are summed up: a JVM's buffer pools and Netty's own

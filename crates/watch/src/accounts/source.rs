@@ -1,11 +1,14 @@
 //! A source of figures, as the configuration describes it.
 
 use std::fmt::{self, Display};
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_client::TlsFiles;
+
+use super::http::HttpReader;
+use super::mqtt::MqttReader;
 use super::poller::Reader;
 use crate::figure::Figure;
 
@@ -19,7 +22,7 @@ pub struct Source {
     /// Who asks.
     pub credentials: Credentials,
     /// Whom to trust.
-    pub tls: Tls,
+    pub tls: TlsFiles,
     /// How often it is asked.
     pub every: Duration,
     /// Which figure is what of it.
@@ -57,19 +60,6 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Whom to trust, and who one is, with `mqtts` and `https`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates of authorities (PEM); else those of the system.
-    pub cafile: Option<PathBuf>,
-    /// Own certificate (PEM).
-    pub cert: Option<PathBuf>,
-    /// Its key (PEM).
-    pub key: Option<PathBuf>,
-    /// The peer's certificate is not checked.
-    pub insecure: bool,
-}
-
 /// One figure and where it is in its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
@@ -93,17 +83,33 @@ pub enum Name {
 impl Source {
     /// Its address without secrets.
     pub fn shown(&self) -> String {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
-        let host = rest.find('/').unwrap_or(rest.len());
-        match rest.get(..host).and_then(|authority| authority.rfind('@')) {
-            Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()),
-            None => self.url.clone(),
-        }
+        without_secrets(&self.url)
+    }
+
+    /// Checks what the reader will want: address, places, files.
+    pub fn check(&self) -> Result<(), String> {
+        self.reader().map(drop)
     }
 
     /// What reads it.
     pub(super) fn reader(&self) -> Result<Box<dyn Reader>, String> {
-        Err(format!("{}: sources of this kind are not read yet", self.shown()))
+        if self.map.is_empty() {
+            return Err(format!("{}: no figure is mapped", self.shown()));
+        }
+        Ok(match self.kind {
+            Kind::Mqtt => Box::new(MqttReader::new(self)?),
+            Kind::Prometheus | Kind::Json | Kind::Jolokia => Box::new(HttpReader::new(self)?),
+        })
+    }
+}
+
+/// An address without user and password.
+pub(super) fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host = rest.find('/').unwrap_or(rest.len());
+    match rest.get(..host).and_then(|authority| authority.rfind('@')) {
+        Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()),
+        None => url.to_owned(),
     }
 }
 

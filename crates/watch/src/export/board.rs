@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use plimsoll_judgement::outside::Verdict;
+use plimsoll_judgement::outside::{Change, Verdict};
 
 use crate::event::{Event, Happening};
 use crate::output::Output;
+use crate::push::Counts;
 use crate::reading::Reading;
 use crate::trail::Trail;
 use crate::watched::Watched;
@@ -32,6 +33,7 @@ pub(crate) struct Standing {
     pub(crate) verdict: Verdict,
     pub(crate) verdict_since: SystemTime,
     pub(crate) reasons: Vec<String>,
+    pub(crate) changes: Vec<Change>,
     /// The last ones, oldest first.
     pub(crate) events: Vec<Event>,
     pub(crate) trail: Trail,
@@ -49,6 +51,7 @@ impl Standing {
             verdict: watched.verdict.clone(),
             verdict_since: SystemTime::now(),
             reasons: Vec::new(),
+            changes: Vec::new(),
             events: Vec::new(),
             trail: Trail::new(SAMPLES_MAX),
             reasons_t: f64::NEG_INFINITY,
@@ -70,18 +73,32 @@ impl Standing {
         if changed || last.t >= self.reasons_t + REASONS_EVERY_S {
             self.reasons_t = last.t;
             self.reasons = watched.judge.reasons();
+            self.changes = watched.judge.changes().copied().collect();
         }
     }
 }
 
 /// All targets. It is written each second, and read by the HTTP thread.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Board(Arc<Mutex<Vec<Standing>>>);
+pub(crate) struct Board {
+    targets: Arc<Mutex<Vec<Standing>>>,
+    pushes: Arc<[Arc<Counts>]>,
+}
 
 impl Board {
+    /// One without targets yet, that also shows what became of what was sent elsewhere.
+    pub(crate) fn new(pushes: Vec<Arc<Counts>>) -> Self {
+        Self { targets: Arc::default(), pushes: pushes.into() }
+    }
+
+    /// What became of what was sent elsewhere, by destination.
+    pub(crate) fn pushes(&self) -> &[Arc<Counts>] {
+        &self.pushes
+    }
+
     /// The targets, for as long as it takes to copy what is wanted of them.
     pub(crate) fn look(&self) -> MutexGuard<'_, Vec<Standing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

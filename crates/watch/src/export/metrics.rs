@@ -1,5 +1,7 @@
 //! `/metrics`: every figure of every target, for Prometheus.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plimsoll_judgement::outside::{Leak, Verdict};
@@ -9,13 +11,14 @@ use crate::exposition::{Figure as Value, Form, Text};
 use crate::figure::Figure;
 use crate::json;
 use crate::procfs::{ProcessReading, Procfs};
+use crate::push::Counts;
 
 /// The names of all judgements, by [`Verdict::name`].
 const VERDICTS: [&str; 5] =
     ["insufficient_data", "warming_up", "stable", "growing_with_state", "leaking"];
 
 /// All of it in the form that is asked for.
-pub(super) fn metrics(form: Form, all: &[Standing]) -> String {
+pub(super) fn metrics(form: Form, all: &[Standing], pushes: &[Arc<Counts>]) -> String {
     let mut text = Text::new(form);
     processes(&mut text, all);
     memory(&mut text, all);
@@ -24,6 +27,7 @@ pub(super) fn metrics(form: Form, all: &[Standing]) -> String {
     verdicts(&mut text, all);
     leaks(&mut text, all);
     sources(&mut text, all);
+    pushed(&mut text, pushes);
     own(&mut text);
     text.finish()
 }
@@ -342,6 +346,29 @@ fn sources(text: &mut Text, all: &[Standing]) {
         "Looks at a source that failed since watch began.",
         samples.iter().map(|(labels, _, failures)| (&labels[..], (*failures).into())),
     );
+}
+
+/// What became of what was sent elsewhere.
+fn pushed(text: &mut Text, pushes: &[Arc<Counts>]) {
+    type Counter = fn(&Counts) -> &AtomicU64;
+    let counters: [(&str, &str, Counter); 3] = [
+        ("sent", "Events and documents that a destination has taken.", |counts| &counts.sent),
+        (
+            "dropped",
+            "Events and documents that were given up: the queue was full, or the destination does not want them.",
+            |counts| &counts.dropped,
+        ),
+        ("failures", "Attempts at a destination that failed.", |counts| &counts.failures),
+    ];
+    let labels: Vec<_> =
+        pushes.iter().map(|counts| [("destination", counts.destination.as_str())]).collect();
+    for (name, help, counter) in counters {
+        let samples = labels
+            .iter()
+            .zip(pushes)
+            .map(|(labels, counts)| (&labels[..], counter(counts).load(Ordering::Relaxed).into()));
+        text.counters(&format!("plimsoll_watch_push_{name}"), help, samples);
+    }
 }
 
 /// What watch itself takes.

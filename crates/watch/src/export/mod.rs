@@ -16,6 +16,7 @@ mod page;
 mod serve;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 use crate::event::Event;
 use crate::exposition::Form;
 use crate::output::Output;
+use crate::push::Counts;
 use crate::watched::Watched;
 use board::{Board, Standing};
 
@@ -52,9 +54,9 @@ impl ExportOptions {
     /// # Errors
     ///
     /// The address cannot be listened on.
-    pub fn start(&self) -> Result<Option<Exporter>, String> {
+    pub(crate) fn start(&self, pushes: Vec<Arc<Counts>>) -> Result<Option<Exporter>, String> {
         let Some(address) = self.listen else { return Ok(None) };
-        let board = Board::default();
+        let board = Board::new(pushes);
         let address = serve::start(address, router(board.clone()))?;
         Ok(Some(Exporter { address, board }))
     }
@@ -62,9 +64,9 @@ impl ExportOptions {
 
 /// Answers over HTTP, from a thread of its own, until the process ends.
 #[derive(Debug)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     board: Board,
 }
 
@@ -91,7 +93,7 @@ fn router(board: Board) -> Router {
 async fn metrics(State(board): State<Board>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let form = Form::of(accept.unwrap_or_default());
-    let text = metrics::metrics(form, &board.look());
+    let text = metrics::metrics(form, &board.look(), board.pushes());
     ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 

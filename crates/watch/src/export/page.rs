@@ -65,10 +65,21 @@ fn alarms(one: &Standing) -> Vec<Alarm> {
 }
 
 fn marks(one: &Standing) -> Vec<Mark> {
-    let shown = one.events.iter().filter(|event| {
-        !matches!(event.what, Happening::SourceLost { .. } | Happening::SourceFound { .. })
-    });
-    shown.map(|event| Mark { at: event.t, text: event.what.to_string() }).collect()
+    // Sources come and go with their target; restarts are told by the judge too.
+    let told = |what: &Happening| {
+        !matches!(
+            what,
+            Happening::SourceLost { .. }
+                | Happening::SourceFound { .. }
+                | Happening::Restarted { .. }
+        )
+    };
+    let events = one.events.iter().filter(|event| told(&event.what));
+    let mut marks: Vec<Mark> =
+        events.map(|event| Mark { at: event.t, text: event.what.to_string() }).collect();
+    marks.extend(report::steps(&one.changes));
+    marks.sort_by(|one, other| one.at.total_cmp(&other.at));
+    marks
 }
 
 fn facts(one: &Standing) -> Vec<(String, String)> {

@@ -76,7 +76,7 @@ fn board() -> Board {
 
 #[test]
 fn metrics_name_each_target_and_its_leak() {
-    let text = metrics::metrics(Form::Prometheus, &board().look());
+    let text = metrics::metrics(Form::Prometheus, &board().look(), &[]);
     for sample in [
         "plimsoll_watch_up{target=\"edge\"} 1",
         "plimsoll_watch_up{target=\"ev/il <&>\"} 0",
@@ -100,7 +100,7 @@ fn metrics_name_each_target_and_its_leak() {
         assert!(text.contains(&format!("{sample}\n")), "{sample}\n{text}");
     }
     assert!(!text.contains("NaN"), "{text}");
-    let open = metrics::metrics(Form::OpenMetrics, &board().look());
+    let open = metrics::metrics(Form::OpenMetrics, &board().look(), &[]);
     assert!(open.ends_with("# EOF\n") && open.contains("# TYPE process_cpu_seconds counter\n"));
 }
 
@@ -119,7 +119,7 @@ fn every_judgement_has_its_label() {
         all[0].verdict = verdict;
         let mut board = Board::default();
         board.round(&all);
-        let text = metrics::metrics(Form::Prometheus, &board.look());
+        let text = metrics::metrics(Form::Prometheus, &board.look(), &[]);
         assert!(text.contains(&label), "{label}");
     }
 }

@@ -6,7 +6,7 @@ use super::Subject;
 use super::explain::{Explained, explain, resident};
 use super::swing::swing;
 use crate::figure::Figure;
-use crate::plot::{Band, Chart, Ink, Mark, Series, Span, TimeAxis, Unit};
+use crate::plot::{Band, Chart, Ink, Series, Span, TimeAxis, Unit};
 use crate::replay::Alarm;
 
 /// A gap of so many times the usual distance interrupts a line.
@@ -269,15 +269,6 @@ fn interrupted(samples: &[Sample], points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         line.push(*point);
     }
     line
-}
-
-/// Where a new process is seen.
-pub(super) fn restarts(samples: &[Sample]) -> Vec<Mark> {
-    samples
-        .windows(2)
-        .filter(|pair| pair[0].start.total_cmp(&pair[1].start).is_ne())
-        .map(|pair| Mark { at: pair[1].t, text: "restart: another process".to_owned() })
-        .collect()
 }
 
 /// The memory now, in words.

@@ -6,11 +6,12 @@ mod options;
 mod page;
 mod swing;
 
-use plimsoll_judgement::outside::{Sample, Verdict};
+use plimsoll_judgement::outside::{Change, ChangeKind, Sample, Verdict};
 
 pub(crate) use options::Options;
 pub(crate) use page::{Head, page, report, style};
 
+use crate::describe::Bytes;
 use crate::plot::Mark;
 use crate::replay::Alarm;
 
@@ -33,6 +34,19 @@ pub(crate) struct Subject<'a> {
     pub(crate) marks: Vec<Mark>,
     /// Where all this comes from: names and values.
     pub(crate) facts: Vec<(String, String)>,
+}
+
+/// What the judge has found to have changed; changes of its judgement are said elsewhere.
+pub(crate) fn steps(changes: &[Change]) -> impl Iterator<Item = Mark> {
+    changes.iter().filter_map(|change| {
+        let text = match change.kind {
+            ChangeKind::Restarted => "restarted: another process".to_owned(),
+            ChangeKind::Step(bytes) if bytes < 0.0 => format!("a step of {} down", Bytes(-bytes)),
+            ChangeKind::Step(bytes) => format!("a step of {} up", Bytes(bytes)),
+            ChangeKind::Began | ChangeKind::LeakSeen | ChangeKind::LeakOver => return None,
+        };
+        Some(Mark { at: change.t, text })
+    })
 }
 
 #[cfg(test)]

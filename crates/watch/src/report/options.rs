@@ -7,10 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use plimsoll_judgement::outside::Settings;
+use plimsoll_judgement::outside::{Change, Settings};
 
-use super::charts::restarts;
-use super::{Subject, report};
+use super::{Subject, report, steps};
 use crate::describe::Sentence;
 use crate::plot::Mark;
 use crate::replay::Replay;
@@ -106,7 +105,8 @@ impl Options {
             return Err(format!("{shown} has no line with a time and a size"));
         }
         replay.ask();
-        marks.extend(restarts(trail.samples()));
+        let changes: Vec<Change> = replay.judge.changes().copied().collect();
+        marks.extend(steps(&changes));
         marks.sort_by(|one, other| one.at.total_cmp(&other.at));
         let file_name = self.file.file_name().map(|name| name.to_string_lossy().into_owned());
         let stem = file_name.as_deref().and_then(|name| name.split('.').next());

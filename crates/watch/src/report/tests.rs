@@ -1,6 +1,6 @@
 use plimsoll_judgement::outside::{Driver, Leak, View};
 
-use super::charts::{charts, restarts};
+use super::charts::charts;
 use super::*;
 
 fn leaking() -> (Vec<Sample>, Alarm) {
@@ -41,7 +41,11 @@ fn subject<'a>(samples: &'a [Sample], verdict: &'a Verdict, reasons: &'a [String
         verdict,
         reasons,
         alarms: Vec::new(),
-        marks: restarts(samples),
+        marks: steps(&[
+            Change { t: 1.78e9 + 60_000.0, kind: ChangeKind::Step(-3e6) },
+            Change { t: 1.78e9 + 120_000.0, kind: ChangeKind::Restarted },
+        ])
+        .collect(),
         facts: vec![("file".to_owned(), "a&b.csv".to_owned())],
     }
 }
@@ -63,7 +67,8 @@ fn a_report_stands_alone_and_says_everything() {
         "234 KiB/h ± 11.7 KiB/h (95 % interval)",
         "fitted: 234 KiB/h",
         "95 % interval</li>",
-        "restart: another process",
+        "<li>restarted: another process <small>",
+        "<li>a step of 2.9 MiB down <small>",
         "The swing of a day",
         "Retained messages",
         "PUBLISH received",

@@ -1,5 +1,6 @@
 //! `/metrics`: every figure, for Prometheus.
 
+mod budgets;
 mod process;
 
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     counters.messages_stored = context.messages_held().await;
     write_memory(&mut text, &context.shared);
     write_load_line(&mut text, &context.look(Engine::load_line));
+    budgets::write(&mut text, &context.budgets().await);
     write_alarms(&mut text, &context.shared);
     write_clients(&mut text, &counters);
     write_messages(&mut text, &counters, &context.shared);

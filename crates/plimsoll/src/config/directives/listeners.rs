@@ -163,7 +163,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Number(1, 4096),
         "64",
-        "(Plimsoll) Connections of all listeners with `protocol http_api`; others wait in the system's queue. Such a listener's own `max_connections` turns away.",
+        "(Plimsoll) Connections of each listener with `protocol http_api`; others wait in the system's queue. Such a listener's own `max_connections` turns away.",
         Global(|c, v| c.http.max_connections = v.number()),
     ),
     done(

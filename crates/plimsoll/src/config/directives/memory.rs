@@ -1,6 +1,6 @@
 //! How much memory there may be, and where alarms of leaks go.
 
-use super::{Directive, Global, Kind, Scope, Status, Text, Words, done, known};
+use super::{Directive, Global, Kind, OnListener, Scope, Status, Text, Words, done, known};
 
 /// The directives of this subject.
 pub(super) static DIRECTIVES: &[Directive] = &[
@@ -17,6 +17,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         Scope::Global,
         Words,
         "(Plimsoll) ACCOUNT SIZE: most bytes of one account of the ledger: retained, subscriptions, queues, sessions, connections, tls, websocket or wills. When it is used up, what would need more of it is refused (0x97). May be given for each.",
+        Status::Structure,
+    ),
+    done(
+        "listener_memory_budget",
+        Scope::Listener,
+        Kind::Budget,
+        "0",
+        "(Plimsoll) Most bytes that the listener's clients may hold together: sessions, queues, unsent output. What is done as it comes near is in [load-line.md](load-line.md#budgets-of-clients). 0 is no limit.",
+        OnListener(|l, v| l.memory_budget = v.budget()),
+    ),
+    known(
+        "memory_budget_user",
+        Scope::Global,
+        Words,
+        "(Plimsoll) USERNAME SIZE: the same for all clients of a user name together. `*` is each user that has no line of its own, `\"\"` the clients without a user name. 64 lines at most.",
         Status::Structure,
     ),
     done(

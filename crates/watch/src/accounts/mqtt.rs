@@ -1,0 +1,127 @@
+//! Figures that a broker publishes: `$SYS` and the like.
+
+use std::time::Duration;
+
+use plimsoll_client::{Endpoint, Subscriber};
+use plimsoll_mqtt::topic;
+
+use super::Source;
+use super::poller::Reader;
+use super::url::Url;
+
+/// How long connecting and each answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one look listens: so fresh are figures, and so quickly is a look over.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// Subscribes to the topics of a source, and keeps what is retained on them.
+pub(super) struct MqttReader {
+    endpoint: Endpoint,
+    filters: Vec<String>,
+    connected: Option<Subscriber>,
+    /// What was published last to each of `filters`, while the connection lasts: by topic, as a wildcard may
+    /// stand for several nodes of a cluster.
+    heard: Vec<Vec<(String, f64)>>,
+}
+
+/// Most topics of one filter: a wildcard is for the nodes of a cluster.
+const TOPICS_MAX: usize = 64;
+
+impl MqttReader {
+    pub(super) fn new(source: &Source) -> Result<Self, String> {
+        let url = Url::parse(&source.url)?;
+        let tls = match url.scheme {
+            "mqtt" => None,
+            "mqtts" => Some(source.tls.config()?),
+            other => return Err(format!("`{other}://`: MQTT is mqtt:// or mqtts://")),
+        };
+        let port = url.port.unwrap_or(if tls.is_some() { 8883 } else { 1883 });
+        let filters: Vec<String> = source.map.iter().map(|mapping| mapping.from.clone()).collect();
+        Ok(Self {
+            endpoint: Endpoint {
+                host: url.host.to_owned(),
+                port,
+                tls,
+                client_identifier: format!("plimsoll-watch-{}", std::process::id()),
+                user: source.credentials.user.clone().or_else(|| url.user()),
+                password: source.credentials.password.clone().or_else(|| url.password()),
+                timeout: TIMEOUT,
+            },
+            heard: vec![Vec::new(); filters.len()],
+            filters,
+            connected: None,
+        })
+    }
+
+    fn connected(&mut self) -> Result<&mut Subscriber, String> {
+        if self.connected.is_none() {
+            self.heard.iter_mut().for_each(Vec::clear);
+            let mut filters: Vec<&str> = self.filters.iter().map(String::as_str).collect();
+            filters.sort_unstable();
+            filters.dedup();
+            self.connected = Some(Subscriber::connect(&self.endpoint, &filters)?);
+        }
+        self.connected.as_mut().ok_or_else(|| "not connected".into())
+    }
+}
+
+impl Reader for MqttReader {
+    fn read(&mut self, values: &mut [Option<f64>]) -> Result<(), String> {
+        let mut fresh = Vec::new();
+        let listened = self.connected()?.listen(LISTEN, |name, payload| {
+            if let Some(number) = number(payload) {
+                fresh.push((name.to_owned(), number));
+            }
+        });
+        if let Err(error) = listened {
+            // What the broker has said until then may be another's by now.
+            self.connected = None;
+            return Err(error);
+        }
+        for (name, number) in fresh {
+            for (filter, heard) in self.filters.iter().zip(&mut self.heard) {
+                if topic::matches(filter, &name) {
+                    keep(heard, &name, number);
+                }
+            }
+        }
+        for (value, heard) in values.iter_mut().zip(&self.heard) {
+            *value = (!heard.is_empty()).then(|| heard.iter().map(|(_, number)| number).sum());
+        }
+        Ok(())
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn keep(heard: &mut Vec<(String, f64)>, name: &str, number: f64) {
+    let room = heard.len() < TOPICS_MAX;
+    match heard.iter_mut().find(|(other, _)| other == name) {
+        Some((_, place)) => *place = number,
+        None if room => heard.push((name.to_owned(), number)),
+        None => {}
+    }
+}
+
+/// The number at the front of a payload: some brokers write `1234 seconds`.
+fn number(payload: &[u8]) -> Option<f64> {
+    let text = str::from_utf8(payload).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_a_number_with_words_behind_it() {
+        assert_eq!(number(b"1234"), Some(1234.0));
+        assert_eq!(number(b" 12 seconds"), Some(12.0));
+        assert_eq!(number(b"mosquitto version 2.0.11"), None);
+        assert_eq!(number(b""), None);
+        assert_eq!(number(&[0xff]), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! What has happened between two looks at a target.
+
+use crate::accounts::SourceState;
+use crate::event::Happening;
+use crate::procfs::Identity;
+use crate::reading::{CgroupReading, Reading};
+
+/// Compares a look with the one before; `known` is the last process that was ever seen of the target, and `found` what
+/// it was found by now.
+pub(crate) fn happenings(
+    last: Option<&Reading>,
+    known: Option<Identity>,
+    reading: &Reading,
+    found: Option<&str>,
+) -> Vec<Happening> {
+    let mut happened = Vec::new();
+    let identity = |reading: &Reading| reading.process.as_ref().map(|process| process.identity);
+    match (last.and_then(identity), identity(reading)) {
+        (before, Some(now)) if before != Some(now) => happened.push(match known {
+            Some(known) if known != now => Happening::Restarted { before: known, identity: now },
+            _ => Happening::Appeared {
+                identity: now,
+                found: found.unwrap_or("a process").to_owned(),
+            },
+        }),
+        // It is said once: when it goes, or when `watch` begins and it is not there.
+        (before, None) if before.is_some() || last.is_none() => {
+            let why = reading.absent.clone().unwrap_or_else(|| "it has ended".to_owned());
+            happened.push(Happening::Vanished { why });
+        }
+        _ => {}
+    }
+    let cgroups = last.and_then(|last| last.cgroup.as_ref()).zip(reading.cgroup.as_ref());
+    if let Some(count) = cgroups.and_then(|(before, now)| oom_kills(before, now)) {
+        happened.push(Happening::OomKilled { count });
+    }
+    for (number, state) in reading.accounts.sources.iter().enumerate() {
+        let before = last.and_then(|last| last.accounts.sources.get(number));
+        happened.extend(source(before, state));
+    }
+    happened
+}
+
+/// Processes that were killed for want of memory since the look before.
+fn oom_kills(before: &CgroupReading, now: &CgroupReading) -> Option<u64> {
+    let count = now.oom_kills?.checked_sub(before.oom_kills?)?;
+    (count > 0 && before.directory == now.directory).then_some(count)
+}
+
+fn source(before: Option<&SourceState>, now: &SourceState) -> Option<Happening> {
+    let lost = |state: &SourceState| !state.up && state.error.is_some();
+    let address = now.address.clone();
+    if now.up && !before.is_some_and(|before| before.up) {
+        return Some(Happening::SourceFound { address });
+    }
+    // Each reason once: not each failure.
+    let error = now.error.clone().filter(|_| lost(now))?;
+    let said = before.is_some_and(|before| lost(before) && before.error == now.error);
+    (!said).then_some(Happening::SourceLost { address, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::accounts::Accounts;
+    use crate::procfs::ProcessReading;
+
+    fn look(pid: Option<u32>, kills: u64, source: Option<Result<(), &str>>) -> Reading {
+        let identity = |pid| Identity { pid, start_ticks: u64::from(pid) };
+        let sources = source.map(|state| SourceState {
+            address: "mqtt://broker".into(),
+            up: state.is_ok(),
+            failures: 0,
+            error: state.err().filter(|error| !error.is_empty()).map(Into::into),
+        });
+        let mut accounts = Accounts::default();
+        accounts.sources.extend(sources);
+        Reading {
+            time: SystemTime::now(),
+            t: 0.0,
+            process: pid
+                .map(|pid| ProcessReading { identity: identity(pid), ..ProcessReading::default() }),
+            cgroup: Some(CgroupReading {
+                directory: "/g".into(),
+                current: 0.0,
+                held: 0.0,
+                anon: None,
+                cache: None,
+                limit: None,
+                oom_kills: Some(kills),
+            }),
+            pressure: None,
+            accounts,
+            sample: None,
+            absent: pid.is_none().then(|| "there is none".into()),
+        }
+    }
+
+    fn names(last: Option<&Reading>, known: Option<u32>, reading: &Reading) -> Vec<String> {
+        let known = known.map(|pid| Identity { pid, start_ticks: u64::from(pid) });
+        let happened = happenings(last, known, reading, Some("process 7"));
+        happened.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn comings_and_goings_are_said_once() {
+        let (there, gone) = (look(Some(7), 0, None), look(None, 0, None));
+        assert_eq!(names(None, None, &there), ["is there: process 7"]);
+        assert_eq!(names(Some(&there), Some(7), &there), [""; 0]);
+        assert_eq!(names(None, None, &gone), ["is not there: there is none"]);
+        assert_eq!(names(Some(&there), Some(7), &gone), ["is not there: there is none"]);
+        assert_eq!(names(Some(&gone), Some(7), &gone), [""; 0]);
+        // It is the same as before `watch` was restarted, or another.
+        assert_eq!(names(None, Some(7), &there), ["is there: process 7"]);
+        let other = "was restarted: process 8 instead of 7";
+        assert_eq!(names(Some(&there), Some(7), &look(Some(8), 0, None)), [other]);
+        assert_eq!(names(Some(&gone), Some(7), &look(Some(8), 0, None)), [other]);
+    }
+
+    #[test]
+    fn kills_are_counted_from_look_to_look() {
+        let (none, two) = (look(Some(7), 0, None), look(Some(7), 2, None));
+        let said = "the kernel has killed 2 of its processes for want of memory";
+        assert_eq!(names(Some(&none), Some(7), &two), [said]);
+        assert_eq!(names(Some(&two), Some(7), &two), [""; 0]);
+        assert_eq!(names(Some(&two), Some(7), &none), [""; 0], "a cgroup that was made anew");
+        assert_eq!(names(None, None, &two), ["is there: process 7"], "from before `watch` began");
+    }
+
+    #[test]
+    fn each_reason_for_silence_is_said_once() {
+        let at = |source| look(Some(7), 0, Some(source));
+        let (early, up, down) = (at(Err("")), at(Ok(())), at(Err("refused")));
+        let seven = Some(7);
+        assert_eq!(names(Some(&early), seven, &early), [""; 0]);
+        assert_eq!(names(Some(&early), seven, &up), ["mqtt://broker answers"]);
+        let lost = "mqtt://broker does not answer: refused";
+        assert_eq!(names(Some(&early), seven, &down), [lost]);
+        assert_eq!(names(Some(&up), seven, &down), [lost]);
+        assert_eq!(names(Some(&down), seven, &down), [""; 0]);
+        assert_eq!(names(Some(&down), seven, &at(Err("timeout"))).len(), 1);
+        assert_eq!(names(Some(&down), seven, &up), ["mqtt://broker answers"]);
+    }
+}

@@ -1,0 +1,238 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::SystemTime;
+
+use plimsoll_judgement::outside::{Driver, Leak, Verdict, View};
+use serde_json::Value;
+
+use super::*;
+use crate::event::{Event, Happening};
+use crate::reading::Reading;
+use crate::selector::Selector;
+use crate::target::Target;
+use crate::watched::Watched;
+
+/// A request's first line with its headers, and its body.
+type Asked = (String, String);
+
+/// A web service that gives these answers, one after the other, and then the last one for ever.
+fn service(answers: &'static [(u16, &'static str)]) -> (String, Receiver<Asked>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = sync_channel(64);
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap() == 0 {
+                    break;
+                }
+            }
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()
+            });
+            let mut body = vec![0; length.unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            let (status, text) = answers[number.min(answers.len() - 1)];
+            let length = text.len();
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+            );
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            if sender.send((head, String::from_utf8(body).unwrap())).is_err() {
+                return;
+            }
+        }
+    });
+    (format!("http://{address}"), receiver)
+}
+
+fn silent() -> Trouble {
+    Arc::new(|_: &str| {})
+}
+
+fn leaking() -> Verdict {
+    Verdict::Leaking(Leak {
+        bytes_per_hour: 200_000.0,
+        error: 9000.0,
+        since: 1.77e9,
+        view: View::Resident,
+        driver: Driver::Publish,
+        bytes_per_event: Some(48.0),
+        limit_in_s: None,
+    })
+}
+
+fn watched() -> Watched {
+    Watched::new(Target::new("edge", Selector::Pid(1)))
+}
+
+fn judged(before: Verdict, now: Verdict) -> Event {
+    Event { time: SystemTime::now(), t: 0.0, what: Happening::Judged { before, now } }
+}
+
+fn patience() -> Duration {
+    Duration::from_secs(20)
+}
+
+#[test]
+fn a_webhook_is_tried_again_and_keeps_the_order() {
+    let (url, asked) = service(&[(503, "busy"), (200, "")]);
+    let directory = std::env::temp_dir().join(format!("watch-push-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let headers = directory.join("headers");
+    std::fs::write(&headers, "# secret\nAuthorization: Bearer abc\n").unwrap();
+    let options = PushOptions {
+        webhook: vec![format!("{url}/hook?key=7")],
+        webhook_headers: Some(headers),
+        ..PushOptions::default()
+    };
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let trouble: Trouble = Arc::new(move |text: &str| heard.lock().unwrap().push(text.to_owned()));
+    let mut push = options.start(&trouble).unwrap();
+    let watched = watched();
+    push.outputs[0].event(&watched, &judged(Verdict::Stable, leaking()));
+    let what = Happening::Vanished { why: "ended".into() };
+    push.outputs[0].event(&watched, &Event { time: SystemTime::now(), t: 0.0, what });
+    let [first, again, second] = [0; 3].map(|_| asked.recv_timeout(patience()).unwrap());
+    assert!(first.0.starts_with("POST /hook?key=7 HTTP/1.1\r\n"), "{}", first.0);
+    assert!(first.0.to_ascii_lowercase().contains("authorization: bearer abc\r\n"), "{}", first.0);
+    assert_eq!(first.1, again.1);
+    let body: Value = serde_json::from_str(&first.1).unwrap();
+    assert_eq!((&body["event"], &body["verdict"]), (&"judged".into(), &"leaking".into()));
+    assert!(body["reasons"].is_array() && body["rate_bytes_per_hour"] == 200_000);
+    assert!(second.1.contains("\"event\":\"vanished\""), "{}", second.1);
+    push.outputs[0].end();
+    let counts = &push.counts[0];
+    let all = [&counts.sent, &counts.failures, &counts.dropped];
+    assert_eq!(all.map(|count| count.load(Ordering::Relaxed)), [2, 1, 0]);
+    let said = said.lock().unwrap();
+    assert!(said[0].ends_with("/hook: 503 X: busy") || said[0].contains("/hook: 503"), "{said:?}");
+    assert!(said[1].ends_with("/hook answers again.") && said.len() == 2, "{said:?}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_a_webhook_does_not_want_is_dropped_and_counted() {
+    let (url, asked) = service(&[(400, "no")]);
+    let options = PushOptions { webhook: vec![url], ..PushOptions::default() };
+    let mut push = options.start(&silent()).unwrap();
+    push.outputs[0].event(&watched(), &judged(leaking(), Verdict::Stable));
+    asked.recv_timeout(patience()).unwrap();
+    push.outputs[0].end();
+    assert_eq!(push.counts[0].dropped.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn alertmanager_hears_of_a_leak_and_of_its_end() {
+    let (url, asked) = service(&[(200, "")]);
+    let options =
+        PushOptions { alertmanager: vec![format!("{url}/am/")], ..PushOptions::default() };
+    let mut push = options.start(&silent()).unwrap();
+    let output = &mut push.outputs[0];
+    output.event(&watched(), &judged(Verdict::WarmingUp, Verdict::Stable));
+    output.event(&watched(), &judged(Verdict::Stable, leaking()));
+    let (head, raised) = asked.recv_timeout(patience()).unwrap();
+    assert!(head.starts_with("POST /am/api/v2/alerts HTTP/1.1\r\n"), "{head}");
+    let raised: Value = serde_json::from_str(&raised).unwrap();
+    assert_eq!(raised.as_array().map(Vec::len), Some(1), "stable is no alert");
+    assert_eq!(raised[0]["labels"]["alertname"], "PlimsollWatchLeak");
+    assert_eq!(raised[0]["labels"]["target"], "edge");
+    assert!(raised[0]["annotations"]["description"].as_str().unwrap().contains("0.200 MB/h"));
+    assert!(raised[0]["endsAt"].as_str() > raised[0]["startsAt"].as_str());
+    output.event(&watched(), &judged(leaking(), Verdict::Stable));
+    let (_, ended) = asked.recv_timeout(patience()).unwrap();
+    let ended: Value = serde_json::from_str(&ended).unwrap();
+    assert_eq!(ended[0]["labels"], raised[0]["labels"]);
+    assert_eq!(ended[0]["startsAt"], raised[0]["startsAt"]);
+    assert!(ended[0]["endsAt"].as_str() < raised[0]["endsAt"].as_str(), "{ended}");
+}
+
+#[test]
+fn an_alert_that_stands_is_repeated() {
+    let mut alerts = alertmanager::Alerts::default();
+    let (url, asked) = service(&[(200, "")]);
+    let door = Door::new(&url, None, None).unwrap();
+    let counts = Counts::new("x".into());
+    let mailbox = Mailbox::new(9, Arc::clone(&counts));
+    let mut output =
+        alertmanager::Alertmanager { mailbox: Arc::clone(&mailbox), farewell: FAREWELL };
+    assert!(alerts.idle().is_empty());
+    output.event(&watched(), &judged(Verdict::Stable, leaking()));
+    let mut news = mailbox.take(9, Duration::ZERO).unwrap();
+    alerts.send(&door, &mut news, &counts).unwrap();
+    let mut repeated = alerts.idle();
+    assert_eq!(repeated.len(), 1);
+    alerts.send(&door, &mut repeated, &counts).unwrap();
+    let bodies = [0; 2].map(|_| asked.recv_timeout(patience()).unwrap().1);
+    let [first, second] = bodies.map(|body| serde_json::from_str::<Value>(&body).unwrap());
+    assert_eq!(first[0]["startsAt"], second[0]["startsAt"]);
+    output.event(&watched(), &judged(leaking(), Verdict::Stable));
+    let mut news = mailbox.take(9, Duration::ZERO).unwrap();
+    alerts.send(&door, &mut news, &counts).unwrap();
+    assert!(alerts.idle().is_empty());
+}
+
+#[test]
+fn elasticsearch_gets_readings_so_often_and_events_at_once() {
+    let (url, asked) = service(&[(200, "{\"errors\":false}")]);
+    let options = PushOptions { elasticsearch: Some(url), ..PushOptions::default() };
+    let mut push = options.start(&silent()).unwrap();
+    let (output, watched) = (&mut push.outputs[0], watched());
+    let reading = |t: f64| Reading {
+        time: SystemTime::UNIX_EPOCH,
+        t,
+        process: None,
+        cgroup: None,
+        pressure: None,
+        accounts: crate::accounts::Accounts::default(),
+        sample: None,
+        absent: Some("gone".into()),
+    };
+    for second in 0..15 {
+        output.reading(&watched, &reading(f64::from(second)));
+    }
+    output.event(&watched, &judged(Verdict::Stable, leaking()));
+    output.end();
+    let mut documents = Vec::new();
+    while let Ok((head, body)) = asked.try_recv() {
+        assert!(head.starts_with("POST /plimsoll-watch/_bulk?filter_path="), "{head}");
+        assert!(head.to_ascii_lowercase().contains("content-type: application/x-ndjson\r\n"));
+        assert!(body.ends_with('\n'));
+        let lines: Vec<&str> = body.lines().collect();
+        for pair in lines.chunks(2) {
+            assert_eq!(pair[0], "{\"create\":{}}");
+            documents.push(serde_json::from_str::<Value>(pair[1]).unwrap());
+        }
+    }
+    let kinds: Vec<_> = documents.iter().map(|document| document["kind"].clone()).collect();
+    assert_eq!(kinds, ["reading", "reading", "event"]);
+    assert_eq!(documents[0]["@timestamp"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(push.counts[0].sent.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn what_is_wrong_with_an_address_is_said() {
+    for (url, said) in [
+        ("ftp://x/", "an address begins with http:// or https://"),
+        ("http://me:secret@x/", "user and password belong into a header"),
+        ("not a url", "not a url: "),
+    ] {
+        let options = PushOptions { webhook: vec![url.into()], ..PushOptions::default() };
+        let error = options.start(&silent()).map(drop).unwrap_err();
+        assert!(error.contains(said) && !error.contains("secret"), "{error}");
+    }
+    let options = PushOptions {
+        webhook: vec!["http://x/".into()],
+        webhook_headers: Some("/no/such/file".into()),
+        ..PushOptions::default()
+    };
+    let error = options.start(&silent()).map(drop).unwrap_err();
+    assert!(error.starts_with("/no/such/file: No such file"), "{error}");
+}

@@ -1,0 +1,93 @@
+"""`plimsoll watch` as a process, and what it has recorded, stretched so that seconds stand for hours.
+
+A judgement takes hours, a test has seconds. So a target is looked at ten times a second while it does quickly what
+others do slowly, and then judged by `watch replay` with each look taken for two minutes: its times are multiplied by
+1200, so that the test's 60 seconds are 20 hours. What is shown so is that samples, accounts and judgement fit together on a real process, not how long a judgement takes.
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import broker as brokers
+
+LOOK_SECONDS = 0.1
+MINUTES_PER_LOOK = 2
+
+# Columns of a series, and the names of JSON lines.
+COLUMNS = {
+    "start": "start_s",
+    "rss_b": "rss_bytes",
+    "anon_b": "anon_bytes",
+    "file_b": "file_bytes",
+    "acc_b": "account_bytes",
+    "direct_b": "direct_bytes",
+    "direct_limit_b": "direct_limit_bytes",
+    "retained": "retained",
+    "conns": "connections",
+    "sess": "sessions",
+    "subs": "subscriptions",
+    "queued": "queued",
+    "pub_total": "published_total",
+}
+
+
+class Watch:
+    """A `plimsoll watch` that writes JSON lines."""
+
+    def __init__(self, directory, *flags):
+        self.lines_path = Path(directory) / "watch.jsonl"
+        command = [brokers.program("plimsoll"), "watch", *map(str, flags), "--json-lines", self.lines_path]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.output = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self, how=signal.SIGTERM):
+        """Ends it; its exit code. `output` is what it has said."""
+        self.process.send_signal(how)
+        self.output, _ = self.process.communicate(timeout=20)
+        return self.process.returncode
+
+    def lines(self):
+        """What it has written."""
+        return [json.loads(line) for line in self.lines_path.read_text().splitlines()]
+
+    def looks(self, target):
+        """Looks at a target while it was there."""
+        return [line for line in self.lines() if "rss_bytes" in line and line["target"] == target]
+
+    def events(self, target):
+        """The names of what has happened to it."""
+        return [line["event"] for line in self.lines() if "event" in line and line["target"] == target]
+
+
+def stretched(looks, path):
+    """Writes the looks as a series in which each stands for some minutes. Answers how many hours that are."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["t", *COLUMNS])
+        begins = {}
+        for number, look in enumerate(looks):
+            t = number * MINUTES_PER_LOOK * 60
+            begins.setdefault(look["start_s"], t)
+            row = [begins[look["start_s"]] if name == "start" else look.get(key, "") for name, key in COLUMNS.items()]
+            writer.writerow([t, *row])
+    return len(looks) * MINUTES_PER_LOOK / 60
+
+
+def replay(path, *flags):
+    """The last line of `plimsoll watch replay --json`."""
+    command = [brokers.program("plimsoll"), "watch", "replay", "--json", *flags, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
