@@ -88,6 +88,8 @@ const TURN: Duration = Duration::from_millis(50);
 const COUNTING: Duration = Duration::from_secs(1);
 /// Room for samples on their way.
 const RING_BYTES: usize = 8 << 20;
+/// Room for those of a round of measuring, whatever the stack.
+const SMALL_RING_BYTES: usize = 8 << 20;
 /// How long the scan at the end may take.
 const SCAN_MAX: Duration = Duration::from_secs(300);
 /// Samples that may have been freed are looked through at the latest when there are so many.
@@ -132,7 +134,7 @@ impl Trace {
         let bounds =
             Bounds { blocks: settings.blocks_max.max(64), stack_bytes, ring_bytes: RING_BYTES };
         let mut kernel = Kernel::new(bounds, means)?;
-        let small = Bounds { ring_bytes: 64 << 10, ..bounds };
+        let small = Bounds { ring_bytes: SMALL_RING_BYTES, ..bounds };
         let cost = Cost::measure(small, kernel.means(), &functions)?;
         let unwinder = Unwinder::new(process)?;
         // What the process uses without us.
@@ -244,12 +246,12 @@ impl Trace {
         let counters = self.kernel.counters()?;
         let (since, before, samples) = self.second;
         let seconds = since.elapsed().as_secs_f64();
-        let allocations = counters.allocations.saturating_sub(before.allocations) as f64;
-        let frees = counters.frees.saturating_sub(before.frees) as f64;
-        let load = allocations.mul_add(self.cost.allocation, frees * self.cost.free) / seconds;
-        self.load_peak = self.load_peak.max(load);
         let lost = counters.lost.saturating_sub(before.lost);
         let taken = self.outstanding.samples() - samples + lost;
+        let allocations = counters.allocations.saturating_sub(before.allocations);
+        let frees = counters.frees.saturating_sub(before.frees);
+        let load = self.cost.of(allocations, taken, frees) / seconds;
+        self.load_peak = self.load_peak.max(load);
         if self.settings.sample_bytes == 0
             && let Some(mean) = sampling::widened(self.mean, taken, seconds)
         {
@@ -272,12 +274,13 @@ impl Trace {
         let seconds = self.started.elapsed().as_secs_f64();
         let cpu =
             cpu_seconds(&self.process).map_or(f64::NAN, |cpu| (cpu - self.cpu_started) / seconds);
-        let spent = (counters.allocations as f64)
-            .mul_add(self.cost.allocation, counters.frees as f64 * self.cost.free);
+        let samples = self.outstanding.samples() + counters.lost;
+        let spent = self.cost.of(counters.allocations, samples, counters.frees);
         let load = Load {
             allocations_per_second: counters.allocations as f64 / seconds,
             frees_per_second: counters.frees as f64 / seconds,
             allocation_nanoseconds: self.cost.allocation * 1e9,
+            sample_nanoseconds: self.cost.sample * 1e9,
             free_nanoseconds: self.cost.free * 1e9,
             probes: spent / seconds,
             probes_peak: self.load_peak,

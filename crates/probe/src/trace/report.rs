@@ -49,6 +49,8 @@ pub struct Load {
     pub frees_per_second: f64,
     /// What stopping at an allocation costs on this machine; measured before, on a function of ours.
     pub allocation_nanoseconds: f64,
+    /// The same of one that is sampled.
+    pub sample_nanoseconds: f64,
     /// The same of a free.
     pub free_nanoseconds: f64,
     /// The share of one processor that the probes take from the process.
@@ -180,10 +182,11 @@ impl Report {
         let load = &self.load;
         writeln!(
             f,
-            "Probes: {} allocations/s at {:.0} ns, {} frees/s at {:.0} ns: {:.1} % of a processor, {:.1} % in the worst \
+            "Probes: {} allocations/s at {:.0} ns ({:.1} µs if sampled), {} frees/s at {:.0} ns: {:.1} % of a processor, {:.1} % in the worst \
              second. The process used {:.1} % before, {:.1} % since.",
             count(load.allocations_per_second as u64),
             load.allocation_nanoseconds,
+            load.sample_nanoseconds / 1000.0,
             count(load.frees_per_second as u64),
             load.free_nanoseconds,
             load.probes * 100.0,
