@@ -25,6 +25,7 @@ mod content;
 mod findings;
 mod glibc;
 mod pace;
+mod pages;
 mod reach;
 #[cfg(test)]
 mod tests;

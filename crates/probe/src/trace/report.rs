@@ -182,8 +182,8 @@ impl Report {
         let load = &self.load;
         writeln!(
             f,
-            "Probes: {} allocations/s at {:.0} ns ({:.1} µs if sampled), {} frees/s at {:.0} ns: {:.1} % of a processor, {:.1} % in the worst \
-             second. The process used {:.1} % before, {:.1} % since.",
+            "Probes: {} allocations/s at {:.0} ns ({:.1} µs if sampled), {} frees/s at {:.0} ns: {:.1} % of a processor, \
+             {:.1} % in the worst second. The process used {:.1} % before, {:.1} % since.",
             count(load.allocations_per_second as u64),
             load.allocation_nanoseconds,
             load.sample_nanoseconds / 1000.0,
@@ -197,7 +197,7 @@ impl Report {
         if self.samples_lost + self.samples_without_room > 0 {
             writeln!(
                 f,
-                "{} samples were lost (read too slowly), {} had no room (--blocks-max): the figures are low by as much.",
+                "{} samples were lost (read too slowly), {} had no room (--samples-max): the figures are low by as much.",
                 count(self.samples_lost),
                 count(self.samples_without_room)
             )?;
