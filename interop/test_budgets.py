@@ -1,6 +1,5 @@
 """Budgets of memory: what is left off for whom it is short, and that others are served."""
 
-import signal
 import socket
 import subprocess
 import time
@@ -11,7 +10,8 @@ import pytest
 from broker import free_port, logged
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from test_http_api import broker_with_api, until
+from raw import Raw, frame, string
+from test_http_api import MEANT, broker_with_api, until
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own budgets")
 KIB = 1024
@@ -46,9 +46,7 @@ class Client:
 
     def publish(self, topic, payload, retain=False):
         """Answers the reason code of PUBACK."""
-        before = len(self.told)
-        self.paho.publish(topic, payload, 1, retain)
-        until(lambda: len(self.told) > before)
+        self.paho.publish(topic, payload, 1, retain).wait_for_publish(8)
         return self.told[-1]
 
     def leave(self):
@@ -82,7 +80,7 @@ def test_a_users_queues_end_at_its_budget_and_others_are_served():
         assert 0.84 * 128 * KIB < small["used_bytes"] < 0.9 * 128 * KIB, small
         queued = 200 - small["actions"]["publishes_refused"]
         assert 80 < queued < 110, small
-        assert logged(broker, "memory_budget_user small: refuse_new begins"), broker.log_text()
+        assert logged(broker, "memory_budget_user small: refuse_new,"), broker.log_text()
         assert budget(broker, "user", "large")["used_bytes"] > 200 * KIB
         metrics = broker.api.ask("/metrics")[2].decode()
         labels = 'kind="user",name="small",number=""'
@@ -90,7 +88,7 @@ def test_a_users_queues_end_at_its_budget_and_others_are_served():
         assert f'plimsoll_memory_budget_actions_total{{{labels},action="publishes_refused"}} {200 - queued}' in metrics
         assert 'name="large"' not in metrics, "users without a line have no labels"
         assert 'plimsoll_memory_budget_users{step="clear"} 3' in metrics, metrics
-        assert broker.api.ask("/api/v1/recount", "POST", {"X-Requested-With": "test"})[2].count(b'"budgets_differing":0') == 1
+        assert broker.api.ask("/api/v1/recount", "POST", MEANT)[2].count(b'"budgets_differing":0') == 1
         # Nobody else is there: now the publisher hears of it.
         for one in (other, served):
             Client(broker.port, one.paho._client_id.decode(), "gone").paho.unsubscribe("load")
@@ -126,9 +124,40 @@ def test_what_is_new_of_a_listener_is_refused_and_a_reload_lifts_it():
         assert back.connack == 0, "who has a session comes back"
         until(lambda: len(back.got) == len(writer.told) - 1)
         broker.config.write_text(broker.config.read_text().replace("listener_memory_budget 64KiB\n", ""))
-        broker.signal(signal.SIGHUP)
+        assert broker.api.status("/api/v1/reload", "POST", MEANT) == 200
         until(lambda: broker.api.get("/api/v1/memory")["budgets"] == [])
         assert Client(narrow, "another").subscribe("a") == 1
+
+
+def test_what_is_held_below_a_topic_ends_at_its_budget():
+    with broker_with_api("persistence false\nmax_queued_messages 0\nmemory_budget_topic plant/7 32KiB\n") as broker:
+        away, here = Client(broker.port, "away"), Client(broker.port, "here")
+        for one in (away, here):
+            assert one.subscribe("plant/#") == 1
+        away.leave()
+        writer = Client(broker.port, "writer")
+        assert [writer.publish("plant/7/a", b"%4d" % number * 256) for number in range(45)] == [0] * 45
+        until(lambda: len(here.got) == 45)
+        seven = budget(broker, "topic", "plant/7")
+        assert seven["step"] == "refuse_new" and 0.8 * 32 * KIB < seven["used_bytes"] < 0.9 * 32 * KIB, seven
+        kept = 45 - seven["actions"]["publishes_refused"]
+        assert seven["actions"]["publishers_slowed"] > 0 and 15 < kept < 30, seven
+        assert writer.publish("plant/7/kept", b"x" * 1000, retain=True) == QUOTA_EXCEEDED
+        assert writer.publish("plant/70", b"beside") == 0
+        # 3.1.1 is not told: who is there gets it, and nothing is retained.
+        old = Raw(broker.port, "old", clean=True)
+        old.socket.sendall(frame(0x33, string("plant/7/old") + b"\x00\x07" + b"x" * 100))
+        assert old.read() == (0x40, b"\x00\x07")
+        until(lambda: here.got[-1] == b"x" * 100)
+        assert broker.api.get("/api/v1/retained", filter="plant/#")["retained"] == []
+        assert logged(broker, "memory_budget_topic plant/7: "), broker.log_text()
+        top = broker.api.get("/api/v1/top", of="prefixes", by="backlog", depth=2)["top"]
+        assert [(one["prefix"], one["messages"]) for one in top] == [("plant/7", kept), ("plant/70", 1)], top
+        back = Client(broker.port, "away")
+        until(lambda: len(back.got) == kept + 1)
+        assert writer.publish("plant/7/kept", b"x" * 1000, retain=True) == 0
+        grown = broker.api.get("/api/v1/top", of="prefixes", by="growth", depth=2)
+        assert grown["growth_window_seconds"] > 1 and grown["prefixes"] >= 1, grown
 
 
 def test_account_budgets_refuse_what_would_need_more():
@@ -145,9 +174,9 @@ def test_account_budgets_refuse_what_would_need_more():
         assert writer.publish("retained/0", b"", retain=True) != QUOTA_EXCEEDED
         # Subscriptions.
         reader = Client(broker.port, "reader")
-        for number in range(6000):
-            reader.paho.subscribe(f"some/longer/filter/{number}", 0)
-        until(lambda: len(reader.granted) == 6000, 30)
+        for first in range(0, 6000, 1000):
+            reader.paho.subscribe([(f"some/longer/filter/{first + number}", 0) for number in range(1000)])
+        until(lambda: len(reader.granted) == 6000)
         assert reader.granted[0] == 0 and reader.granted[-1] == QUOTA_EXCEEDED
 
         def is_full(name):

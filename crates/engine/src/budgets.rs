@@ -12,6 +12,7 @@ mod bounds;
 mod table;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod weight;
 
 use alloc::boxed::Box;
@@ -23,7 +24,9 @@ use crate::event::Event;
 use crate::load::{LoadCounts, Step};
 use crate::time::Time;
 
+pub(crate) use bounds::queues_nothing;
 pub(crate) use table::{Budgets, Counted};
+pub(crate) use topics::Topics;
 
 /// Lines for users, and for topics, at most.
 pub const BUDGET_LINES_MAX: usize = 64;
@@ -31,7 +34,7 @@ pub const BUDGET_LINES_MAX: usize = 64;
 /// How often budgets with a step in force are looked at, milliseconds: as often as the load line.
 const TEND_MILLIS: u64 = 100;
 
-/// Which users may hold how much. Budgets of listeners are in
+/// Which users may hold how much, and what may be held below topics. Budgets of listeners are in
 /// [`ListenerSettings`](crate::ListenerSettings).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BudgetRules {
@@ -40,6 +43,17 @@ pub struct BudgetRules {
     /// Bytes for each user that is not named; `None` is no limit. Clients without a user name are
     /// one user.
     pub each_user: Option<usize>,
+    /// What may be held below topics.
+    pub topics: Vec<TopicBudget>,
+}
+
+/// What may be held below a topic: retained messages, and those that sessions hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicBudget {
+    /// Whole levels that topics begin with, without wildcards: `plant/7` is for `plant/7` and `plant/7/…`.
+    pub prefix: Box<str>,
+    /// Bytes.
+    pub bytes: usize,
 }
 
 /// What the clients of one user may hold together.
@@ -107,6 +121,7 @@ pub struct BudgetDifference {
 impl Engine {
     /// Takes the budgets that the settings have. Other ones than before cost a walk over all sessions.
     pub(crate) fn set_budgets(&mut self) {
+        self.set_topic_budgets();
         let settings = &self.dispatch.settings;
         let listeners: Vec<Option<usize>> =
             settings.listeners.iter().map(|listener| listener.memory_budget).collect();
@@ -177,8 +192,9 @@ impl Engine {
         self.tend_again();
     }
 
-    /// Calls `visit` with the budgets of listeners and users, from place `from` on (0 is the first), until it breaks
-    /// or `steps_max` places have been looked at. Answers where to go on; `None` is the end.
+    /// Calls `visit` with the budgets of topics, if `from` is 0, and then with those of listeners and users, from
+    /// place `from` on, until it breaks or `steps_max` places have been looked at. Answers where to go
+    /// on; `None` is the end.
     pub fn budgets(
         &self,
         from: u32,
@@ -187,6 +203,13 @@ impl Engine {
     ) -> Option<u32> {
         let end = self.dispatch.budgets.places();
         let stop = from.saturating_add(steps_max).min(end);
+        if from == 0 {
+            for view in self.topic_budgets() {
+                if visit(view).is_break() {
+                    return None;
+                }
+            }
+        }
         for number in from..stop {
             let Some(budget) = self.dispatch.budgets.get(number) else { continue };
             let view = BudgetView {
@@ -205,7 +228,7 @@ impl Engine {
         (stop < end).then_some(stop)
     }
 
-    /// Walks all sessions and adds up what counts to each budget, without looking at what has been counted.
+    /// Walks all sessions and adds up what counts to each budget of listeners and users, without looking at what has been counted.
     /// Answers those that differ: none, unless something is wrong.
     pub fn recount_budgets(&self) -> Vec<BudgetDifference> {
         let mut found = alloc::vec![0usize; self.dispatch.budgets.places() as usize];

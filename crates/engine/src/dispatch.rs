@@ -7,7 +7,7 @@ use plimsoll_ledger::{Account, Boxed, Ledger};
 use plimsoll_mqtt::{Packet, Publish, QoS, ReasonCode, encode};
 
 use crate::access::Access;
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, Topics, queues_nothing};
 use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
@@ -33,6 +33,7 @@ pub(crate) struct Dispatch {
     /// Who may do what; `None` is everything.
     pub(crate) access: Option<Arc<dyn Access>>,
     pub(crate) budgets: Budgets,
+    pub(crate) topics: Topics,
     /// Sessions that are in the store.
     pub(crate) stored_sessions: usize,
     /// QoS 0 is dropped for clients that have output waiting.
@@ -62,6 +63,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) pressed: bool,
     /// Several stored sessions may queue it.
     pub(crate) shared: bool,
+    /// The step of a budget that its topic has.
+    pub(crate) step: Step,
+    /// Sessions that are away and did not get it into their queue because of that.
+    pub(crate) unqueued: u32,
+    /// Connected clients that did not get it, at QoS 0, because of that.
+    pub(crate) qos0_dropped: u32,
 }
 
 impl<'a> Outgoing<'a> {
@@ -75,6 +82,9 @@ impl<'a> Outgoing<'a> {
             holds: 0,
             pressed: false,
             shared: false,
+            step: Step::Clear,
+            unqueued: 0,
+            qos0_dropped: 0,
         }
     }
 
@@ -126,6 +136,7 @@ impl Dispatch {
         Self {
             journal: Journal::new(settings.persistence, ledger),
             budgets: Budgets::new(ledger, seeded),
+            topics: Topics::default(),
             stored_sessions: 0,
             drops_qos0: false,
             holds_publishers: false,
@@ -224,10 +235,9 @@ impl Dispatch {
     /// The block of a message under way, made if this is the first who needs it.
     fn message(&mut self, outgoing: &mut Outgoing<'_>) -> Message {
         let (ledger, scratch, now) = (self.ledger, &mut self.scratch, self.now);
-        outgoing
-            .message
-            .get_or_insert_with(|| Message::new(ledger, scratch, &outgoing.parts, now))
-            .clone()
+        let (parts, topics) = (&outgoing.parts, &self.topics);
+        let made = || Message::counted(ledger, scratch, parts, now, topics.part(parts.topic));
+        outgoing.message.get_or_insert_with(made).clone()
     }
 
     /// MQTT-4.5.0-1: brings a message to one session: sends it, queues it, or counts it as dropped.
@@ -252,7 +262,9 @@ impl Dispatch {
         let window = session.window;
         let connected = session.is_connected();
         let open = session.is_open() && session.unflushed < self.output_max(session);
-        let (queued_max, queues_nothing) = (self.queued_max(session), self.queues_nothing(session));
+        let step = self.budgets.step(session).max(outgoing.step);
+        let queued_max = self.queued_max_at(session, step);
+        let queues_nothing = queues_nothing(session, step);
         let stalled = session.flags.stalled;
         let late = session.number != 0 && self.journal.must_precede(way.qos);
         let flow = session
@@ -263,11 +275,10 @@ impl Dispatch {
             && flow.nothing_waits()
             && flow.window_open(window, flow.next_sequence(), bytes, &self.settings);
         let room = launch || !queues_nothing && flow.has_room(&self.settings, queued_max, bytes);
-        let pressed = self.budgets.step_of(session.counted) >= Step::SlowPublishers;
         let owed = publisher.filter(|publisher| publisher.waits && !room && connected && !stalled);
         if !room && owed.is_none() {
             outgoing.refused += 1;
-            self.refuse_queued(session, queues_nothing);
+            self.refuse_queued(session, outgoing, queues_nothing);
             return false;
         }
         outgoing.taken += 1;
@@ -277,7 +288,7 @@ impl Dispatch {
         if let Some(publisher) = owed {
             // Back-pressure: it waits here, and its acknowledgement waits with it.
             outgoing.holds += 1;
-            outgoing.pressed |= pressed;
+            outgoing.pressed |= step >= Step::SlowPublishers;
             if !flow.owes() {
                 session.progress_at = session.progress_at.max(self.now);
             }
@@ -322,7 +333,9 @@ impl Dispatch {
             self.dropped(session, Limit::Memory);
             return false;
         }
-        if late && self.budgets.step(session) >= Step::DropQos0 {
+        let step = self.budgets.step(session).max(outgoing.step);
+        if late && step >= Step::DropQos0 {
+            outgoing.qos0_dropped += u32::from(outgoing.step >= Step::DropQos0);
             self.budgets.count(session, Step::DropQos0, |counts| counts.qos0_dropped += 1);
             self.dropped(session, Limit::Budget);
             return false;
@@ -355,7 +368,7 @@ impl Dispatch {
         }
         let message = self.message(outgoing);
         let (ledger, expires) = (self.ledger, message.expires_at().is_some());
-        let room = self.has_room(session, message.bytes());
+        let room = self.has_room_at(session, step, message.bytes());
         let flow = session
             .flow
             .get_or_insert_with(|| Boxed::new(ledger, Account::Inflight, Flow::new(ledger), 0));
@@ -434,18 +447,8 @@ impl Dispatch {
         self.dropped(session, Limit::PacketTooLarge);
     }
 
-    /// A QoS 1 or 2 message does not get into the session's queue.
-    fn refuse_queued(&mut self, session: &mut Session, queues_nothing: bool) {
-        if queues_nothing {
-            self.budgets.count(session, Step::RefuseNew, |counts| counts.publishes_refused += 1);
-            return self.dropped(session, Limit::Budget);
-        }
-        let connected = session.is_connected();
-        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
-    }
-
     /// Counts a message that a limit kept from the session, and says so now and then.
-    fn dropped(&mut self, session: &mut Session, limit: Limit) {
+    pub(crate) fn dropped(&mut self, session: &mut Session, limit: Limit) {
         self.counters.publishes_dropped += 1;
         session.dropped += 1;
         if session.dropped.is_power_of_two() {

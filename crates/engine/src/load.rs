@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::settings::Settings;
 use crate::time::Time;
 
+pub(crate) use refusal::{Overload, Refusals};
 pub use step::Step;
 use sweep::Sweep;
 
@@ -237,20 +238,21 @@ impl Engine {
     }
 
     /// A publisher has had its turn: it waits a moment for the next.
-    pub(crate) fn slow_publisher(&mut self, slot: u32, run: &[Outgoing<'_>]) {
+    /// `topic`: the step of its topic's budget. Answers whether it waits.
+    pub(crate) fn slow_publisher(&mut self, slot: u32, run: &[Outgoing<'_>], topic: Step) -> bool {
         // Whoever deletes gives memory back.
         let deletes = |sent: &Outgoing<'_>| sent.parts.retain && sent.parts.payload.is_empty();
         let gives = !run.is_empty() && run.iter().all(deletes);
-        let Some(session) = self.sessions.get(slot) else { return };
+        let Some(session) = self.sessions.get(slot) else { return false };
         let own = self.dispatch.budgets.step(session);
-        let step = self.load.step.max(own);
+        let step = self.load.step.max(own).max(topic);
         if step < Step::SlowPublishers || gives {
-            return;
+            return false;
         }
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Some(link) = session.link else { return };
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
+        let Some(link) = session.link else { return false };
         if session.flags.slowed {
-            return;
+            return false;
         }
         session.flags.slowed = true;
         if self.load.step >= Step::SlowPublishers {
@@ -265,6 +267,7 @@ impl Engine {
         let slower = step >= Step::RefuseNew;
         let pause = if slower { SLOWER_MILLIS } else { SLOW_MILLIS };
         self.load.resume_at = self.load.resume_at.min(self.dispatch.now.plus_millis(pause));
+        true
     }
 
     /// Reads again from publishers that have waited long enough.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::mem::{align_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
+use plimsoll_ledger::{Charge, Ledger, usable_size};
 use plimsoll_mqtt::QoS;
 use triomphe::{HeaderSlice, HeaderWithLength, ThinArc};
 
@@ -29,7 +29,7 @@ struct Header {
 /// A message on its way: topic, properties to forward, payload. Cloning shares the block.
 ///
 /// Nothing in it refers to a read buffer: the bytes were copied once, into a block of exactly
-/// their size, which is charged to [`Account::Queues`] until the last session lets go.
+/// their size, which is charged to [`Account::Queues`](plimsoll_ledger::Account) until the last session lets go.
 #[derive(Clone, Debug)]
 pub struct Message(ThinArc<Header, u8>);
 
@@ -81,12 +81,23 @@ impl Message {
         parts: &Parts<'_>,
         now: Time,
     ) -> Self {
+        Self::counted(ledger, scratch, parts, now, None)
+    }
+
+    /// The same, counted to a part of the account ([`Ledger::charge_part`]).
+    pub(crate) fn counted(
+        ledger: &'static Ledger,
+        scratch: &mut Vec<u8>,
+        parts: &Parts<'_>,
+        now: Time,
+        part: Option<u8>,
+    ) -> Self {
         scratch.clear();
         scratch.extend_from_slice(parts.topic.as_bytes());
         scratch.extend_from_slice(parts.properties);
         scratch.extend_from_slice(parts.payload);
         let header = Header {
-            charge: ledger.charge(Account::Queues, block_bytes(scratch.len())),
+            charge: ledger.charge_part(part, block_bytes(scratch.len())),
             body: AtomicU64::new(0),
             expires_at: parts.expires_at.unwrap_or(u32::MAX),
             made_at: now.as_secs(),
@@ -165,6 +176,11 @@ impl Message {
         self.0.header.header.charge.bytes()
     }
 
+    /// The part of the account that it is counted to.
+    pub(crate) fn part(&self) -> Option<u8> {
+        self.0.header.header.charge.part()
+    }
+
     /// What a message of these parts would take, in bytes.
     pub(crate) fn bytes_of(parts: &Parts<'_>) -> usize {
         block_bytes(parts.topic.len() + parts.properties.len() + parts.payload.len())
@@ -216,6 +232,8 @@ fn block_bytes(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use alloc::boxed::Box;
+
+    use plimsoll_ledger::Account;
 
     use super::*;
 

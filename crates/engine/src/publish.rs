@@ -11,8 +11,10 @@ use crate::dispatch::{Outgoing, Publisher, rare};
 use crate::engine::Engine;
 use crate::flow::Owed;
 use crate::input::{Input, Link};
+use crate::load::{Overload, Refusals, Step};
 use crate::message::Parts;
 use crate::properties::{Forwarded, forwarded};
+use crate::retained::RetainedStore;
 use crate::session::{Acknowledgement, Rare, Session};
 use crate::settings::Settings;
 
@@ -67,7 +69,9 @@ impl Engine {
         let refusing = self.store_refuses(slot, topic);
         let taken = run_len(link, first, inputs, self.load.run_bytes_max).max(1);
         let retains = publishes(link, inputs).take(taken).any(|publish| publish.retain);
-        let overload = self.overload(slot, topic, retains);
+        let topic_step = self.topic_step(topic);
+        let overload = self.overload(slot, topic, retains, topic_step);
+        let mut refused = Refusals::default();
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
         let before = self.dispatch.journal.position();
@@ -83,7 +87,6 @@ impl Engine {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
-            let counts = &mut self.dispatch.counters.load;
             let admission = admit(session, publish, topic, &self.dispatch.settings)
                 .and_then(|| match permitted {
                     true => refusing.admit(publish),
@@ -91,17 +94,16 @@ impl Engine {
                 })
                 .and_then(|| match commands {
                     true => Admission::Route,
-                    false => overload.admit(publish, counts),
+                    false => overload.admit(publish, &mut refused),
                 });
             let admission = match admission {
                 Admission::Route if publish.retain && told(session, publish) => {
-                    let size = topic.len() + forwarded.bytes().len() + publish.payload.len();
-                    match self.retained.admits(topic, size) {
-                        Err(limit) if !publish.payload.is_empty() => {
+                    match over_quota(&self.retained, &parts(publish, topic, &forwarded)) {
+                        Some(limit) => {
                             full.push(limit);
                             refusal(publish, ReasonCode::QUOTA_EXCEEDED)
                         }
-                        _ => Admission::Route,
+                        None => Admission::Route,
                     }
                 }
                 other => other,
@@ -130,7 +132,7 @@ impl Engine {
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
-                outgoing.ordinal = ordinal;
+                (outgoing.ordinal, outgoing.step) = (ordinal, topic_step);
                 run.push(outgoing);
             }
             if publish.qos != QoS::AtMostOnce {
@@ -142,19 +144,28 @@ impl Engine {
         for limit in full {
             self.retain_refused(topic, limit);
         }
+        self.retain_run(&run, overload);
+        self.route(&mut run, Some(publisher));
+        self.promise_since(slot, before);
+        self.acknowledge_run(slot, &run, &due);
+        let slowed = self.slow_publisher(slot, &run, topic_step);
+        self.count_refused(topic, topic_step, overload, refused);
+        if topic_step >= Step::SlowPublishers {
+            self.count_left_out(topic, topic_step, &run, slowed);
+        }
+        if let Some(reason) = violation {
+            self.refuse(slot, reason);
+        }
+        taken
+    }
+
+    /// Retains what is to be retained of a run.
+    fn retain_run(&mut self, run: &[Outgoing<'_>], overload: Overload) {
         for parts in run.iter().map(|outgoing| &outgoing.parts).filter(|parts| parts.retain) {
             if !overload.keeps_from_retaining(parts.payload) {
                 self.retain(parts);
             }
         }
-        self.route(&mut run, Some(publisher));
-        self.promise_since(slot, before);
-        self.acknowledge_run(slot, &run, &due);
-        self.slow_publisher(slot, &run);
-        if let Some(reason) = violation {
-            self.refuse(slot, reason);
-        }
-        taken
     }
 
     /// Whether the rules let a session publish to a topic.
@@ -454,6 +465,12 @@ fn admit(session: &Session, publish: &Publish<'_>, topic: &str, settings: &Setti
 /// Whether a topic is the broker's own: clients may read it, not write it.
 pub(crate) fn is_own_topic(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
+}
+
+/// The limit on retained messages that is in the way of one, if one is.
+fn over_quota(retained: &RetainedStore, parts: &Parts<'_>) -> Option<usize> {
+    let size = parts.topic.len() + parts.properties.len() + parts.payload.len();
+    retained.admits(parts.topic, size).err().filter(|_| !parts.payload.is_empty())
 }
 
 /// Whether a publisher can be told that its message is refused.

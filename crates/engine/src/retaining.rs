@@ -173,7 +173,9 @@ impl Engine {
     /// Every limit on retained messages with what there is under it, and whether that is still being
     /// counted after other rules came.
     pub fn retain_limits(&self) -> (impl Iterator<Item = (&RetainLimit, &Tally)>, bool) {
-        let limits = self.retained.rules().limits.iter().zip(self.retained.tallies());
+        let configured = self.dispatch.settings.retain_rules.limits.len();
+        let limits = self.retained.rules().limits.iter().take(configured);
+        let limits = limits.zip(self.retained.tallies());
         (limits, self.retained.is_counting())
     }
 }

@@ -86,7 +86,9 @@ impl Engine {
         if parts.retain {
             self.retain(&parts);
         }
-        self.route(&mut [Outgoing::new(parts)], publisher);
+        let mut outgoing = Outgoing::new(parts);
+        outgoing.step = self.topic_step(outgoing.parts.topic);
+        self.route(&mut [outgoing], publisher);
     }
 
     /// Delivers a run to one session by those of its subscriptions that match.

@@ -166,13 +166,15 @@ impl Settings {
         }
     }
 
-    /// All rules for retained messages.
+    /// All rules for retained messages, and behind them what is counted for budgets of topics.
     pub(crate) fn all_retain_rules(&self) -> RetainRules {
         let age = match self.retain_rules.age {
             0 => self.retain_expiry_interval,
             age => age,
         };
-        RetainRules { age, ..self.retain_rules.clone() }
+        let mut rules = RetainRules { age, ..self.retain_rules.clone() };
+        rules.limits.extend(self.retained_tallies());
+        rules
     }
 
     /// Entries of a queue that are read from the store at once.

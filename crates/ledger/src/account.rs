@@ -83,15 +83,26 @@ pub(crate) struct Line {
     pub(crate) bytes: AtomicUsize,
     pub(crate) budget: AtomicUsize,
     pub(crate) account: Account,
+    /// Which part of the account it is; `None` is the rest.
+    pub(crate) part: Option<u8>,
 }
+
+/// The one account that can be counted in parts.
+const PARTED: Account = Account::Queues;
+
+/// Parts that the account of queued messages can be counted in, beside the rest of it.
+pub const PARTS_MAX: usize = 128;
 
 /// A set of accounts with what each holds and may hold.
 ///
 /// Charges point into it for as long as they live, so a ledger is `'static`: a `static` in the
-/// broker, a leaked box (a few hundred bytes) per world in tests.
+/// broker, a leaked box (a few kilobytes) per world in tests.
 #[derive(Debug)]
 pub struct Ledger {
     lines: [Line; Account::ALL.len()],
+    parts: [Line; PARTS_MAX],
+    /// Parts that are, or were, in use: the first ones.
+    parts_used: AtomicUsize,
 }
 
 impl Ledger {
@@ -102,6 +113,7 @@ impl Ledger {
                 bytes: AtomicUsize::new(0),
                 budget: AtomicUsize::new(usize::MAX),
                 account: Account::Retained,
+                part: None,
             }
         }; Account::ALL.len()];
         let mut at = 0;
@@ -109,12 +121,44 @@ impl Ledger {
             lines[at].account = Account::ALL[at];
             at += 1;
         }
-        Self { lines }
+        let mut parts = [const {
+            Line {
+                bytes: AtomicUsize::new(0),
+                budget: AtomicUsize::new(usize::MAX),
+                account: PARTED,
+                part: None,
+            }
+        }; PARTS_MAX];
+        let mut at = 0;
+        while at < parts.len() {
+            parts[at].part = Some(at as u8);
+            at += 1;
+        }
+        Self { lines, parts, parts_used: AtomicUsize::new(0) }
     }
 
     /// Bytes that `account` holds now.
     pub fn bytes(&self, account: Account) -> usize {
-        self.line(account).bytes.load(Ordering::Relaxed)
+        let own = self.line(account).bytes.load(Ordering::Relaxed);
+        if account != PARTED {
+            return own;
+        }
+        let parts = self.parts.iter().take(self.parts_used.load(Ordering::Relaxed));
+        parts.fold(own, |sum, part| sum + part.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of one part of [`Account::Queues`]; they are counted to the account too.
+    pub fn part_bytes(&self, part: u8) -> usize {
+        self.part(part).map_or(0, |part| part.bytes.load(Ordering::Relaxed))
+    }
+
+    /// A part is going to be charged. Those below it count as used too.
+    pub fn use_part(&self, part: u8) {
+        self.parts_used.fetch_max(usize::from(part) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn part(&self, part: u8) -> Option<&Line> {
+        self.parts.get(usize::from(part))
     }
 
     /// Bytes that all accounts hold now.

@@ -40,6 +40,11 @@ impl Charge {
         self.line.account
     }
 
+    /// The part of the account that is charged; `None` is the rest of it.
+    pub fn part(&self) -> Option<u8> {
+        self.line.part
+    }
+
     /// Holds `bytes` from now on, whatever the budget says: for memory that is already there.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
@@ -81,11 +86,20 @@ impl Ledger {
         charge
     }
 
+    /// A charge of `bytes` to a part of [`Account::Queues`]; `None`, and one that there is not, is the rest
+    /// of it. Say [`Ledger::use_part`] before.
+    pub fn charge_part(&'static self, part: Option<u8>, bytes: usize) -> Charge {
+        let line = part.and_then(|part| self.part(part));
+        let mut charge = Charge { line: line.unwrap_or(self.line(Account::Queues)), bytes: 0 };
+        charge.set(bytes);
+        charge
+    }
+
     /// Whether `account` has room for `bytes` more. Ask before taking; what is taken is charged
     /// in any case, by what it turns out to be.
     pub fn admits(&self, account: Account, bytes: usize) -> Result<(), OverBudget> {
         let line = self.line(account);
-        let held = line.bytes.load(Ordering::Relaxed);
+        let held = self.bytes(account);
         if held.saturating_add(bytes) > line.budget.load(Ordering::Relaxed) {
             return Err(OverBudget { account });
         }
@@ -198,6 +212,23 @@ mod tests {
         value.edit().push(1);
         drop(value);
         assert_eq!(ledger.total(), 0);
+    }
+
+    #[test]
+    fn parts_are_part_of_their_account() {
+        let ledger = ledger();
+        let rest = ledger.charge_part(None, 10);
+        for part in [3, 0] {
+            ledger.use_part(part);
+        }
+        let part = ledger.charge_part(Some(3), 100);
+        assert_eq!((rest.part(), part.part(), part.account()), (None, Some(3), Account::Queues));
+        assert_eq!((ledger.bytes(Account::Queues), ledger.total()), (110, 110));
+        assert_eq!((ledger.part_bytes(3), ledger.part_bytes(0)), (100, 0));
+        ledger.set_budget(Account::Queues, 109);
+        assert!(ledger.admits(Account::Queues, 0).is_err());
+        drop(part);
+        assert_eq!((ledger.bytes(Account::Queues), ledger.part_bytes(3)), (10, 0));
     }
 
     #[test]

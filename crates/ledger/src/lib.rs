@@ -18,7 +18,7 @@ mod boxed;
 mod charge;
 mod measure;
 
-pub use account::{Account, Ledger, Snapshot};
+pub use account::{Account, Ledger, PARTS_MAX, Snapshot};
 pub use boxed::Boxed;
 pub use charge::{Charge, Charged, Edit, OverBudget};
 pub use measure::{Measure, usable_size};

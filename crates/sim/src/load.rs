@@ -34,9 +34,11 @@ impl World {
     pub(crate) fn notice_step(&mut self) {
         let step = self.engine.load_line().step;
         self.summary.steps |= 1 << step as u8;
-        let budgets = self.furthest_budget();
+        let (budgets, refusals) = self.furthest_budget();
         self.summary.budget_steps |= 1 << budgets as u8;
-        if step.max(budgets) >= Step::RefuseNew {
+        // A topic's budget may have refused something and have room again already.
+        let refused = std::mem::replace(&mut self.refusals, refusals) != refusals;
+        if step.max(budgets) >= Step::RefuseNew || refused {
             // Clients may be refused, or disconnected.
             self.oracle.memory_is_short(self.now);
         }
@@ -90,14 +92,17 @@ impl World {
         self.engine.configure(self.now, self.plan.with_budget(budget));
     }
 
-    /// The furthest step that is in force for anybody.
-    fn furthest_budget(&self) -> Step {
-        let mut furthest = Step::Clear;
+    /// The furthest step that is in force for anybody, and how much budgets have left off so far.
+    fn furthest_budget(&self) -> (Step, u64) {
+        let (mut furthest, mut refusals) = (Step::Clear, 0);
         self.engine.budgets(0, u32::MAX, |budget| {
             furthest = furthest.max(budget.step);
+            refusals += budget.counts.map_or(0, |counts| {
+                counts.named().into_iter().map(|(_, count)| count).sum::<u64>()
+            });
             ControlFlow::Continue(())
         });
-        furthest
+        (furthest, refusals)
     }
 
     fn load(&mut self, beside: usize) -> Result<(), Violation> {

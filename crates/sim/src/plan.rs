@@ -1,6 +1,6 @@
 //! What a world is like: everything is drawn from its seed.
 
-use plimsoll_engine::budgets::{BudgetRules, UserBudget};
+use plimsoll_engine::budgets::{BudgetRules, TopicBudget, UserBudget};
 use plimsoll_engine::{Persistence, Settings};
 
 use crate::rng::Rng;
@@ -103,8 +103,15 @@ impl Plan {
     pub fn with_budget(&self, each_user: usize) -> Settings {
         let mut settings = self.settings.clone();
         if self.budget > 0 {
+            // The watcher has to see all wills, so there is no budget for those.
+            let part = |(prefix, part): (&str, usize)| TopicBudget {
+                prefix: prefix.into(),
+                bytes: each_user / part,
+            };
+            let topics = [("c/1", 4), ("c", 1), ("s", 8)].map(part).into();
             let watcher = UserBudget { username: Some(WATCHER.into()), bytes: 1 << 30 };
-            settings.budgets = BudgetRules { users: vec![watcher], each_user: Some(each_user) };
+            settings.budgets =
+                BudgetRules { users: vec![watcher], each_user: Some(each_user), topics };
             for listener in &mut settings.listeners {
                 listener.memory_budget = Some(1 << 30);
             }

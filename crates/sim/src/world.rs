@@ -53,6 +53,8 @@ pub struct World {
     faults_on: bool,
     /// Bytes that each user may hold at present.
     pub(crate) budget: usize,
+    /// How much budgets have left off, as far as the oracle knows.
+    pub(crate) refusals: u64,
     pub(crate) summary: Summary,
 }
 
@@ -96,6 +98,7 @@ impl World {
             trace,
             faults_on: true,
             budget,
+            refusals: 0,
             summary: Summary::default(),
         }
     }
@@ -480,6 +483,7 @@ impl World {
 
     /// Takes every shard's output and puts it on the wires.
     fn drain(&mut self, lost: &[u32]) -> Result<(), Violation> {
+        self.notice_step();
         for &slot in lost {
             self.wires.remove(&slot);
         }

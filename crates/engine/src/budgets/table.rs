@@ -423,12 +423,7 @@ impl Budgets {
 
     /// The step that holds for a session: that of its budget that is further on.
     pub(crate) fn step(&self, session: &Session) -> Step {
-        self.step_of(session.counted)
-    }
-
-    /// The step that holds for who counts to these budgets.
-    pub(crate) fn step_of(&self, counted: Counted) -> Step {
-        if self.on { self.furthest(counted.budgets()) } else { Step::Clear }
+        if self.on { self.furthest(session.counted.budgets()) } else { Step::Clear }
     }
 
     /// The step that holds for a client that comes through a listener.

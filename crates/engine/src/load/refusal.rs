@@ -24,6 +24,17 @@ pub(crate) struct Overload {
     queues: bool,
     /// The publisher can be told.
     told: bool,
+    /// It is for want of room below the topic alone that nothing new is retained.
+    pub(crate) by_topic: bool,
+}
+
+/// How many publishes of a run were refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Refusals {
+    /// They would have been retained.
+    pub(crate) retained: u64,
+    /// They would have been queued in memory.
+    pub(crate) publishes: u64,
 }
 
 /// How a publish that is refused is answered.
@@ -35,7 +46,8 @@ enum Refused {
 }
 
 impl Overload {
-    const NONE: Self = Self { retained_max: usize::MAX, queues: false, told: false };
+    const NONE: Self =
+        Self { retained_max: usize::MAX, queues: false, told: false, by_topic: false };
 
     /// Whether a publish would be retained that must not be.
     pub(crate) fn keeps_from_retaining(self, payload: &[u8]) -> bool {
@@ -44,22 +56,22 @@ impl Overload {
 
     /// Whether, and how, a publish is refused. What must not be retained is delivered all the same if
     /// its publisher cannot be told.
-    fn refuses(self, publish: &Publish<'_>, counts: &mut LoadCounts) -> Option<Refused> {
+    fn refuses(self, publish: &Publish<'_>, counts: &mut Refusals) -> Option<Refused> {
         let told = self.told && publish.qos != QoS::AtMostOnce;
         let unretained = publish.retain && self.keeps_from_retaining(publish.payload);
-        counts.retained_refused += u64::from(unretained);
+        counts.retained += u64::from(unretained);
         if unretained && told {
             return Some(Refused::Said);
         }
         if !self.queues || publish.qos == QoS::AtMostOnce {
             return None;
         }
-        counts.publishes_refused += 1;
+        counts.publishes += 1;
         Some(if told { Refused::Said } else { Refused::Closed })
     }
 
     /// What becomes of a publish that would be routed if there were room.
-    pub(crate) fn admit(self, publish: &Publish<'_>, counts: &mut LoadCounts) -> Admission {
+    pub(crate) fn admit(self, publish: &Publish<'_>, counts: &mut Refusals) -> Admission {
         match self.refuses(publish, counts) {
             None => Admission::Route,
             Some(Refused::Said) => refusal(publish, ReasonCode::QUOTA_EXCEEDED),
@@ -69,17 +81,25 @@ impl Overload {
 }
 
 impl Engine {
-    /// Which publishes on a topic are refused.
-    pub(crate) fn overload(&self, slot: u32, topic: &str, retains: bool) -> Overload {
+    /// Which publishes on a topic are refused, whose own budget is at `topic_step`.
+    pub(crate) fn overload(
+        &self,
+        slot: u32,
+        topic: &str,
+        retains: bool,
+        topic_step: Step,
+    ) -> Overload {
         let step = self.load.step;
         let tight = step >= Step::RefuseNew;
         let (retained, queues) =
             (tight || self.is_full(Account::Retained), tight || self.is_full(Account::Queues));
-        if !retained && !queues {
+        let by_topic = !retained && topic_step >= Step::RefuseNew;
+        if !retained && !queues && !by_topic {
             return Overload::NONE;
         }
-        let grows = if step >= Step::RefuseConnections { 0 } else { RETAINED_GROWTH_BYTES };
-        let retained_max = match retains && retained {
+        let furthest = step.max(topic_step);
+        let grows = if furthest >= Step::RefuseConnections { 0 } else { RETAINED_GROWTH_BYTES };
+        let retained_max = match retains && (retained || by_topic) {
             false => usize::MAX,
             true => self.retained.get(topic).map_or(0, |old| old.payload.len().max(grows)),
         };
@@ -87,6 +107,26 @@ impl Engine {
             retained_max,
             queues: queues && self.queues_in_memory(topic),
             told: self.sessions.get(slot).is_some_and(|session| session.version.is_v5()),
+            by_topic,
+        }
+    }
+
+    /// Counts publishes that were refused: by the load line, or by the budget of their topic.
+    pub(crate) fn count_refused(
+        &mut self,
+        topic: &str,
+        topic_step: Step,
+        overload: Overload,
+        refused: Refusals,
+    ) {
+        let counts = &mut self.dispatch.counters.load;
+        counts.publishes_refused += refused.publishes;
+        if !overload.by_topic {
+            counts.retained_refused += refused.retained;
+        } else if refused.retained > 0 {
+            let retained_refused = refused.retained;
+            let left_out = LoadCounts { retained_refused, ..LoadCounts::default() };
+            self.count_topic(topic, topic_step, &left_out);
         }
     }
 

@@ -205,7 +205,7 @@ impl EventLog {
                 let (name, held) = (step.name(), used / 1024);
                 let percent = *used as u128 * 100 / (*limit).max(1) as u128;
                 self.warning(&format!(
-                    "{}: {name} begins, {held} KiB or {percent} % are used ({total} times so far).",
+                    "{}: {name}, {held} KiB or {percent} % are used ({total} times so far).",
                     budget_text(of)
                 ));
             }
@@ -309,7 +309,7 @@ fn limit_text(limit: Limit) -> &'static str {
         Limit::OutputFull => "QoS 0 while its output is held up",
         Limit::Memory => "QoS 0 while memory is short (memory_limit) and its output is held up",
         Limit::Budget => {
-            "its listener's or user's memory budget is used up, and it takes nothing (listener_memory_budget, memory_budget_user)"
+            "a memory budget of its listener, its user or the topic is used up, and it takes nothing (listener_memory_budget, memory_budget_user, memory_budget_topic)"
         }
         Limit::PacketTooLarge => "larger than its maximum packet size",
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use plimsoll_engine::budgets::{BUDGET_LINES_MAX, BudgetRules, UserBudget};
+use plimsoll_engine::budgets::{BUDGET_LINES_MAX, BudgetRules, TopicBudget, UserBudget};
 use plimsoll_ledger::Account;
+use plimsoll_mqtt::topic::{TopicLimits, validate_topic_name};
 
 /// `memory_limit`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,29 @@ pub(super) fn read_user_budget(rules: &mut BudgetRules, text: &str) -> Result<()
     Ok(())
 }
 
+/// Reads `PREFIX SIZE`: whole levels of topics, which may contain spaces.
+pub(super) fn read_topic_budget(rules: &mut BudgetRules, text: &str) -> Result<(), String> {
+    let explain = || {
+        "write `memory_budget_topic PREFIX SIZE`, such as `memory_budget_topic plant/7 10MiB`"
+            .to_owned()
+    };
+    let (prefix, size) = text.trim().rsplit_once(char::is_whitespace).ok_or_else(explain)?;
+    let (prefix, bytes) = (prefix.trim_end(), budget_bytes(size)?);
+    if prefix.ends_with(['/', '#']) || validate_topic_name(prefix, TopicLimits::DEFAULT).is_err() {
+        return Err(format!(
+            "`{prefix}` is not what topics begin with: write whole levels without a wildcard, such as `plant/7` for `plant/7` and all below it"
+        ));
+    }
+    if rules.topics.iter().any(|topic| *topic.prefix == *prefix) {
+        return Err(format!("there is one for `{prefix}` already"));
+    }
+    if rules.topics.len() >= BUDGET_LINES_MAX {
+        return Err(format!("there are {BUDGET_LINES_MAX} already, which is the most"));
+    }
+    rules.topics.push(TopicBudget { prefix: prefix.into(), bytes });
+    Ok(())
+}
+
 /// A number of bytes: plain, or with a unit of 1024, 1024² or 1024³ bytes.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, usize); 6] = [
@@ -164,6 +188,31 @@ mod tests {
             read_user_budget(&mut rules, &format!("user-{number} 1M")).unwrap();
         }
         assert!(read_user_budget(&mut rules, "bob 1M").unwrap_err().ends_with("which is the most"));
+    }
+
+    #[test]
+    fn topics_have_budgets_by_whole_levels() {
+        let mut rules = BudgetRules::default();
+        for line in ["plant/7 1MiB", "with space/x 32K", "plant 64K"] {
+            read_topic_budget(&mut rules, line).unwrap();
+        }
+        let prefixes: Vec<_> = rules.topics.iter().map(|topic| &*topic.prefix).collect();
+        assert_eq!(prefixes, ["plant/7", "with space/x", "plant"]);
+        for (wrong, why) in [
+            ("plant", "write `memory_budget_topic"),
+            ("plant/# 1M", "`plant/#` is not what topics begin with"),
+            ("plant/ 1M", "`plant/` is not what topics begin with"),
+            ("+/a 1M", "`+/a` is not what topics begin with"),
+            ("plant 1M", "there is one for `plant` already"),
+            ("other 1", "`1` is less than"),
+        ] {
+            let error = read_topic_budget(&mut rules, wrong).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
+        for number in rules.topics.len()..BUDGET_LINES_MAX {
+            read_topic_budget(&mut rules, &format!("t/{number} 1M")).unwrap();
+        }
+        assert!(read_topic_budget(&mut rules, "more 1M").unwrap_err().ends_with("the most"));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) struct Config {
     pub(crate) memory_limit: Option<MemoryLimit>,
     /// Most bytes of single accounts.
     pub(crate) memory_budgets: Vec<(Account, usize)>,
-    /// Most bytes of users.
+    /// Most bytes of users, and below topics.
     pub(crate) client_budgets: BudgetRules,
     pub(crate) set_tcp_nodelay: bool,
     pub(crate) connect_timeout: u32,

@@ -308,6 +308,12 @@ impl Reader {
                     self.error(name, &problem);
                 }
             }
+            "memory_budget_topic" => {
+                let rules = &mut self.config.client_budgets;
+                if let Err(problem) = super::memory::read_topic_budget(rules, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "log_type" => self.log_type(value.text()),
             "log_timestamp" => self.log_stamped = value.flag(),
             "log_timestamp_format" if !can_format(value.text()) => {

@@ -34,6 +34,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "(Plimsoll) USERNAME SIZE: the same for all clients of a user name together. `*` is each user that has no line of its own, `\"\"` the clients without a user name. 64 lines at most.",
         Status::Structure,
     ),
+    known(
+        "memory_budget_topic",
+        Scope::Global,
+        Words,
+        "(Plimsoll) PREFIX SIZE: most bytes of messages whose topics begin with these levels: retained ones, and those that sessions hold. 64 lines at most.",
+        Status::Structure,
+    ),
     done(
         "memory_alarm_url",
         Scope::Global,
