@@ -134,6 +134,15 @@ def test_mosquitto_is_traced_without_a_frame_pointer():
         assert broker.alive()
 
 
+def test_a_trace_ends_when_nobody_reads(leak):
+    words = [brokers.program("plimsoll"), "watch", "trace", "--pid", str(leak), "--for", "100s", "--every", "500ms"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read().decode()
+        assert process.wait(30) in (0, NOT_ALLOWED) and "Broken pipe" not in told, told
+
+
 def test_what_stands_in_the_way_is_said():
     gone = trace("--pid", 4194303)
     assert gone.returncode == 2 and "no process 4194303" in gone.stderr

@@ -97,7 +97,9 @@ impl Options {
         let done = Process::find(self.pid)
             .and_then(|process| if self.scan { self.scan(&process) } else { self.trace(&process) });
         done.unwrap_or_else(|problem| {
-            eprintln!("plimsoll watch trace: {problem}");
+            if problem != Problem::NotRead {
+                eprintln!("plimsoll watch trace: {problem}");
+            }
             problem.exit_code()
         })
     }
@@ -156,14 +158,9 @@ impl Options {
         };
         let mut trace = Trace::start(process, settings)?;
         eprintln!("attached to {}", trace.functions().join(", "));
-        let mut failed = None;
-        let (report, end) = trace.run(&|| asked.load(Ordering::Relaxed), &mut |report| {
-            failed = self.print(&report).err().or(failed.take());
-        })?;
+        let (report, end) =
+            trace.run(&|| asked.load(Ordering::Relaxed), &mut |report| self.print(report))?;
         drop(trace);
-        if let Some(problem) = failed {
-            return Err(problem);
-        }
         self.print(&report)?;
         match end {
             End::Done | End::Asked => Ok(ExitCode::SUCCESS),
@@ -199,9 +196,10 @@ impl Options {
         } else {
             writeln!(output, "{report}")
         };
-        written
-            .and_then(|()| output.flush())
-            .map_err(|error| Problem::Failed(format!("standard output: {error}")))
+        written.and_then(|()| output.flush()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Problem::NotRead,
+            _ => Problem::Failed(format!("standard output: {error}")),
+        })
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Problem {
     NotAllowed(String),
     /// The program is none that this can be done for: another allocator, no symbols. Exit code 5.
     NotThisProgram(String),
+    /// Nobody reads what we say any more, such as `head`: no mistake. Exit code 0.
+    NotRead,
     /// Nothing of the above: a file that could not be read or written. Exit code 6.
     Failed(String),
 }
@@ -20,6 +22,7 @@ impl Problem {
     /// The exit code that belongs to it.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
+            Self::NotRead => 0,
             Self::Gone(_) => 2,
             Self::NotAllowed(_) => 4,
             Self::NotThisProgram(_) => 5,
@@ -30,11 +33,13 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Gone(text)
-        | Self::NotAllowed(text)
-        | Self::NotThisProgram(text)
-        | Self::Failed(text)) = self;
-        f.write_str(text)
+        f.write_str(match self {
+            Self::Gone(text)
+            | Self::NotAllowed(text)
+            | Self::NotThisProgram(text)
+            | Self::Failed(text) => text,
+            Self::NotRead => "nobody reads the output",
+        })
     }
 }
 

@@ -48,7 +48,8 @@ impl Fields {
     }
 
     fn address<T: ?Sized>(self, offset: usize, target: *const T) -> Self {
-        self.word(offset, target.cast::<u8>().addr() as u64)
+        // The kernel will read or write there: the compiler has to know that somebody may.
+        self.word(offset, target.cast::<u8>().expose_provenance() as u64)
     }
 }
 

@@ -172,11 +172,12 @@ impl Trace {
         &self.functions
     }
 
-    /// Goes on until time is up, `asked` says so, or the probes cost too much. `interim` gets each report on the way.
+    /// Goes on until time is up, `asked` says so, or the probes cost too much. `interim` gets each report on the way;
+    /// its error ends the trace.
     pub fn run(
         &mut self,
         asked: &dyn Fn() -> bool,
-        interim: &mut dyn FnMut(Report),
+        interim: &mut dyn FnMut(&Report) -> Result<(), Problem>,
     ) -> Result<(Report, End), Problem> {
         let mut next = self.settings.every;
         let end = loop {
@@ -203,7 +204,7 @@ impl Trace {
             if !self.settings.every.is_zero() && self.started.elapsed() >= next {
                 next += self.settings.every;
                 let report = self.report(None)?;
-                interim(report);
+                interim(&report)?;
             }
         };
         let lost =

@@ -22,7 +22,7 @@ fn start(program: &Program, settings: Settings, means: Option<Means>) -> Option<
 }
 
 fn run(mut trace: Trace) -> (Report, End) {
-    trace.run(&|| false, &mut |_| ()).unwrap()
+    trace.run(&|| false, &mut |_| Ok(())).unwrap()
 }
 
 /// Every allocation is a sample.
@@ -156,7 +156,7 @@ fn so_does_the_end_of_the_process() {
 fn so_does_asking() {
     let program = Program::start("leak", &["0", "1000"]);
     let Some(mut trace) = start(&program, each(), None) else { return };
-    assert_eq!(trace.run(&|| true, &mut |_| ()).unwrap().1, End::Asked);
+    assert_eq!(trace.run(&|| true, &mut |_| Ok(())).unwrap().1, End::Asked);
 }
 
 /// The byte of a process's code where the probe of `free` goes.
