@@ -372,7 +372,18 @@ def test_a_fleet_loses_nothing():
     with brokers.Broker() as broker:
         fleet = run("fleet", "--sensors", "300", "--every", "1s", "--for", "3s", "--connect", f"127.0.0.1:{broker.port}", "--json")
         assert fleet.returncode == 0, fleet.stdout + fleet.stderr
-        assert '"lost":0,"duplicated":0' in fleet.stdout
+        report = json.loads(fleet.stdout)
+        assert report["ok"] and report["lost"] == report["duplicated"] == 0 and report["received"] == report["published"] > 800
+        assert report["commands"]["answered"] > 0
+
+
+def test_a_fleet_survives_its_own_mishaps():
+    with brokers.Broker() as broker:
+        fleet = run("fleet", "--sensors", "200", "--every", "10s", "--speed", "20x", "--for", "5s", "--losses", "10", "--reconnects", "10",
+                    "--control-away", "40s", "--waves", "1", "--connect", f"mqtt://127.0.0.1:{broker.port}", "--json")
+        report = json.loads(fleet.stdout)
+        assert fleet.returncode == 0 and report["ok"], report
+        assert report["not_taken"] > 0 and report["state"]["asked"] >= 1 and report["images"]["delivered"] > 0, report
 
 
 def fleet_for_a_minute(broker, *more):

@@ -13,6 +13,8 @@ import pytest
 
 import broker as brokers
 from broker import Broker
+from durable import STAY
+from pki import Authority
 from raw import Raw, frame, string
 from watching import LOOK_SECONDS, MINUTES_PER_LOOK, Watch, replay, stretched
 
@@ -25,7 +27,7 @@ SECONDS = 60
 FORGOTTEN_BYTES = 48
 # The leak of the JVM, ten times a second.
 UNRELEASED_BYTES = 64 * 1024
-DIRECT_LIMIT = 256 << 20
+DIRECT_LIMIT = 96 << 20
 
 
 def retain(client, numbers):
@@ -57,7 +59,7 @@ class Jvm:
     """A JVM that leaks memory beside its heap; each has a process of its own behind one pid file."""
 
     def __init__(self, directory, port):
-        command = ["java", "-Xmx64m", "-XX:+UseSerialGC", str(HERE / "watch" / "Leak.java")]
+        command = ["java", "-Xmx64m", f"-XX:MaxDirectMemorySize={DIRECT_LIMIT}", str(HERE / "watch" / "Leak.java")]
         self.process = subprocess.Popen([*command, str(port), str(UNRELEASED_BYTES), "100"])
         (directory / "jvm.pid").write_text(f"{self.process.pid}\n")
 
@@ -189,6 +191,50 @@ def test_a_jvm_that_leaks_beside_its_heap_leaks_by_its_counter_over_a_restart(ru
     assert result["verdict"] == "leaking" and result["view"] == "direct", result
     assert abs(result["rate_bytes_per_hour"] * MINUTES_PER_LOOK / (60 * UNRELEASED_BYTES) - 1) < 0.25, result
     assert result["limit_in_s"] > 0, result
+
+
+def test_a_plimsoll_is_read_over_tls_and_by_its_ledger(tmp_path):
+    authority = Authority(tmp_path, "root")
+    certificate, key = authority.issue("server", names=["localhost"])
+    passwords, secret, tls, http = tmp_path / "passwords", tmp_path / "secret", brokers.free_port(), brokers.free_port()
+    subprocess.run([brokers.program(), "passwd", "-c", "-b", passwords, "watch", "a:b c"], check=True, capture_output=True)
+    secret.write_text("a:b c\n")
+    config = f"""{STAY}persistence false
+sys_interval 1
+per_listener_settings true
+listener {tls} 127.0.0.1
+certfile {certificate}
+keyfile {key}
+password_file {passwords}
+allow_anonymous false
+listener {http} 127.0.0.1
+protocol http_api
+allow_anonymous true
+"""
+    with brokers.Broker(config) as broker:
+        login = ["--user", "watch", "--password-file", secret, "--cafile", authority.certificate]
+        accounts = ["--accounts", f"mosquitto=mqtts://localhost:{tls}", "--map", "sys_sessions=$SYS/broker/clients/total"]
+        flags = ["--pid", broker.process.pid, "--name", "it", "--every", "200ms", *accounts, *login]
+        with Watch(tmp_path, *flags) as watch:
+            time.sleep(3)
+            assert watch.end() == 0, watch.output
+        over_tls = watch.looks("it")[-1]
+        assert over_tls["connections"] == over_tls["extras"]["sys_sessions"] == 1, over_tls
+        # Somebody whom nobody has vouched for.
+        untrusted = [flag for flag in flags if flag not in ("--cafile", authority.certificate)]
+        with Watch(tmp_path, *untrusted) as watch:
+            time.sleep(2)
+            assert watch.end() == 0, watch.output
+        assert f"mqtts://localhost:{tls} does not answer: TLS: " in watch.output, watch.output
+        assert watch.output.count("does not answer") == 1, "said once"
+        ledger = ["--pid", broker.process.pid, "--name", "it", "--every", "200ms", "--accounts", f"plimsoll=http://127.0.0.1:{http}"]
+        with Watch(tmp_path, *ledger) as watch:
+            time.sleep(2)
+            assert watch.end() == 0, watch.output
+        by_ledger = watch.looks("it")[-1]
+        assert 0 < by_ledger["account_bytes"] < by_ledger["extras"]["allocated"] < by_ledger["rss_bytes"], by_ledger
+        assert by_ledger["connections"] == by_ledger["published_total"] == 0, by_ledger
+        assert by_ledger["retained"] > 0, "what it publishes to $SYS"
 
 
 def test_what_cannot_be_watched_is_said_and_a_wrong_configuration_changes_nothing(tmp_path):

@@ -38,6 +38,8 @@ pub struct Subscriber {
     incomplete: Vec<u8>,
     timeout: Duration,
     heard: Instant,
+    /// When something was sent last: the broker counts from there.
+    sent: Instant,
     pinged: Option<Instant>,
 }
 
@@ -55,8 +57,11 @@ const PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// With so much silence it is asked whether the broker is still there.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Seconds after which the broker may take this client for dead.
+/// Seconds of silence from this side after which the broker may take it for dead (MQTT3-3.1.2-24 has half of that more).
 const KEEP_ALIVE_S: u16 = 60;
+
+/// So long this side is silent at most, however much the broker says.
+const OWN_SILENCE: Duration = Duration::from_secs(KEEP_ALIVE_S as u64 / 2);
 
 impl Subscriber {
     /// Connects and subscribes to `filters`.
@@ -69,7 +74,7 @@ impl Subscriber {
         let now = Instant::now();
         let timeout = endpoint.timeout;
         let mut subscriber =
-            Self { stream, incomplete: Vec::new(), timeout, heard: now, pinged: None };
+            Self { stream, incomplete: Vec::new(), timeout, heard: now, sent: now, pinged: None };
         subscriber.greet(endpoint)?;
         subscriber.subscribe(filters)?;
         Ok(subscriber)
@@ -134,7 +139,7 @@ impl Subscriber {
         }
         match self.pinged {
             Some(at) if at.elapsed() > self.timeout => Err("the broker is silent".into()),
-            None if self.heard.elapsed() > SILENCE => {
+            None if self.heard.elapsed() > SILENCE || self.sent.elapsed() > OWN_SILENCE => {
                 self.pinged = Some(Instant::now());
                 self.send(&Packet::Pingreq)
             }
@@ -166,6 +171,7 @@ impl Subscriber {
     fn send(&mut self, packet: &Packet<'_>) -> Result<(), String> {
         let mut bytes = Vec::new();
         encode::packet(packet, Version::V311, &mut bytes);
+        self.sent = Instant::now();
         let sent = self.stream.write_all(&bytes);
         sent.map_err(|error| format!("sending failed: {error}"))
     }

@@ -123,8 +123,11 @@ impl Engine {
     pub(crate) fn set_budgets(&mut self) {
         self.set_topic_budgets();
         let settings = &self.dispatch.settings;
-        let listeners: Vec<Option<usize>> =
+        let mut listeners: Vec<Option<usize>> =
             settings.listeners.iter().map(|listener| listener.memory_budget).collect();
+        while let Some(None) = listeners.last() {
+            listeners.pop(); // So another listener without a budget is nothing new.
+        }
         if self.dispatch.budgets.obeys(&settings.budgets, &listeners) {
             return;
         }

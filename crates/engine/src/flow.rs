@@ -361,6 +361,12 @@ impl Flow {
         (self.queue.heap_bytes(), self.inflight.heap_bytes() + self.owed.heap_bytes())
     }
 
+    /// Bytes of messages held in memory, and charged for the tables: without measuring.
+    pub(crate) fn bytes_charged(&self) -> usize {
+        let tables = self.queue.charged() + self.inflight.charged() + self.owed.charged();
+        self.queued_bytes + self.inflight_bytes + tables
+    }
+
     /// Bytes of the messages in memory, and of those that lie in the store alone.
     pub(crate) fn message_bytes(&self) -> (usize, usize) {
         (self.queued_bytes + self.inflight_bytes, self.stored.bytes)

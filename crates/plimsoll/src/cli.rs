@@ -11,7 +11,7 @@ use crate::broker::{self, Failure};
 use crate::config::{self, Arguments};
 use crate::state::commands;
 use crate::{ctl, memory, process};
-use plimsoll_soak::fleet;
+use plimsoll_soak::{fleet, soak};
 
 /// Exit code of a mistake in flags or configuration (as Mosquitto's).
 pub(crate) const EXIT_CONFIGURATION: u8 = 3;
@@ -30,6 +30,7 @@ pub(crate) const EXIT_CONFIGURATION: u8 = 3;
   plimsoll check-config -c mosquitto.conf    what would that do?
   plimsoll import mosquitto.db --into ./plimsoll-data   what Mosquitto has kept
   plimsoll fleet --sensors 1000 --speed 10x  a plant's sensors against the broker on this machine
+  plimsoll soak --broker-cmd 'mosquitto -c m.conf'  days of events in minutes, with a verdict
   plimsoll watch replay incident.csv         leak, or just more state? Of any broker")]
 struct CommandLine {
     #[command(flatten)]
@@ -92,8 +93,8 @@ enum Command {
         #[arg(short = 'c', long = "config-file", value_name = "FILE")]
         config_file: PathBuf,
     },
-    /// Simulate a fleet of sensors against a broker
-    Fleet(fleet::Options),
+    Fleet(Box<fleet::Options>),
+    Soak(Box<soak::Options>),
     Watch(Box<plimsoll_watch::Options>),
     Ctl(Box<ctl::Options>),
     /// Take in what Mosquitto has kept: its persistence file
@@ -148,6 +149,7 @@ impl CommandLine {
                 check(&Arguments { file: Some(config_file), ..Arguments::default() })
             }
             Some(Command::Fleet(options)) => fleet::run(&options),
+            Some(Command::Soak(options)) => soak::run(&options),
             Some(Command::Watch(options)) => options.run(),
             Some(Command::Ctl(options)) => ctl::run(&options),
             Some(Command::Import(options)) => options.run(),

@@ -22,6 +22,7 @@ pub(crate) struct Plan {
     pub(crate) every: Duration,
     pub(crate) targets: Vec<Target>,
     pub(crate) history: Option<history::Place>,
+    pub(crate) outputs: OutputOptions,
 }
 
 /// Most targets of one `watch`.
@@ -42,7 +43,7 @@ pub(crate) struct Configuration {
     keep: Option<String>,
     /// Where what was seen goes.
     #[serde(default)]
-    pub(crate) outputs: OutputOptions,
+    outputs: OutputOptions,
     /// What is watched.
     #[serde(default, rename = "target")]
     targets: Vec<TargetTable>,
@@ -151,7 +152,8 @@ impl Configuration {
         let targets = self.targets.iter().map(TargetTable::target);
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         check(&targets)?;
-        Ok(Plan { every: every.unwrap_or(EVERY), targets, history })
+        let outputs = self.outputs.clone();
+        Ok(Plan { every: every.unwrap_or(EVERY), targets, history, outputs })
     }
 }
 
@@ -347,6 +349,18 @@ mod tests {
         assert_eq!((source.kind, source.every), (Kind::Json, Duration::from_secs(5)));
         assert_eq!(source.map.len(), 3);
         assert_eq!((source.map[0].scale, second.judgement.settle_s), (1024.0, 1800.0));
+    }
+
+    #[test]
+    fn outputs_are_a_table_of_their_own() {
+        let text = |outputs: &str| format!("[outputs]\n{outputs}\n[[target]]\npid = 1");
+        let read = |outputs: &str| toml::from_str::<Configuration>(&text(outputs));
+        let outputs = read("listen = '127.0.0.1:9977'\nwebhook = ['http://x/']").unwrap().outputs;
+        assert_eq!(outputs.export.listen, "127.0.0.1:9977".parse().ok());
+        assert_eq!(outputs.push.webhook, ["http://x/"]);
+        assert_eq!(read("").unwrap().outputs, OutputOptions::default());
+        let unknown = read("lisen = '127.0.0.1:9977'").unwrap_err().to_string();
+        assert!(unknown.contains("lisen"), "{unknown}");
     }
 
     #[test]

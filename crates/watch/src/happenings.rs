@@ -126,6 +126,9 @@ mod tests {
         assert_eq!(names(Some(&none), Some(7), &two), [said]);
         assert_eq!(names(Some(&two), Some(7), &two), [""; 0]);
         assert_eq!(names(Some(&two), Some(7), &none), [""; 0], "a cgroup that was made anew");
+        let killed = names(Some(&none), Some(7), &look(None, 1, None));
+        assert_eq!(killed.len(), 2, "the target itself: {killed:?}");
+        assert!(killed[1].starts_with("the kernel has killed 1"), "{killed:?}");
         assert_eq!(names(None, None, &two), ["is there: process 7"], "from before `watch` began");
     }
 

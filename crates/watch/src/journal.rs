@@ -20,10 +20,28 @@ const EARLY_S: f64 = 0.2;
 /// Lines for people, to standard output, or to standard error if something else is written there.
 pub(crate) struct Journal {
     out: Box<dyn Write>,
-    every_s: Option<f64>,
-    next_t: f64,
-    due: bool,
+    pace: Option<Pace>,
     broken: bool,
+}
+
+/// When the next line about each target is due.
+#[derive(Debug)]
+struct Pace {
+    every_s: f64,
+    next_t: f64,
+}
+
+impl Pace {
+    fn is_due(&self, t: f64) -> bool {
+        t + EARLY_S >= self.next_t
+    }
+
+    /// All targets were looked at, the last one at `t`.
+    fn round(&mut self, t: f64) {
+        if self.is_due(t) {
+            self.next_t = t + self.every_s;
+        }
+    }
 }
 
 impl Journal {
@@ -31,8 +49,9 @@ impl Journal {
     pub(crate) fn new(to_stderr: bool, every: Option<Duration>) -> Self {
         let out: Box<dyn Write> =
             if to_stderr { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-        let every_s = every.map(|every| every.as_secs_f64());
-        Self { out, every_s, next_t: f64::NEG_INFINITY, due: true, broken: false }
+        let pace =
+            every.map(|every| Pace { every_s: every.as_secs_f64(), next_t: f64::NEG_INFINITY });
+        Self { out, pace, broken: false }
     }
 
     fn say(&mut self, time: std::time::SystemTime, text: &str) {
@@ -45,7 +64,7 @@ impl Journal {
 
 impl Output for Journal {
     fn reading(&mut self, watched: &Watched, reading: &Reading) {
-        if self.every_s.is_some() && self.due {
+        if self.pace.as_ref().is_some_and(|pace| pace.is_due(reading.t)) {
             self.say(reading.time, &standing(watched, reading));
         }
     }
@@ -60,15 +79,10 @@ impl Output for Journal {
     }
 
     fn round(&mut self, all: &[Watched]) {
-        let (Some(every_s), Some(last)) =
-            (self.every_s, all.iter().find_map(|one| one.last.as_ref()))
-        else {
-            return;
-        };
-        if self.due {
-            self.next_t = last.t + every_s;
+        let last = all.iter().filter_map(|one| one.last.as_ref()).map(|look| look.t);
+        if let (Some(pace), Some(t)) = (&mut self.pace, last.reduce(f64::max)) {
+            pace.round(t);
         }
-        self.due = last.t + EARLY_S >= self.next_t;
     }
 
     fn is_broken(&self) -> bool {
@@ -108,6 +122,23 @@ mod tests {
     use crate::accounts::Accounts;
     use crate::selector::Selector;
     use crate::target::Target;
+
+    #[test]
+    fn a_line_per_second_is_one_each_second() {
+        let lines = |every_s: f64| {
+            let mut pace = Pace { every_s, next_t: f64::NEG_INFINITY };
+            // Rounds of a second, a little early or late.
+            let times = (0..60).map(|round| f64::from(round) + f64::from(round % 3 - 1) / 500.0);
+            times
+                .filter(|&t| {
+                    let due = pace.is_due(t);
+                    pace.round(t);
+                    due
+                })
+                .count()
+        };
+        assert_eq!((lines(1.0), lines(2.0), lines(20.0)), (60, 30, 3));
+    }
 
     #[test]
     fn a_line_has_what_is_known() {

@@ -15,6 +15,7 @@ use crate::event::{Event, Happening};
 use crate::happenings::happenings;
 use crate::history::{self, History};
 use crate::output::Output;
+use crate::outputs::OutputOptions;
 use crate::sampler::Sampler;
 use crate::target::Target;
 use crate::watched::Watched;
@@ -42,6 +43,8 @@ pub(crate) struct Live {
     clock: Clock,
     every: Duration,
     history: Option<history::Place>,
+    /// What `outputs` were made of.
+    begun_with: OutputOptions,
     watched: Vec<Watched>,
     /// In the order of `watched`.
     eyes: Vec<Eye>,
@@ -60,11 +63,12 @@ struct Eye {
 impl Live {
     /// Begins to ask the sources of all targets, and reads what was recorded of them.
     pub(crate) fn new(plan: Plan, outputs: Vec<Box<dyn Output>>) -> Result<Self, String> {
-        let Plan { every, targets, history } = plan;
+        let Plan { every, targets, history, outputs: begun_with } = plan;
         let mut live = Self {
             clock: Clock::new(),
             every,
             history,
+            begun_with,
             watched: Vec::new(),
             eyes: Vec::new(),
             outputs,
@@ -169,10 +173,15 @@ impl Live {
             if let Some(at) = new.iter().position(|target| *target == watched.target) {
                 new.remove(at);
                 kept.push((watched, eye));
+            } else {
+                self.outputs.iter_mut().for_each(|output| output.gone(&watched));
             }
         }
         (self.watched, self.eyes) = kept.into_iter().unzip();
         self.every = plan.every;
+        if plan.history != self.history || plan.outputs != self.begun_with {
+            eprintln!("Warning: another history and other outputs hold from the next start on.");
+        }
         new.into_iter().try_for_each(|target| self.add(target))
     }
 
@@ -200,6 +209,12 @@ impl Eye {
         let reading = self.sampler.sample(now);
         let found = self.sampler.found();
         let mut happened = happenings(watched.last.as_ref(), watched.identity, &reading, found);
+        if watched.readings == 0 && !matches!(watched.verdict, Verdict::InsufficientData { .. }) {
+            // What was thought when the last `watch` ended still holds, and outputs do not know it.
+            let (before, now) =
+                (Verdict::InsufficientData { more_s: 0.0 }, watched.verdict.clone());
+            happened.push(Happening::Judged { before, now });
+        }
         if let Some(process) = &reading.process {
             watched.identity = Some(process.identity);
         }

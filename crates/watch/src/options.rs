@@ -130,29 +130,33 @@ impl Options {
 
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
-        let (plan, configuration) = self.plan()?;
-        let outputs = self.all_outputs(&configuration)?;
+        let plan = self.plan()?;
+        let outputs = self.all_outputs(&plan)?;
         let mut live = Live::new(plan, outputs)?;
-        live.run(self.length, || self.plan().map(|(plan, _)| plan))?;
+        live.run(self.length, || self.plan())?;
         Ok(live.exit_code(self.check))
     }
 
     /// What is to be done: by the file, and the command line over it.
-    fn plan(&self) -> Result<(Plan, Configuration), String> {
-        let (mut plan, configuration) = match &self.config {
+    fn plan(&self) -> Result<Plan, String> {
+        let mut plan = match &self.config {
             Some(path) => {
-                let configuration = Configuration::read(path)?;
                 let named = |error| format!("{}: {error}", path.display());
-                (configuration.plan().map_err(named)?, configuration)
+                Configuration::read(path)?.plan().map_err(named)?
             }
-            None => (self.single()?, Configuration::default()),
+            None => self.single()?,
         };
+        // Either the outputs of the command line or those of the file; the terminal is for whoever sits at it.
+        let terminal = self.outputs.terminal.clone();
+        let of_file = OutputOptions { terminal, ..plan.outputs };
+        let alone = OutputOptions { terminal: of_file.terminal.clone(), ..Default::default() };
+        plan.outputs = if self.outputs == alone { of_file } else { self.outputs.clone() };
         if let Some(directory) = self.history.clone() {
             let keep = self.keep.unwrap_or(history::KEEP);
             plan.history = Some(history::Place { directory, keep });
         }
         plan.every = self.every.unwrap_or(plan.every);
-        Ok((plan, configuration))
+        Ok(plan)
     }
 
     /// The one target of the command line.
@@ -171,23 +175,36 @@ impl LiveOptions {
         let sources = sources.collect::<Result<_, String>>()?;
         let selector = self.which.selector()?;
         let target = configuration::target(self.name.clone(), selector, sources, self.settle)?;
-        Ok(Plan { every: EVERY, targets: vec![target], history: None })
+        Ok(Plan {
+            every: EVERY,
+            targets: vec![target],
+            history: None,
+            outputs: OutputOptions::default(),
+        })
     }
 
-    fn all_outputs(&self, configuration: &Configuration) -> Result<Vec<Box<dyn Output>>, String> {
+    fn all_outputs(&self, plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
         let lines = &self.lines;
         let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
-        let mut outputs: Vec<Box<dyn Output>> =
-            vec![Box::new(Journal::new(json_to_stdout, lines.log_every))];
+        let on_terminal = self.outputs.terminal.tui;
+        if on_terminal && json_to_stdout {
+            return Err("--tui and --json-lines - both need standard output".into());
+        }
+        let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+        if !on_terminal {
+            outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
+        }
         if let Some(path) = &lines.json_lines {
             outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
         }
-        // Either those of the command line or those of the file.
-        let given = self.outputs != OutputOptions::default();
-        let more = if given { &self.outputs } else { &configuration.outputs };
-        let trouble: Trouble = Arc::new(|text| eprintln!("Warning: {text}"));
-        let Outputs { all, address } = more.start(&trouble)?;
-        if let Some(address) = address {
+        // What is printed onto the view would be gone with its next picture.
+        let trouble: Trouble = match on_terminal {
+            true => Arc::new(|_| {}),
+            false => Arc::new(|text| eprintln!("Warning: {text}")),
+        };
+        let history = plan.history.as_ref().map(|place| place.directory.as_path());
+        let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
+        if let Some(address) = address.filter(|_| !on_terminal) {
             eprintln!("Figures are served on http://{address}/metrics.");
         }
         outputs.extend(all);

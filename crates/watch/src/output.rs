@@ -22,6 +22,11 @@ pub trait Output {
         let _ = all;
     }
 
+    /// A target is watched no longer: the configuration was read again. It may leak, and nobody will say when that ends.
+    fn gone(&mut self, watched: &Watched) {
+        let _ = watched;
+    }
+
     /// Whether nobody listens any more, so that `watch` may end: a pipe was closed.
     fn is_broken(&self) -> bool {
         false

@@ -25,6 +25,8 @@ pub struct Sampler {
     pollers: Vec<Poller>,
     host_memory: Option<f64>,
     current: Option<Current>,
+    /// A process that was seen by a `watch` before this one, and its beginning.
+    remembered: Option<(Identity, f64)>,
     absent: String,
     find_again_t: f64,
 }
@@ -52,6 +54,7 @@ impl Sampler {
             pollers: target.accounts.iter().map(Poller::start).collect(),
             host_memory: host_memory(),
             current: None,
+            remembered: None,
             absent: format!("{} was not looked for yet", target.selector),
             find_again_t: f64::NEG_INFINITY,
         }
@@ -65,17 +68,19 @@ impl Sampler {
     /// The beginning of a process that was seen before on the same machine, as it was recorded: computed anew
     /// it would be off by what was done to the time of day since.
     pub fn remember(&mut self, identity: Identity, start: f64) {
-        if self.procfs.identity(identity.pid) == Some(identity) {
-            let found = Found { identity, cgroup: None, note: format!("process {}", identity.pid) };
-            self.current = Some(Current::new(&mut self.procfs, found, start));
-        }
+        self.remembered = Some((identity, start));
     }
 
     /// Looks at the target. Takes some tens of microseconds; a few milliseconds once a minute, and while it is
     /// looked for by name.
     pub fn sample(&mut self, now: Now) -> Reading {
+        let group_before = self.current.as_ref().and_then(|current| current.cgroup.clone());
         self.follow(now);
         let process = self.process(now);
+        let group_now = self.current.as_ref().and_then(|current| current.cgroup.clone());
+        // Once more after its end: whoever was killed for want of memory is counted there.
+        let group = group_now.or(group_before);
+        let cgroup = group.as_ref().and_then(|group| group.read(&mut self.procfs));
         if process.is_none() && self.current.take().is_some() {
             self.absent = format!("{} has ended", self.selector);
             self.find_again_t = now.t;
@@ -84,8 +89,6 @@ impl Sampler {
         for poller in &self.pollers {
             poller.add_to(&mut accounts);
         }
-        let group = self.current.as_ref().and_then(|current| current.cgroup.clone());
-        let cgroup = group.as_ref().and_then(|group| group.read(&mut self.procfs));
         let pressure = group
             .and_then(|group| group.pressure(&mut self.procfs))
             .or_else(|| host_pressure(&mut self.procfs));
@@ -119,7 +122,10 @@ impl Sampler {
                 }
                 // What the sources have said was of the process before.
                 self.pollers.iter().for_each(Poller::forget);
-                let start = now.boot_t + found.identity.start_ticks as f64 / ticks_per_second();
+                let start = match self.remembered {
+                    Some((identity, start)) if identity == found.identity => start,
+                    _ => now.boot_t + found.identity.start_ticks as f64 / ticks_per_second(),
+                };
                 self.current = Some(Current::new(&mut self.procfs, found, start));
             }
             Err(absent) if !alive => {

@@ -8,8 +8,7 @@ use crate::session::Session;
 impl Dispatch {
     /// Bytes that may be on their way to a session's connection and not taken by the network.
     pub(crate) fn output_max(&self, session: &Session) -> u32 {
-        let most = self.settings.output_bytes_max;
-        most.min(self.budgets.step(session).output_bytes_max())
+        self.settings.output_bytes_max.min(self.budgets.output_max(session))
     }
 
     /// Messages that may wait for a session; 0 is no limit.
@@ -55,10 +54,11 @@ impl Dispatch {
         if queues_nothing {
             outgoing.unqueued += u32::from(outgoing.step >= Step::RefuseNew);
             self.budgets.count(session, Step::RefuseNew, |counts| counts.publishes_refused += 1);
-            return self.dropped(session, Limit::Budget);
+            return self.missed(session, outgoing, Limit::Budget);
         }
         let connected = session.is_connected();
-        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
+        let limit = if connected { Limit::SlowConsumer } else { Limit::QueueFull };
+        self.missed(session, outgoing, limit);
     }
 }
 

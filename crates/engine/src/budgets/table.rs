@@ -12,6 +12,12 @@ use crate::load::{LoadCounts, Step};
 use crate::session::Session;
 use crate::time::Time;
 
+/// The part of a budget that may be unsent for one connection while it is short.
+const OUTPUT_PART: usize = 16;
+
+/// So much may be unsent in any case.
+const OUTPUT_BYTES_MIN: usize = 1024;
+
 /// No budget.
 const NONE: u32 = u32::MAX;
 
@@ -20,12 +26,19 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Counted {
     listener: u32,
     user: u32,
+    /// Bytes of its block and its names, which stay as they are until it joins anew.
+    fixed: u32,
     bytes: usize,
 }
 
 impl Counted {
     /// A session that counts to no budget.
-    pub(crate) const NOWHERE: Self = Self { listener: NONE, user: NONE, bytes: 0 };
+    pub(crate) const NOWHERE: Self = Self { listener: NONE, user: NONE, fixed: 0, bytes: 0 };
+
+    /// Bytes of the session's block and its names.
+    pub(super) fn fixed_bytes(self) -> usize {
+        self.fixed as usize
+    }
 
     fn is_nowhere(self) -> bool {
         self.listener == NONE && self.user == NONE
@@ -322,7 +335,9 @@ impl Budgets {
             }
         }
         self.leave(session);
-        session.counted = Counted { listener, user, bytes: 0 };
+        let names = Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
+        let fixed = (Boxed::<Session>::BLOCK_BYTES + names) as u32;
+        session.counted = Counted { listener, user, fixed, bytes: 0 };
         self.settle(session);
     }
 
@@ -424,6 +439,25 @@ impl Budgets {
     /// The step that holds for a session: that of its budget that is further on.
     pub(crate) fn step(&self, session: &Session) -> Step {
         if self.on { self.furthest(session.counted.budgets()) } else { Step::Clear }
+    }
+
+    /// Bytes that may be unsent for a session. From [`Step::SlowPublishers`] on that is little of the whole
+    /// budget, too: what is sent from a queue is held twice, and who comes back for it must not
+    /// be put out for that.
+    pub(crate) fn output_max(&self, session: &Session) -> u32 {
+        if !self.on {
+            return u32::MAX;
+        }
+        let most = |budget: &Budget| {
+            let of_step = budget.step.output_bytes_max();
+            if budget.step < Step::SlowPublishers {
+                return of_step;
+            }
+            let part = (budget.limit / OUTPUT_PART).max(OUTPUT_BYTES_MIN);
+            of_step.min(u32::try_from(part).unwrap_or(u32::MAX))
+        };
+        let budgets = session.counted.budgets().into_iter();
+        budgets.filter_map(|budget| self.table.get(budget)).map(most).min().unwrap_or(u32::MAX)
     }
 
     /// The step that holds for a client that comes through a listener.

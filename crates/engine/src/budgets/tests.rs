@@ -27,6 +27,8 @@ struct World {
     closed: Vec<u32>,
     /// Budgets of topics have been there from the start, so all messages count.
     topics_since_start: bool,
+    /// The network takes what is sent.
+    flushes: bool,
 }
 
 /// What a test looks at of a budget.
@@ -58,12 +60,12 @@ impl World {
         let topics_since_start = !settings.budgets.topics.is_empty();
         let engine = Engine::new(settings, 1, 7, ledger);
         let (paused, closed, now) = (Vec::new(), Vec::new(), Time::from_secs(1000));
-        Self { engine, ledger, now, paused, closed, topics_since_start }
+        Self { engine, ledger, now, paused, closed, topics_since_start, flushes: true }
     }
 
     /// One turn: answers what each link was sent, which the network takes at once.
     fn turn(&mut self, inputs: &[Input<'_>]) -> Vec<String> {
-        self.turn_and_flush(inputs, true)
+        self.turn_and_flush(inputs, self.flushes)
     }
 
     fn turn_and_flush(&mut self, inputs: &[Input<'_>], flush: bool) -> Vec<String> {
@@ -161,7 +163,7 @@ impl World {
     }
 
     fn publish(&mut self, slot: u32, topic: &str, bytes: usize, qos: QoS) -> Vec<String> {
-        self.publish_and_flush(slot, topic, bytes, qos, true)
+        self.publish_and_flush(slot, topic, bytes, qos, self.flushes)
     }
 
     fn retain(&mut self, slot: u32, topic: &str, bytes: usize) -> Vec<String> {
@@ -300,20 +302,47 @@ fn a_publisher_hears_that_nobody_took_it() {
 }
 
 #[test]
-fn new_clients_are_refused_and_known_ones_let_in() {
-    let mut world = World::new(settings(user("small", 4000)));
-    world.connect(0, "known", Some("small"));
-    world.connect(1, "other", None);
-    world.subscribe(0, "a", QoS::AtMostOnce);
-    for _ in 0..4 {
-        world.publish_and_flush(1, "a", 1000, QoS::AtMostOnce, false);
-    }
-    assert!(world.budget("user small").step >= Step::RefuseConnections);
-    assert_eq!(world.connect(2, "new", Some("small")), ["2 CONNACK 97"]);
-    assert_eq!(world.connect(3, "another", Some("large")), ["3 CONNACK 00"]);
-    assert_eq!(world.budget("user small").counts.connections_refused, 1);
+fn who_comes_back_for_its_queue_is_not_put_out_for_that() {
+    let mut world = World::new(settings(user("small", 1 << 16)));
+    world.connect(0, "away", Some("small"));
+    world.subscribe(0, "a", QoS::AtLeastOnce);
     world.lose(0);
-    assert_eq!(world.connect(4, "known", Some("small")), ["4 CONNACK 00"]);
+    world.connect(1, "publisher", None);
+    while world.publish(1, "a", 1000, QoS::AtLeastOnce) != ["1 PUBACK 97"] {}
+    let queued = world.engine.client("away").unwrap().queued;
+    // Its network takes nothing for a while.
+    world.flushes = false;
+    let said = world.connect(0, "away", Some("small"));
+    assert_eq!(said.len(), 6, "CONNACK, and a sixteenth of the budget: {said:?}");
+    assert!(world.budget("user small").step < Step::Disconnect);
+    assert!(world.pass(500).is_empty());
+    assert!(world.closed.is_empty());
+    world.flushes = true;
+    let mut got = said.len() - 1;
+    let flushed = Input::Flushed { link: Link::new(0, 0), bytes: u32::MAX };
+    got += world.turn(&[flushed]).len();
+    for number in 1..=queued as u16 {
+        got += world.acknowledge(0, number).len();
+    }
+    assert_eq!((got, world.engine.client("away").unwrap().queued), (queued, 0));
+}
+
+#[test]
+fn new_clients_are_refused_and_known_ones_let_in() {
+    let mut world = World::new(settings(user("small", 8000)));
+    let mut said = Vec::new();
+    let mut slot = 0;
+    while said != [format!("{slot} CONNACK 97")] {
+        slot += 1;
+        assert!(slot < 40, "all are let in: {:?}", world.budget("user small"));
+        said = world.connect(slot, &format!("client-{slot}"), Some("small"));
+    }
+    let small = world.budget("user small");
+    assert_eq!((small.step, small.sessions), (Step::RefuseConnections, slot - 1));
+    assert_eq!(small.counts.connections_refused, 1);
+    assert_eq!(world.connect(50, "other", Some("large")), ["50 CONNACK 00"]);
+    world.lose(1);
+    assert_eq!(world.connect(51, "client-1", Some("small")), ["51 CONNACK 00"]);
 }
 
 #[test]
@@ -344,29 +373,41 @@ fn a_connected_client_gets_all_and_its_publisher_waits() {
 #[test]
 fn qos_0_is_dropped_and_the_largest_of_the_budget_disconnected() {
     let mut world = World::new(settings(user("small", 60_000)));
-    for (slot, username) in [(0, "small"), (1, "small"), (2, "large")] {
+    for (slot, username, filter) in [
+        (0, "small", "much"),
+        (1, "small", "little"),
+        (2, "small", "burst"),
+        (3, "small", "more"),
+        (4, "large", "much"),
+    ] {
         world.connect(slot, &format!("client-{slot}"), Some(username));
-        world.subscribe(slot, if slot == 1 { "little" } else { "much" }, QoS::AtMostOnce);
+        world.subscribe(slot, filter, QoS::AtMostOnce);
     }
-    world.connect(3, "writer", None);
-    world.publish_and_flush(3, "little", 6000, QoS::AtMostOnce, false);
+    world.connect(5, "writer", None);
+    world.flushes = false;
+    world.publish(5, "little", 6000, QoS::AtMostOnce);
     for _ in 0..100 {
-        world.publish_and_flush(3, "much", 1000, QoS::AtMostOnce, false);
+        world.publish(5, "much", 1000, QoS::AtMostOnce);
     }
+    // From slow_publishers on little more may be unsent for one client; whoever has no budget gets all.
     let small = world.budget("user small");
-    assert_eq!(small.step, Step::DropQos0, "{small:?}");
-    assert!(small.counts.qos0_dropped > 30, "{small:?}");
-    assert_eq!(world.engine.client("client-2").unwrap().dropped, 0);
-    // One large message, while there is just room for it.
-    world.publish_and_flush(3, "little", 2000, QoS::AtLeastOnce, false);
-    assert!(world.budget("user small").step >= Step::DropQos0);
-    world.subscribe(1, "little", QoS::AtLeastOnce);
-    for _ in 0..3 {
-        world.publish_and_flush(3, "little", 2000, QoS::AtLeastOnce, false);
-    }
+    assert_eq!((small.step, small.counts.qos0_dropped), (Step::SlowPublishers, 0), "{small:?}");
+    assert!(world.engine.client("client-0").unwrap().dropped > 40);
+    assert_eq!(world.engine.client("client-4").unwrap().dropped, 0);
+    let to_drop = 56_500 - small.used;
+    world.publish(5, "burst", to_drop, QoS::AtMostOnce);
+    assert_eq!(world.budget("user small").step, Step::DropQos0);
+    world.publish(5, "little", 100, QoS::AtMostOnce);
+    assert_eq!(world.budget("user small").counts.qos0_dropped, 1);
+    assert!(world.pass(100).is_empty());
+    world.publish(5, "more", 2000, QoS::AtMostOnce);
     assert_eq!(world.budget("user small").step, Step::Disconnect);
     let said = world.pass(100);
-    assert_eq!(said, ["0 DISCONNECT 97"], "client-1 holds less");
+    assert_eq!(
+        said,
+        ["0 DISCONNECT 97"],
+        "the others of the user hold less, and client-4 is no other"
+    );
     assert_eq!(world.closed, [0]);
     assert_eq!(world.budget("user small").counts.disconnected, 1);
     for _ in Step::ALL {

@@ -11,14 +11,13 @@ impl Session {
     /// what its connection has not taken. A message that others hold too counts in full, as for
     /// `max_queued_bytes`: so the figure does not change by what others do.
     ///
-    /// It costs no walk, except over replays under way.
+    /// It adds up what is charged, and walks over nothing but replays under way: it is called at each change. 0 of
+    /// itself and its names for a session that counts to no budget.
     pub(crate) fn weight(&self) -> usize {
-        let names = Self::fixed_bytes(&self.client_identifier, self.username.as_deref());
-        let flow = self.flow.as_ref().map_or(0, |flow| flow.charged() + flow.bytes());
+        let flow = self.flow.as_ref().map_or(0, |flow| flow.charged() + flow.bytes_charged());
         let rare = self.rare.as_ref().map_or(0, |rare| rare.charged() + rare.parts_charged());
         let will = self.will.as_ref().map_or(0, Boxed::charged);
-        Boxed::<Self>::BLOCK_BYTES
-            + names
+        self.counted.fixed_bytes()
             + self.subscriptions.charged()
             + will
             + flow

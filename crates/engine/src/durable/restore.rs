@@ -308,6 +308,7 @@ impl Restoring<'_> {
         }
         let total = self.engine.sessions.len() as u64;
         self.engine.dispatch.counters.clients_maximum = total;
+        self.engine.settle_budgets();
         self.report
     }
 

@@ -244,7 +244,17 @@ fn resident(sample: &Sample) -> f64 {
     known(sample.anon).or(without_files).unwrap_or(sample.rss)
 }
 
+/// No process has an exabyte, or has counted so far; nor is there a clock that shows so many seconds.
+const FIGURE_MAX: f64 = 1e18;
+const CLOCK_MAX: f64 = 1e12;
+
 /// A figure that can be one.
 fn known(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite() && *value >= 0.0)
+    value.filter(|value| (0.0..FIGURE_MAX).contains(value))
+}
+
+/// Whether a sample can be one at all.
+pub(super) fn usable(sample: &Sample) -> bool {
+    let clock = |seconds: f64| (-CLOCK_MAX..CLOCK_MAX).contains(&seconds);
+    clock(sample.t) && clock(sample.start) && known(Some(sample.rss)).is_some()
 }

@@ -6,6 +6,8 @@ use super::window::{POINTS, Thin, thin};
 
 /// How much better than the second the best explanation has to be, as a share of what is left unexplained.
 const BETTER: f64 = 0.8;
+/// Events whose rate varies by less than this share of it cannot be told from the hours.
+const EVEN: f64 = 0.15;
 
 /// Which of the hours, PUBLISH packets and connections fits the growth of a series since `from` best, and how many
 /// bytes there are to each of them.
@@ -21,6 +23,7 @@ pub(super) fn driver(columns: &Columns, t: &[f64], q: &[f64], from: f64) -> (Dri
     if grown.len() < 8 || total <= 0.0 {
         return (Driver::Unclear, None);
     }
+    let mut even = false;
     let mut fits = vec![(Driver::Time, left(&grown, |(seconds, _)| seconds), None)];
     for (driver, column) in
         [(Driver::Publish, &columns.published), (Driver::Connect, &columns.connected)]
@@ -35,6 +38,11 @@ pub(super) fn driver(columns: &Columns, t: &[f64], q: &[f64], from: f64) -> (Dri
         if counted.len() != grown.len() || events <= 0.0 {
             continue;
         }
+        // Events that come as evenly as time goes by.
+        let rates: Vec<f64> = counted.iter().map(|(seconds, events)| events / seconds).collect();
+        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+        let spread = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>();
+        even |= (spread / rates.len() as f64).sqrt() < EVEN * mean;
         let mut rows = counted.iter();
         let left = left(&grown, |_| rows.next().map_or(0.0, |(_, events)| *events));
         fits.push((driver, left, Some(total / events)));
@@ -44,6 +52,7 @@ pub(super) fn driver(columns: &Columns, t: &[f64], q: &[f64], from: f64) -> (Dri
     }
     fits.sort_by(|one, other| one.1.total_cmp(&other.1));
     match fits.as_slice() {
+        [(Driver::Time, ..), ..] if even => (Driver::Unclear, None),
         [(driver, best, bytes), (_, second, _), ..] if *best < BETTER * second => (*driver, *bytes),
         _ => (Driver::Unclear, None),
     }

@@ -1,6 +1,6 @@
 //! Judges one process.
 
-use super::bucket::{BUCKETS, Life};
+use super::bucket::{BUCKETS, Life, usable};
 use super::changes::{Change, ChangeKind, Changes};
 use super::columns::Columns;
 use super::driver::driver;
@@ -85,11 +85,15 @@ impl Judge {
         BUCKETS
     }
 
+    /// Stretches of time that are kept now.
+    pub fn stretches(&self) -> usize {
+        self.life.as_ref().map_or(0, |life| life.buckets().len())
+    }
+
     /// Takes a sample, of any age and at any pace. One that is not later than those before, or whose time or
-    /// resident memory is no number, is passed over.
+    /// resident memory cannot be one, is passed over.
     pub fn push(&mut self, sample: &Sample) {
-        let usable = sample.t.is_finite() && sample.rss.is_finite() && sample.start.is_finite();
-        if !usable || self.last.is_some_and(|last| sample.t <= last.t) {
+        if !usable(sample) || self.last.is_some_and(|last| sample.t <= last.t) {
             return;
         }
         if self.life.as_ref().is_none_or(|_| self.is_other(sample)) {
@@ -117,27 +121,33 @@ impl Judge {
         if self.standing.is_some() {
             return;
         }
-        let Some(common) = self.lives.common(self.settings) else { return };
-        let growth = common.growth;
-        let held = matches!(common.sight, Sight::Follow | Sight::Ratchet);
+        let limit = self.last.and_then(|last| last.limit);
+        let (sight, length, rate, error) = if let Some(common) = self.lives.common(self.settings) {
+            let length = common.growth.to - common.growth.from;
+            (common.sight, length, common.growth.rate, common.growth.error / length)
+        } else if let Some((rate, error)) = self.lives.all_grow(limit) {
+            (Sight::Bare, self.settings.settle_s, rate, error)
+        } else {
+            return;
+        };
+        let held = matches!(sight, Sight::Follow | Sight::Ratchet);
         let model = if held { Model::Held } else { Model::AsIs };
         let asked_for = 3600.0 / model.overhead();
-        let length = growth.to - growth.from;
         self.changes.add(now, ChangeKind::LeakSeen);
         self.standing = Some(Standing {
-            sight: common.sight,
+            sight,
             length,
             seen: now,
             model,
             stairs: false,
             leak: Leak {
-                bytes_per_hour: growth.rate * asked_for,
-                error: 1.96 * growth.error / length * asked_for,
+                bytes_per_hour: rate * asked_for,
+                error: 1.96 * error * asked_for,
                 since: life.start,
-                view: common.sight.view(),
+                view: sight.view(),
                 driver: Driver::Unclear,
                 bytes_per_event: None,
-                limit_in_s: self.limit_in(common.sight, growth.rate),
+                limit_in_s: self.limit_in(sight, rate),
             },
         });
     }
@@ -212,7 +222,8 @@ impl Judge {
         let growth = &best.growth;
         let day = 24.0 * self.settings.settle_s;
         // A stair is that of a day.
-        let span = if best.stairs { best.length.max(day) } else { growth.to - growth.from };
+        let in_stairs = best.stairs && best.model == Model::Held;
+        let span = if in_stairs { best.length.max(day) } else { growth.to - growth.from };
         let standing = Standing {
             sight: best.sight,
             model: best.model.clone(),
@@ -233,12 +244,13 @@ impl Judge {
             self.changes.add(now, ChangeKind::LeakSeen);
         }
         self.standing = Some(standing);
-        self.update(columns, series, &best.whole, now);
+        self.update(columns, all, &best.whole, now);
     }
 
     /// Measures the leak that stands anew: the mean since it began says more than a window of it.
-    fn update(&mut self, columns: &Columns, series: &Series, whole: &[f64], now: f64) {
+    fn update(&mut self, columns: &Columns, all: &[Series], whole: &[f64], now: f64) {
         let Some(standing) = &mut self.standing else { return };
+        let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
         let day = 24.0 * self.settings.settle_s;
         let least = if standing.stairs { day.max(standing.length) } else { standing.length };
         let row = series.t.partition_point(|t| *t < standing.leak.since);
@@ -248,10 +260,14 @@ impl Judge {
             && let Some(growth) = measure(&thin(t, q, POINTS, Thin::Mean))
             && growth.rate > 0.0
         {
-            standing.leak.bytes_per_hour = growth.rate * 3600.0 / overhead;
+            let beside = beside_account(standing.sight, all, standing.leak.since);
+            standing.leak.bytes_per_hour = (growth.rate / overhead + beside) * 3600.0;
             let span = growth.to - growth.from;
             standing.leak.error = 1.96 * growth.error / span * 3600.0 / overhead;
         }
+        // What is known of an allocator is not better than that, however straight the line.
+        let least = if overhead > 1.0 { 0.05 } else { 0.01 } * standing.leak.bytes_per_hour;
+        standing.leak.error = standing.leak.error.max(least);
         let from = standing.leak.since.min(now - standing.length);
         let (driver, bytes) = driver(columns, &series.t, whole, from);
         (standing.leak.driver, standing.leak.bytes_per_event) =
@@ -263,9 +279,9 @@ impl Judge {
         }
     }
 
-    /// Seconds until the limit is reached.
+    /// Seconds until the limit is reached. What ends a managed heap is its own limit, which is not known.
     fn limit_in(&self, sight: Sight, rate: f64) -> Option<f64> {
-        let last = self.last?;
+        let last = self.last.filter(|_| sight != Sight::HeapFloor)?;
         let until = |limit: Option<f64>, now: Option<f64>| {
             Some(((limit? - now?) / rate).max(0.0)).filter(|seconds| seconds.is_finite())
         };
@@ -288,7 +304,7 @@ impl Judge {
         // Not before what showed it is long gone by, and only by what this life shows.
         let seen = series.t.first().is_some_and(|first| *first < from + 0.1 * window);
         if !seen || now - standing.seen < 0.75 * window {
-            self.update(columns, series, &whole, now);
+            self.update(columns, all, &whole, now);
             return;
         }
         let row = series.t.partition_point(|t| *t < from);
@@ -298,7 +314,7 @@ impl Judge {
             self.changes.add(now, ChangeKind::LeakOver);
             return;
         }
-        self.update(columns, series, &whole, now);
+        self.update(columns, all, &whole, now);
     }
 
     /// The judgement as it stands.
@@ -335,6 +351,17 @@ impl Judge {
     pub fn reasons(&self) -> Vec<String> {
         let Some(life) = &self.life else { return vec!["Nothing has been seen yet.".to_owned()] };
         let columns = Columns::new(life, life.start + self.settings.settle_s);
-        reasons::sentences(self.settings, life, &columns, self.standing.as_ref())
+        reasons::sentences(self.settings, life, &columns, self.standing.as_ref(), &self.lives)
     }
+}
+
+/// What grows beside an account that leaks, bytes per second: it need not count all that leaks.
+fn beside_account(sight: Sight, all: &[Series], since: f64) -> f64 {
+    let beside = all.iter().find(|series| series.sight == Sight::Follow);
+    let Some(series) = beside.filter(|_| sight == Sight::Account) else { return 0.0 };
+    let row = series.t.partition_point(|t| *t < since);
+    let (Some(t), Some(q)) = (series.t.get(row..), series.q.get(row..)) else { return 0.0 };
+    measure(&thin(t, q, POINTS, Thin::Mean))
+        .filter(|growth| growth.grown > 2.0 * growth.error)
+        .map_or(0.0, |growth| growth.rate / Model::Held.overhead())
 }

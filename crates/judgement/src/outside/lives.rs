@@ -13,6 +13,8 @@ use super::window::{Growth, POINTS, Thin, measure, thin};
 const LIVES: usize = 8;
 /// Lives that are wanted, at the least.
 const WANTED: usize = 3;
+/// Growth of a life that is worth a word, bytes.
+const ENOUGH: f64 = 16.0 * 1024.0 * 1024.0;
 /// Ages at which a life is remembered, and how far they lie apart, settling times.
 const AGES: usize = 96;
 const APART: f64 = 0.25;
@@ -32,7 +34,35 @@ struct Profile {
 
 /// The last lives.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lives(VecDeque<Vec<Profile>>);
+pub(super) struct Lives {
+    profiles: VecDeque<Vec<Profile>>,
+    spans: VecDeque<Span>,
+}
+
+/// Begin, end and growth of a life, however short.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    length: f64,
+    first: f64,
+    last: f64,
+    /// What the last third has of the growth.
+    tail: f64,
+}
+
+impl Span {
+    fn new(life: &Life) -> Option<Self> {
+        let (one, other) = (life.buckets().front()?, life.buckets().back()?);
+        let row = life.buckets().len() * 2 / 3;
+        let third = life.buckets().get(row)?;
+        let grown = other.resident - one.resident;
+        Some(Self {
+            length: other.t - one.t,
+            first: one.resident,
+            last: other.resident,
+            tail: (other.resident - third.resident) / grown,
+        })
+    }
+}
 
 /// Growth that all of the last lives have.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +75,12 @@ pub(super) struct Common {
 impl Lives {
     /// Remembers a life that is over.
     pub(super) fn remember(&mut self, settings: Settings, life: &Life) {
+        if let Some(span) = Span::new(life) {
+            if self.spans.len() >= LIVES {
+                self.spans.pop_front();
+            }
+            self.spans.push_back(span);
+        }
         let columns = Columns::new(life, life.start + settings.settle_s);
         let all = series(&columns);
         let profiles: Vec<Profile> = all
@@ -55,10 +91,39 @@ impl Lives {
         if profiles.is_empty() {
             return;
         }
-        if self.0.len() >= LIVES {
-            self.0.pop_front();
+        if self.profiles.len() >= LIVES {
+            self.profiles.pop_front();
         }
-        self.0.push_back(profiles);
+        self.profiles.push_back(profiles);
+    }
+
+    /// Length of the last lives in seconds, on the average, and how many they are, if each was shorter than `seconds`.
+    pub(super) fn all_shorter(&self, seconds: f64) -> Option<(f64, usize)> {
+        let short = self.spans.len() >= WANTED && self.spans.iter().all(|s| s.length < seconds);
+        let mean = self.spans.iter().map(|s| s.length).sum::<f64>() / self.spans.len() as f64;
+        short.then_some((mean, self.spans.len()))
+    }
+
+    /// Rate and its error, bytes per second, if the last lives grew to the end, each by half of what it began with
+    /// at the least, and ended near a limit; or to double that, and ended at a like size.
+    pub(super) fn all_grow(&self, limit: Option<f64>) -> Option<(f64, f64)> {
+        let last: Vec<&Span> = self.spans.iter().rev().take(WANTED).collect();
+        if last.len() < WANTED {
+            return None;
+        }
+        let highest = last.iter().map(|span| span.last).fold(0.0, f64::max);
+        let dies = last.iter().all(|span| match limit {
+            Some(limit) => {
+                span.last > 1.5 * span.first && span.tail > 0.2 && span.last > 0.75 * limit
+            }
+            None => span.last > 2.0 * span.first && span.tail > 0.28 && span.last > 0.85 * highest,
+        });
+        let rates: Vec<f64> = last.iter().map(|s| (s.last - s.first) / s.length.max(1.0)).collect();
+        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+        let spread = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>();
+        let enough = last.iter().all(|span| span.last - span.first > ENOUGH);
+        (dies && enough)
+            .then(|| (mean, (spread / (rates.len() - 1) as f64 / rates.len() as f64).sqrt()))
     }
 
     /// Growth that does not slow down in their mean, and that each of the last lives has.
@@ -68,7 +133,7 @@ impl Lives {
 
     fn seen_by(&self, sight: Sight, settings: Settings) -> Option<Common> {
         let same: Vec<&Profile> =
-            self.0.iter().flatten().filter(|profile| profile.sight == sight).collect();
+            self.profiles.iter().flatten().filter(|profile| profile.sight == sight).collect();
         let level = same.last()?.level;
         let mut lengths: Vec<usize> = same.iter().map(|profile| profile.length()).collect();
         lengths.sort_unstable_by_key(|length| std::cmp::Reverse(*length));

@@ -15,6 +15,8 @@ mod reasons;
 mod rules;
 mod sample;
 mod state;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod views;
 mod window;

@@ -3,6 +3,7 @@
 use super::bucket::Life;
 use super::columns::{Columns, there};
 use super::judge::Standing;
+use super::lives::Lives;
 use super::rules::{WINDOWS, least, length};
 use super::views::{Model, Seen, Series, Sight, look, series};
 use super::{Driver, Settings};
@@ -17,22 +18,31 @@ pub(super) fn sentences(
     life: &Life,
     columns: &Columns,
     standing: Option<&Standing>,
+    lives: &Lives,
 ) -> Vec<String> {
     let mut said = Vec::new();
+    if let Some((length, count)) = lives.all_shorter(4.0 * settings.settle_s) {
+        said.push(format!(
+            "The last {count} processes lived {} each: too short for a judgement of one alone, with {} to settle.",
+            hours(length),
+            hours(settings.settle_s)
+        ));
+    }
+    if let Some(standing) = standing {
+        said.push(leak(standing));
+    }
     let (Some(&first), Some(&now)) = (columns.t.first(), columns.t.last()) else {
         let settle = hours(settings.settle_s);
-        return vec![format!(
+        said.push(format!(
             "The first {settle} after a start are passed over, and no more was seen."
-        )];
+        ));
+        return said;
     };
     said.push(format!(
         "The process is {} old; {} of that were looked at.",
         hours(now - life.start),
         hours(now - first)
     ));
-    if let Some(standing) = standing {
-        said.push(leak(standing));
-    }
     for one in &series(columns) {
         if let Some((window, seen)) = longest(settings, one, columns) {
             said.push(sentence(one, &seen, window));

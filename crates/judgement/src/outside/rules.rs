@@ -74,8 +74,9 @@ pub(super) fn candidates(
             continue;
         }
         let whole = whole(series, columns, &seen.model);
+        let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles };
+        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles, level };
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
@@ -125,11 +126,22 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let explained = 0.2 * risen + counted / days as f64;
     let lowest = stairs.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = stairs.iter().copied().fold(0.0, f64::max);
-    if lowest - explained < wanted || lowest < 0.3 * highest {
+    let newest = stairs.first().copied().unwrap_or(0.0);
+    let mean = stairs.iter().sum::<f64>() / days as f64;
+    let slows_down = newest < if days == 2 { 0.8 } else { 0.6 } * mean;
+    if lowest - explained < wanted || lowest < 0.3 * highest || slows_down {
         return None;
     }
-    let past =
-        Past { t: &series.t, q: &series.q, start, age: now - start, stairs: true, doubles: false };
+    let level = series.level;
+    let past = Past {
+        t: &series.t,
+        q: &series.q,
+        start,
+        age: now - start,
+        stairs: true,
+        doubles: false,
+        level,
+    };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     if comes_to_an_end(&whole, start) {
         return None;
@@ -160,6 +172,8 @@ struct Past<'a> {
     stairs: bool,
     /// It grows by more than a daily swing would.
     doubles: bool,
+    /// What it is a part of, bytes.
+    level: f64,
 }
 
 impl Past<'_> {
@@ -190,10 +204,15 @@ impl Past<'_> {
     fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
         let hour = settings.settle_s;
         let length = growth.to - growth.from;
-        if growth.keeps < 0.5 || self.age < 12.0 * hour {
+        if growth.keeps < 0.5 {
             return false;
         }
+        if self.age < 12.0 * hour {
+            return growth.rate * hour > FAST && self.is_dead_straight(hour, growth.to);
+        }
         let day = 24.0 * hour;
+        let fast = growth.rate * hour > FAST;
+        let lasts = fast || (length > 15.0 * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
             let before = self.between(growth.from - day, growth.from);
@@ -201,7 +220,7 @@ impl Past<'_> {
                 return false;
             };
             let grown = before.rate.max(0.0) * (before.to - before.from);
-            return before.to - before.from > 0.9 * day && grown < 0.3 * growth.grown;
+            return lasts && before.to - before.from > 0.9 * day && grown < 0.3 * growth.grown;
         }
         // As fast as in the time before that is as long, or as much of it as there is.
         let before = self.between(growth.from - length.max(4.0 * hour), growth.from);
@@ -212,42 +231,78 @@ impl Past<'_> {
         });
         if began_here {
             let points = self.between(growth.from, growth.to);
-            let fast = growth.rate * hour > FAST;
-            let enough = fast || (length > 15.0 * hour && growth.keeps > 0.8);
-            return enough && !comes_to_an_end(&points, growth.from - hour);
+            return lasts && !comes_to_an_end(&points, growth.from - hour);
         }
-        if before.is_some_and(|before| growth.rate < 0.75 * before.rate) {
+        self.went_on(hour, growth, before.map(|before| before.rate))
+    }
+
+    /// Growth that was there before the window too, perhaps from the start on.
+    fn went_on(&self, hour: f64, growth: &Growth, before: Option<f64>) -> bool {
+        let length = growth.to - growth.from;
+        let age = self.age / hour;
+        // What is a small part of all, and what shows in stairs, takes its time.
+        let small = growth.grown < 0.1 * self.level;
+        let wanted = if self.stairs {
+            36.0
+        } else if small {
+            20.0
+        } else {
+            12.0
+        };
+        if age < wanted || length < 0.3 * self.age.min(72.0 * hour) {
+            return false;
+        }
+        if before.is_some_and(|before| growth.rate < 0.75 * before) {
             return false;
         }
         let whole = self.between(self.start + hour.max(self.age / 6.0), growth.to);
         let Some(all) = measure(&whole) else { return true };
-        let wanted = (0.95 - 0.05 * self.age / (12.0 * hour)).max(0.8);
+        let wanted = (0.95 - 0.05 * age / 12.0).max(0.8);
         all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
+    }
+
+    /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
+    /// settling times or less can do so: that would bend by more than the noise.
+    fn is_dead_straight(&self, hour: f64, to: f64) -> bool {
+        let points = self.between(self.start + hour, to);
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
+        let span = (last.0 - first.0) / hour;
+        let Some((straight, rate)) = squares(&points, |t| t) else { return false };
+        let grown = rate * (last.0 - first.0);
+        let noise = (straight / points.len() as f64).sqrt();
+        span > 2.5
+            && points.len() > POINTS / 2
+            && noise < 0.0012 * span * grown
+            && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
     }
 }
 
-/// Whether growth that slows down fits better than growth that does not: with the logarithm of age, or
-/// towards a limit.
+/// Whether growth that slows down fits better than growth that does not.
 pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
     let span = last.0 - first.0;
     let Some((straight, _)) = squares(points, |t| t - start) else { return false };
-    let mut best = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
-        (squares, unit / (last.0 - start), unit * ((last.0 - start) / (first.0 - start)).ln())
-    });
-    for share in [0.25, 0.5, 1.0, 2.0] {
-        let slow = share * span;
-        let towards = |t: f64| -(-(t - first.0) / slow).exp();
-        if let Some((squares, unit)) = squares(points, towards)
-            && best.is_none_or(|best| squares < best.0)
-        {
-            let rate = unit / slow * (-span / slow).exp();
-            best = Some((squares, rate, unit * (1.0 - (-span / slow).exp())));
-        }
-    }
-    best.is_some_and(|(squares, rate, grown)| {
+    bending(points, start).is_some_and(|(squares, rate, grown)| {
         squares < 0.85 * straight && rate * span < 0.85 * grown
     })
+}
+
+/// The growth that slows down which fits best: with the logarithm of age, or towards a limit. What is left in
+/// squares, the rate at the end, and the growth within the window.
+fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
+    let (first, last) = (points.first()?, points.last()?);
+    let span = last.0 - first.0;
+    let logarithm = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
+        let ages = (last.0 - start, first.0 - start);
+        (squares, unit / ages.0, unit * (ages.0 / ages.1).ln())
+    });
+    let limits = [0.25, 0.5, 1.0, 2.0].into_iter().filter_map(|share| {
+        let slow = share * span;
+        let (squares, unit) = squares(points, |t| -(-(t - first.0) / slow).exp())?;
+        let left = (-span / slow).exp();
+        Some((squares, unit / slow * left, unit * (1.0 - left)))
+    });
+    logarithm.into_iter().chain(limits).min_by(|one, other| one.0.total_cmp(&other.0))
 }
 
 /// Least squares of one function: what is left, and the factor.

@@ -283,7 +283,7 @@ pub(super) fn ends(column: &[f64]) -> Option<f64> {
         let known: Vec<f64> = part.iter().copied().filter(|value| value.is_finite()).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
-    Some(mean(column.get(column.len() - piece..)?)? - mean(column.get(..piece)?)?)
+    Some(mean(column.get(column.len().saturating_sub(piece)..)?)? - mean(column.get(..piece)?)?)
 }
 
 /// Points of a window, what may be wrong with them, and what was taken off.
@@ -312,7 +312,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     };
     if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
-        && (0.85..1.7).contains(&overhead)
+        && (1.0..1.45).contains(&overhead)
         && found.residue < 0.06 * range
     {
         let trend = ends(&account)?.abs();

@@ -1,6 +1,6 @@
 //! What a sensor measures: plausible values, the same for the same seed.
 
-use std::fmt::Write;
+use crate::load::Random;
 
 /// The kinds of sensors, by number.
 const METRICS: [&str; 3] = ["temperature", "humidity", "vibration"];
@@ -8,33 +8,36 @@ const METRICS: [&str; 3] = ["temperature", "humidity", "vibration"];
 /// Sensors of one production line.
 const SENSORS_PER_LINE: u32 = 100;
 
+/// Share of the readings in which a stamping press strikes.
+const STRIKES: f64 = 0.1;
+
 /// One sensor's place and state.
 #[derive(Clone, Debug)]
 pub(super) struct Sensor {
     number: u32,
     plant: u32,
-    state: u64,
+    random: Random,
     value: f64,
 }
 
 impl Sensor {
     pub(super) fn new(number: u32, plants: u32, seed: u64) -> Self {
-        let mut sensor = Self {
-            number,
-            plant: number % plants,
-            state: seed ^ u64::from(number) << 20,
-            value: 0.0,
-        };
+        let random = Random::new(seed ^ u64::from(number) << 20);
+        let mut sensor = Self { number, plant: number % plants, random, value: 0.0 };
         sensor.value = match sensor.metric() {
-            "temperature" => -20.0 + 105.0 * sensor.uniform(),
-            "humidity" => 100.0 * sensor.uniform(),
-            _ => sensor.uniform(),
+            "temperature" => -20.0 + 105.0 * sensor.random.uniform(),
+            "humidity" => 100.0 * sensor.random.uniform(),
+            _ => sensor.random.uniform(),
         };
         sensor
     }
 
     fn metric(&self) -> &'static str {
-        METRICS[self.number as usize % METRICS.len()]
+        METRICS.get(self.number as usize % METRICS.len()).copied().unwrap_or_default()
+    }
+
+    pub(super) fn plant(&self) -> u32 {
+        self.plant
     }
 
     pub(super) fn client_identifier(&self) -> String {
@@ -46,22 +49,11 @@ impl Sensor {
         format!("plant/{}/line/{line}/sensor/{}/{}", self.plant, self.number, self.metric())
     }
 
-    /// Writes the next reading as JSON: who, which one, when it was due (µs), what.
-    pub(super) fn reading(&mut self, sequence: u32, due_us: u64, out: &mut String) {
-        let (value, unit) = self.measure();
-        let number = self.number;
-        out.clear();
-        // Writing to a String cannot fail.
-        let _ = write!(
-            out,
-            r#"{{"sensor":{number},"seq":{sequence},"due_us":{due_us},"value":{value:.2},"unit":"{unit}"}}"#
-        );
-    }
-
-    /// A random walk within the metric's range; stamping presses shake in bursts.
-    fn measure(&mut self) -> (f64, &'static str) {
-        let step = self.uniform() - 0.5;
-        match self.metric() {
+    /// The next value in hundredths, and its unit: a random walk within the metric's range; stamping presses
+    /// shake in bursts.
+    pub(super) fn measure(&mut self) -> (i32, &'static str) {
+        let step = self.random.uniform() - 0.5;
+        let (value, unit) = match self.metric() {
             "temperature" => {
                 self.value = (self.value + step).clamp(-20.0, 85.0);
                 (self.value, "°C")
@@ -71,34 +63,13 @@ impl Sensor {
                 (self.value, "%RH")
             }
             _ => {
-                let burst = self.uniform() < 0.1;
-                let peak = if burst { 50.0 * self.uniform() } else { 0.5 * self.uniform() };
-                (peak, "g")
+                let strike = self.random.uniform() < STRIKES;
+                let reach = if strike { 50.0 } else { 0.5 };
+                (reach * self.random.uniform(), "g")
             }
-        }
+        };
+        ((value * 100.0) as i32, unit)
     }
-
-    /// A number from 0 to 1 (`SplitMix64`).
-    fn uniform(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((word ^ (word >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// What the control system reads out of a payload: (sensor, sequence number, due time in µs).
-pub(super) fn parse_reading(payload: &[u8]) -> Option<(u32, u32, u64)> {
-    let text = std::str::from_utf8(payload).ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let rest = text.split_once(name)?.1;
-        let end = rest.find(|c: char| !c.is_ascii_digit())?;
-        rest.get(..end)?.parse().ok()
-    };
-    let sensor = u32::try_from(field(r#""sensor":"#)?).ok()?;
-    let sequence = u32::try_from(field(r#""seq":"#)?).ok()?;
-    Some((sensor, sequence, field(r#""due_us":"#)?))
 }
 
 #[cfg(test)]
@@ -106,14 +77,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reading_says_who_and_when() {
-        let mut sensor = Sensor::new(12, 14, 1);
-        let mut text = String::new();
-        for sequence in 0..1000 {
-            sensor.reading(sequence, 77, &mut text);
-            assert_eq!(parse_reading(text.as_bytes()), Some((12, sequence, 77)));
+    fn readings_stay_in_their_ranges_and_repeat() {
+        for (number, low, high) in [(0, -2000, 8500), (1, 0, 10_000), (2, 0, 5000)] {
+            let mut sensor = Sensor::new(number, 14, 1);
+            let mut same = Sensor::new(number, 14, 1);
+            let mut highest = i32::MIN;
+            for _ in 0..1000 {
+                let (value, _) = sensor.measure();
+                assert!((low..=high).contains(&value), "{number}: {value}");
+                assert_eq!(value, same.measure().0);
+                highest = highest.max(value);
+            }
+            // The press has struck.
+            assert!(number != 2 || highest > 2000, "{highest}");
         }
-        assert_eq!(sensor.topic(), "plant/12/line/0/sensor/12/temperature");
-        assert_eq!(parse_reading(b"{}"), None);
+        assert_eq!(Sensor::new(12, 14, 1).topic(), "plant/12/line/0/sensor/12/temperature");
     }
 }

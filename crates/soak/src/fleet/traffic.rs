@@ -1,193 +1,132 @@
-//! The run itself: connect, publish when due, listen, wait for the rest.
+//! The run itself: connect, publish when due, mishaps, wait for the rest.
 
-use std::collections::VecDeque;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token};
-use plimsoll_mqtt::{
-    Ack, Connect, Packet, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter,
-    SubscriptionOptions, Version,
-};
+use plimsoll_mqtt::{Disconnect, Packet, QoS, ReasonCode};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag::{register, register_conditional_shutdown};
-
-use super::EXIT_INTERRUPTED;
+use super::device::Presence;
+use super::fleet_state::{COMES_BACK_US, FleetState, WAVE_SUBSCRIBE_IDENTIFIER};
 use super::options::Options;
 use super::report::{Ending, Report};
-use super::sensor::{Sensor, parse_reading};
-use super::tally::Tally;
-use plimsoll_client::Connection;
+use super::schedule::Task;
+use super::wave::{self, Progress};
+use crate::interrupts::Interrupts;
+use crate::load::{Latency, StrainMeter, Swarm, raise_file_limit, subscribe};
 
 /// Handshakes under way at one time.
 const CONNECTING_MAX: usize = 200;
 
-/// How long the fleet may take to connect.
+/// How long the fleet may take to connect, and as much again for each 10,000 sensors.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long to wait for what is under way once publishing has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The filter of the control system: every sensor of every plant.
-const CONTROL_FILTER: &str = "plant/+/line/+/sensor/+/+";
+/// From a firmware update's begin, when devices ask for the image, to its sending, µs.
+const WAVE_DELAY_US: u64 = 1_000_000;
 
-/// A sensor with its connection.
-struct Client {
-    connection: Connection,
-    sensor: Sensor,
-    topic: String,
-    phase: Phase,
-    sequence: u32,
-    /// Due times of the publishes that are not acknowledged yet, with their identifiers.
-    unacknowledged: VecDeque<(u16, Instant)>,
-}
+/// Tasks done before the network is looked at again.
+const TASKS_A_TURN: usize = 256;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Dialling,
-    Greeting,
-    Ready,
-    Gone,
-}
-
-/// The run's state.
-struct Fleet<'o> {
+struct Run<'o> {
     options: &'o Options,
-    poll: Poll,
-    clients: Vec<Client>,
-    control: Option<Connection>,
-    control_ready: bool,
-    connecting: usize,
-    ready: usize,
-    tally: Tally,
+    swarm: Swarm,
+    state: FleetState,
+    interrupts: Interrupts,
     begin: Instant,
-    /// Somebody has pressed Ctrl-C.
-    interrupted: Arc<AtomicBool>,
-    arena: Vec<u8>,
-    payload: String,
+    /// When the last reading is due, µs since the run began.
+    end_us: u64,
+    /// Readings that were not taken because their device was away.
+    not_taken: u64,
+    /// How late the tool itself was.
+    late_us: Latency,
+    payload: Vec<u8>,
 }
-
-/// The control system's token; sensors have their numbers.
-const CONTROL: Token = Token(usize::MAX - 1);
 
 /// Runs the fleet.
 pub(super) fn run(options: &Options) -> Result<Report, String> {
-    let address = resolve(&options.connect)?;
-    raise_file_limit(u64::from(options.sensors) + 64);
-    let interrupted =
-        watch_interrupts().map_err(|error| format!("cannot watch signals: {error}"))?;
-    let mut fleet = Fleet {
+    let endpoint = options.place.endpoint()?;
+    let wanted = u64::from(options.fleet_size()) + 64;
+    let files = raise_file_limit(wanted);
+    if files < wanted {
+        return Err(format!(
+            "{} sensors need {wanted} open files, and this process may have {files}: raise the limit (ulimit -n) or take fewer sensors",
+            options.fleet_size()
+        ));
+    }
+    let interrupts =
+        Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let begin = Instant::now();
+    let mut run = Run {
         options,
-        poll: Poll::new().map_err(|error| format!("cannot poll: {error}"))?,
-        clients: Vec::with_capacity(options.sensors as usize),
-        control: None,
-        control_ready: false,
-        connecting: 0,
-        ready: 0,
-        tally: Tally::new(options.sensors).map_err(|error| error.to_string())?,
-        begin: Instant::now(),
-        interrupted,
-        arena: vec![0; 64 * 1024],
-        payload: String::new(),
+        swarm: Swarm::new(endpoint).map_err(|error| format!("cannot poll: {error}"))?,
+        state: FleetState::new(options, begin)?,
+        interrupts,
+        begin,
+        end_us: 0,
+        not_taken: 0,
+        late_us: Latency::new()?,
+        payload: Vec::new(),
     };
-    fleet
-        .connect_all(address)
-        .map_err(|error| format!("cannot connect the fleet to {}: {error}", options.connect))?;
-    let connected_in = fleet.begin.elapsed();
-    progress(
-        options,
-        &format!("{} sensors connected in {:.1} s", fleet.ready, connected_in.as_secs_f64()),
-    );
+    run.connect_all().map_err(|error| {
+        format!("cannot connect the fleet to {}: {error}", options.place.connect)
+    })?;
+    let connected_in = begin.elapsed();
+    run.say(&format!(
+        "{} sensors connected in {:.1} s",
+        run.state.greeted,
+        connected_in.as_secs_f64()
+    ));
+    let strain = StrainMeter::start();
     let start = Instant::now();
-    let published = fleet.publish_all(start);
-    let published_for = start.elapsed();
-    let ending = match published.and_then(|()| fleet.drain()) {
+    run.plan();
+    let published = run.publish_all();
+    let (published_for, strain) = (start.elapsed(), strain.read());
+    let drained = published.and_then(|()| run.drain());
+    run.state.control.give_up();
+    let ending = match drained {
         Err(error) => Ending::BrokeOff(error.to_string()),
-        Ok(()) if fleet.interrupted() => Ending::Interrupted,
+        Ok(()) if run.interrupts.seen() => Ending::Interrupted,
         Ok(()) => Ending::AsPlanned,
     };
-    Ok(Report { sensors: options.sensors, connected_in, published_for, ending, tally: fleet.tally })
+    Ok(Report {
+        connected_in,
+        published_for,
+        ending,
+        strain,
+        late_us: run.late_us,
+        not_taken: run.not_taken,
+        state: run.state,
+    })
 }
 
-/// The first Ctrl-C ends the publishing, so that what there is can be reported; a second one ends
-/// the program.
-fn watch_interrupts() -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let again = Arc::clone(&interrupted);
-        register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), again)?;
-        register(signal, Arc::clone(&interrupted))?;
+impl Run<'_> {
+    fn say(&self, line: &str) {
+        if !self.options.json {
+            eprintln!("{line}");
+        }
     }
-    Ok(interrupted)
-}
 
-fn progress(options: &Options, line: &str) {
-    if !options.json {
-        eprintln!("{line}");
-    }
-}
-
-fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let mut addresses =
-        text.to_socket_addrs().map_err(|error| format!("`{text}` is not HOST:PORT: {error}"))?;
-    addresses.next().ok_or_else(|| format!("`{text}` has no address"))
-}
-
-/// CONNECT of a client whose session ends with the connection.
-fn connect(client_identifier: &str) -> Packet<'_> {
-    Packet::Connect(Box::new(Connect {
-        version: Version::V311,
-        bridge: false,
-        clean_start: true,
-        keep_alive: 300,
-        client_identifier,
-        username: None,
-        password: None,
-        will: None,
-        properties: Default::default(),
-    }))
-}
-
-/// Every sensor needs a file descriptor.
-fn raise_file_limit(wanted: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < wanted) {
-        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // If it is refused, connecting fails with a message that says why.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum });
-    }
-}
-
-impl Fleet<'_> {
-    fn connect_all(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.control = Some(Connection::open(address, self.poll.registry(), CONTROL)?);
-        let mut greeted = false;
-        let deadline = self.begin + CONNECT_TIMEOUT;
-        while !(self.control_ready && self.ready == self.options.sensors as usize) {
-            if let (false, Some(control)) = (greeted, self.control.as_mut())
-                && control.is_open()?
+    fn connect_all(&mut self) -> io::Result<()> {
+        let size = self.state.devices.len();
+        let deadline = self.begin + CONNECT_TIMEOUT.mul_f64(1.0 + size as f64 / 10_000.0);
+        self.control_dial()?;
+        let mut next = 0;
+        while !(self.state.control.subscribed && self.state.greeted == size) {
+            while self.state.control.subscribed
+                && self.state.connecting < CONNECTING_MAX
+                && next < size
             {
-                control.queue(&connect("plant-control"));
-                let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
-                let filters = [SubscribeFilter { filter: CONTROL_FILTER, options }];
-                control.queue(&Packet::Subscribe(Subscribe::new(1, &filters)));
-                control.flush()?;
-                greeted = true;
-            }
-            while self.control_ready
-                && self.connecting < CONNECTING_MAX
-                && self.clients.len() < self.options.sensors as usize
-            {
-                self.dial(address)?;
+                self.dial(next as u32)?;
+                next += 1;
             }
             self.turn(Duration::from_millis(100))?;
-            let so_far = format!("{} of {} connected", self.ready, self.options.sensors);
-            if self.interrupted() {
+            let so_far = format!("{} of {size} connected", self.state.greeted);
+            if let Some((_, why)) = &self.state.unreachable {
+                return Err(io::Error::other(format!("{why} ({so_far})")));
+            }
+            if self.interrupts.seen() {
                 return Err(io::Error::other(format!("interrupted with {so_far}")));
             }
             if Instant::now() > deadline {
@@ -197,204 +136,286 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    fn dial(&mut self, address: SocketAddr) -> io::Result<()> {
-        let number = self.clients.len();
-        let sensor = Sensor::new(number as u32, self.options.plants, self.options.seed);
-        let connection = Connection::open(address, self.poll.registry(), Token(number))?;
-        let topic = sensor.topic();
-        self.clients.push(Client {
-            connection,
-            sensor,
-            topic,
-            phase: Phase::Dialling,
-            sequence: 0,
-            unacknowledged: VecDeque::new(),
-        });
-        self.connecting += 1;
-        Ok(())
+    /// Puts readings, mishaps and updates on the schedule.
+    fn plan(&mut self) {
+        let now_us = self.state.now_us();
+        let length_us = self.options.length.as_micros() as u64;
+        self.end_us = now_us + length_us;
+        let period_us = self.options.period().as_micros() as u64;
+        let size = self.state.devices.len() as u64;
+        for number in 0..self.state.devices.len() as u32 {
+            let phase = period_us * u64::from(number) / size.max(1);
+            self.add(now_us + phase, Task::Reading(number, 0));
+            self.plan_mishap(self.options.losses, Task::Cut(number));
+            self.plan_mishap(self.options.reconnects, Task::Leave(number));
+        }
+        for wave in 0..self.options.waves {
+            let at = length_us * u64::from(wave + 1) / u64::from(self.options.waves + 1);
+            self.add(now_us + at, Task::WaveBegin(wave));
+        }
+        if let Some(every) = self.options.control_away {
+            self.add(
+                now_us + every.div_f64(self.options.speed).as_micros() as u64,
+                Task::ControlCut,
+            );
+        }
+        if self.state.commanded() > 0 {
+            self.add(now_us, Task::Command);
+        }
     }
 
-    fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+    /// Schedules what happens at random, `per_hour` times in an hour of the fleet.
+    fn plan_mishap(&mut self, per_hour: f64, task: Task) {
+        if let Some(mean) = self.options.mean_secs(per_hour) {
+            let wait = Duration::from_secs_f64(self.state.random.waiting(mean).min(1e9));
+            self.add(self.state.now_us() + wait.as_micros() as u64, task);
+        }
     }
 
-    /// Publishes every reading when it is due.
-    fn publish_all(&mut self, start: Instant) -> io::Result<()> {
-        let period = self.options.period();
-        let count = self.clients.len();
-        let gap = period.div_f64(count as f64);
-        let mut reading: u64 = 0;
-        while !self.interrupted() {
-            let due = gap.mul_f64(reading as f64);
-            if due >= self.options.length {
+    /// Puts a task on the schedule, unless it is due after the end.
+    fn add(&mut self, at_us: u64, task: Task) {
+        if at_us < self.end_us {
+            self.state.schedule.add(at_us, task);
+        }
+    }
+
+    fn publish_all(&mut self) -> io::Result<()> {
+        let mut told = Instant::now();
+        while !self.interrupts.seen() {
+            let now_us = self.state.now_us();
+            if now_us >= self.end_us {
                 break;
             }
-            let now = start.elapsed();
-            if let Some(wait) = due.checked_sub(now).filter(|wait| !wait.is_zero()) {
-                // Poll sleeps whole milliseconds; what is due sooner is waited for awake, so that
-                // the tool's own lateness stays out of the latencies.
-                let whole = Duration::from_millis(wait.as_millis() as u64);
-                self.turn(whole)?;
-                continue;
+            for _ in 0..TASKS_A_TURN {
+                let Some((due_us, task)) = self.state.schedule.take_due(now_us) else { break };
+                self.perform(due_us, task)?;
             }
-            self.publish((reading % count as u64) as usize, start + due);
-            reading += 1;
-            if reading.is_multiple_of(256) {
-                self.turn(Duration::ZERO)?;
-            }
+            let next_us = self.state.schedule.next_us().unwrap_or(self.end_us).min(self.end_us);
+            // Poll sleeps whole milliseconds; what is due sooner is waited for awake, so that the tool's own
+            // lateness stays out of the latencies.
+            let wait = next_us.saturating_sub(self.state.now_us()) / 1000;
+            self.turn(Duration::from_millis(wait.min(100)))?;
+            self.check_reach()?;
+            self.progress(&mut told);
         }
         Ok(())
     }
 
-    /// Waits for what is under way.
-    fn drain(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while !self.tally.is_complete() && Instant::now() < deadline {
-            self.turn(Duration::from_millis(50))?;
+    /// One calm line now and then.
+    fn progress(&self, told: &mut Instant) {
+        let pause = Duration::from_secs(if io::stderr().is_terminal() { 10 } else { 60 });
+        if told.elapsed() < pause {
+            return;
         }
-        self.listen_for_copies()
+        *told = Instant::now();
+        let left = self.end_us.saturating_sub(self.state.now_us()) / 1_000_000;
+        let missing = self.state.control.gaps.missing();
+        self.say(&format!(
+            "{} received, {missing} missing so far, {left} s left",
+            self.state.control.gaps.received
+        ));
     }
 
-    /// A duplicate would come late: listens a moment longer.
-    fn listen_for_copies(&mut self) -> io::Result<()> {
-        let until = Instant::now() + Duration::from_millis(300);
-        while Instant::now() < until {
-            self.turn(Duration::from_millis(50))?;
+    fn perform(&mut self, due_us: u64, task: Task) -> io::Result<()> {
+        let now_us = self.state.now_us();
+        match task {
+            Task::Reading(number, turn) => self.reading(number, turn, due_us),
+            Task::Dial(number) => {
+                if self.state.connecting >= CONNECTING_MAX {
+                    self.state.schedule.add(now_us + 5000, task);
+                } else {
+                    self.dial(number)?;
+                }
+            }
+            Task::Cut(number) => {
+                self.part(number, false);
+                self.plan_mishap(self.options.losses, task);
+            }
+            Task::Leave(number) => {
+                self.part(number, true);
+                self.plan_mishap(self.options.reconnects, task);
+            }
+            Task::ControlDial => self.control_dial()?,
+            Task::ControlCut => self.control_cut(due_us),
+            Task::Command => self.command(due_us),
+            Task::WaveBegin(wave) => self.wave_begin(wave),
+            Task::WaveSend(wave) => self.wave_send(wave),
         }
         Ok(())
     }
 
-    fn publish(&mut self, number: usize, due: Instant) {
-        let due_us = due.saturating_duration_since(self.begin).as_micros() as u64;
-        let Some(client) = self.clients.get_mut(number).filter(|c| c.phase == Phase::Ready) else {
+    fn reading(&mut self, number: u32, turn: u32, due_us: u64) {
+        let period_us = self.options.period().as_micros() as f64;
+        let size = self.state.devices.len() as f64;
+        let start_us = self.end_us - self.options.length.as_micros() as u64;
+        let stray = self.options.jitter * self.state.random.uniform();
+        let next = period_us * (f64::from(turn + 1) + f64::from(number) / size + stray);
+        #[expect(clippy::cast_sign_loss, reason = "all parts are positive")]
+        self.add(start_us + next as u64, Task::Reading(number, turn + 1));
+        let late = self.state.now_us().saturating_sub(due_us);
+        let Some(device) = self.state.devices.get_mut(number as usize) else { return };
+        let Some(link) = device.online() else {
+            self.not_taken += 1;
             return;
         };
-        client.sensor.reading(client.sequence, due_us, &mut self.payload);
-        let packet_identifier = (client.sequence % u32::from(u16::MAX)) as u16 + 1;
-        client.connection.queue(&Packet::Publish(Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            topic: &client.topic,
-            packet_identifier,
-            properties: Default::default(),
-            payload: self.payload.as_bytes(),
-        }));
-        client.sequence += 1;
-        client.unacknowledged.push_back((packet_identifier, due));
-        self.tally.published += 1;
-        if client.connection.flush().is_err() {
-            self.lose(number);
-        }
+        self.late_us.record(late);
+        let payload = &mut self.payload;
+        self.swarm.write(link, |out| device.publish(number, due_us, payload, out));
     }
 
-    /// Waits for the network and takes what it brings.
-    fn turn(&mut self, timeout: Duration) -> io::Result<()> {
-        let mut events = Events::with_capacity(1024);
-        match self.poll.poll(&mut events, Some(timeout)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
+    /// A device goes, with or without a word, and comes back soon.
+    fn part(&mut self, number: u32, politely: bool) {
+        let link = self.state.devices.get(number as usize).and_then(super::device::Device::online);
+        let Some(link) = link else { return };
+        if politely {
+            self.swarm.send(link, &Packet::Disconnect(Disconnect::new(ReasonCode::SUCCESS)));
+            self.state.leaving.push(link);
+        } else {
+            self.swarm.close(link);
         }
-        for event in &events {
-            if event.token() == CONTROL {
-                self.control_event()?;
-            } else {
-                self.sensor_event(event.token().0)?;
-            }
-        }
-        Ok(())
+        self.state.device_gone(number);
+        self.state.device_comes_back(number);
     }
 
-    fn sensor_event(&mut self, number: usize) -> io::Result<()> {
-        let Some(client) = self.clients.get_mut(number) else { return Ok(()) };
-        if client.phase == Phase::Gone {
+    fn dial(&mut self, number: u32) -> io::Result<()> {
+        let Some(device) = self.state.devices.get(number as usize) else { return Ok(()) };
+        if device.presence != Presence::Away {
             return Ok(());
         }
-        if client.phase == Phase::Dialling {
-            if !client.connection.is_open()? {
-                return Ok(());
-            }
-            let identifier = client.sensor.client_identifier();
-            client.connection.queue(&connect(&identifier));
-            client.phase = Phase::Greeting;
-        }
-        let mut accepted = None;
-        let (unacknowledged, tally) = (&mut client.unacknowledged, &mut self.tally);
-        let received = client.connection.receive(&mut self.arena, |packet| match packet {
-            Packet::Connack(connack) => accepted = Some(connack.reason),
-            Packet::Puback(ack) => {
-                let Some(at) =
-                    unacknowledged.iter().position(|&(id, _)| id == ack.packet_identifier)
-                else {
-                    tally.strange += 1;
-                    return;
-                };
-                if let Some((_, due)) = unacknowledged.remove(at) {
-                    tally.acknowledged += 1;
-                    tally.publish_us.saturating_record(due.elapsed().as_micros() as u64);
-                }
-            }
-            _ => tally.strange += 1,
-        });
-        match accepted {
-            Some(ReasonCode::SUCCESS) => {
-                client.phase = Phase::Ready;
-                self.ready += 1;
-                self.connecting -= 1;
-            }
-            Some(reason) => {
-                return Err(io::Error::other(format!("the broker refused a sensor: {reason}")));
-            }
-            None => {}
-        }
-        if received.and_then(|()| client.connection.flush()).is_err() {
-            self.lose(number);
+        let identifier = device.sensor.client_identifier();
+        let endpoint = self.swarm.endpoint().clone();
+        let link =
+            self.swarm.dial(endpoint.greeting(&identifier, true, self.options.keep_alive()))?;
+        self.state.device_dials(number, link);
+        Ok(())
+    }
+
+    fn control_dial(&mut self) -> io::Result<()> {
+        if self.state.control.presence == Presence::Away {
+            let endpoint = self.swarm.endpoint().clone();
+            let link = self.swarm.dial(endpoint.greeting("plant-control", true, 300))?;
+            self.state.control_dials(link);
         }
         Ok(())
     }
 
-    fn lose(&mut self, number: usize) {
-        if let Some(client) = self.clients.get_mut(number) {
-            client.phase = Phase::Gone;
-            self.tally.disconnected += 1;
+    fn control_cut(&mut self, due_us: u64) {
+        if let Presence::Online(link) = self.state.control.presence {
+            self.swarm.close(link);
+            self.state.control.cut_off();
+            self.state.schedule.add(due_us + COMES_BACK_US, Task::ControlDial);
+        }
+        if let Some(every) = self.options.control_away {
+            self.add(
+                due_us + every.div_f64(self.options.speed).as_micros() as u64,
+                Task::ControlCut,
+            );
         }
     }
 
-    fn control_event(&mut self) -> io::Result<()> {
-        let Some(mut control) = self.control.take() else { return Ok(()) };
-        let now_us = self.begin.elapsed().as_micros() as u64;
-        let mut acknowledge = Vec::new();
-        let mut refused = None;
-        let (tally, ready) = (&mut self.tally, &mut self.control_ready);
-        let received = control.receive(&mut self.arena, |packet| match packet {
-            Packet::Connack(connack) if connack.reason != ReasonCode::SUCCESS => {
-                refused = Some(connack.reason);
-            }
-            Packet::Suback(_) => *ready = true,
-            Packet::Publish(publish) => {
-                if publish.qos == QoS::AtLeastOnce {
-                    acknowledge.push(publish.packet_identifier);
-                }
-                match parse_reading(publish.payload) {
-                    _ if publish.retain => {} // What an earlier run left behind.
-                    Some((sensor, sequence, due_us)) => {
-                        tally.arrived(sensor, sequence, now_us.saturating_sub(due_us));
-                    }
-                    None => tally.strange += 1,
-                }
-            }
-            _ => {}
-        });
-        if let Some(reason) = refused {
-            return Err(io::Error::other(format!(
-                "the broker refused the control system: {reason}"
-            )));
+    /// Sends one command, and schedules the next: each device gets one in a period, on average.
+    fn command(&mut self, due_us: u64) {
+        let gap = self.options.period().div_f64(f64::from(self.state.commanded().max(1)));
+        self.add(due_us + (gap.as_micros() as u64).max(1), Task::Command);
+        let Presence::Online(link) = self.state.control.presence else { return };
+        if !self.state.control.subscribed {
+            return;
         }
-        for packet_identifier in acknowledge {
-            control.queue(&Packet::Puback(Ack::new(packet_identifier)));
+        let Some(number) = self.state.pick_commanded() else { return };
+        let now_us = self.state.now_us();
+        let (control, devices) = (&mut self.state.control, &self.state.devices);
+        if let Some(device) = devices.get(number as usize) {
+            self.swarm.write(link, |out| control.command(number, device, now_us, out));
         }
-        received.and_then(|()| control.flush())?;
-        self.control = Some(control);
+    }
+
+    /// The devices of a plant ask for an image.
+    fn wave_begin(&mut self, wave: u32) {
+        let topic = wave::topic(wave);
+        for number in wave::members(&self.state.devices, wave, self.options.plants) {
+            let Some(device) = self.state.devices.get_mut(number as usize) else { continue };
+            let Some(link) = device.online() else { continue };
+            device.wave = Some(Progress::Asking);
+            self.swarm.write(link, |out| {
+                subscribe(out, WAVE_SUBSCRIBE_IDENTIFIER, QoS::AtLeastOnce, &[&topic]);
+            });
+        }
+        self.add(self.state.now_us() + WAVE_DELAY_US, Task::WaveSend(wave));
+    }
+
+    /// The image is sent; who has no answer to its subscription by now does not count.
+    fn wave_send(&mut self, wave: u32) {
+        let Presence::Online(link) = self.state.control.presence else {
+            return self.add(self.state.now_us() + WAVE_DELAY_US, Task::WaveSend(wave));
+        };
+        for number in wave::members(&self.state.devices, wave, self.options.plants) {
+            let Some(device) = self.state.devices.get_mut(number as usize) else { continue };
+            if let Some(progress) =
+                device.wave.as_mut().filter(|progress| **progress == Progress::Subscribed)
+            {
+                *progress = Progress::Sent;
+                self.state.images.expected += 1;
+            }
+        }
+        let identifier = self.state.control.identifier();
+        let bytes = usize::try_from(self.options.firmware).unwrap_or(0);
+        self.swarm.write(link, |out| wave::send(wave, identifier, bytes, out));
+    }
+
+    /// Ends the run if the broker cannot be reached for too long.
+    fn check_reach(&self) -> io::Result<()> {
+        match &self.state.unreachable {
+            Some((since, why)) if since.elapsed() > self.options.patience => {
+                let secs = self.options.patience.as_secs_f64();
+                Err(io::Error::other(format!("no connection for {secs} s: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for what is under way, and a moment longer: a duplicate would come late.
+    fn drain(&mut self) -> io::Result<()> {
+        self.state.schedule.wind_down();
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while self.is_waiting() && Instant::now() < deadline {
+            self.settle(Duration::from_millis(50))?;
+            self.check_reach()?;
+        }
+        let until = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < until {
+            self.settle(Duration::from_millis(50))?;
+        }
         Ok(())
+    }
+
+    fn settle(&mut self, timeout: Duration) -> io::Result<()> {
+        while let Some((due_us, task)) = self.state.schedule.take_due(self.state.now_us()) {
+            self.perform(due_us, task)?;
+        }
+        self.turn(timeout)
+    }
+
+    fn is_waiting(&self) -> bool {
+        let state = &self.state;
+        let control_is_back =
+            matches!(state.control.presence, Presence::Online(_)) && state.control.subscribed;
+        state.control.is_waiting()
+            || state.images.open() > 0
+            || !control_is_back
+            || state.devices.iter().any(super::device::Device::is_waiting)
+            || (0..)
+                .zip(&state.devices)
+                .any(|(number, device)| state.control.gaps.tail(number, device.acknowledged) > 0)
+    }
+
+    fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+        self.swarm.turn(timeout, &mut self.state)?;
+        while let Some(link) = self.state.leaving.pop() {
+            self.swarm.close(link);
+        }
+        match self.state.fatal.take() {
+            Some(why) => Err(io::Error::other(why)),
+            None => Ok(()),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Figures that a broker publishes: `$SYS` and the like.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use plimsoll_client::{Endpoint, Subscriber};
@@ -43,7 +44,7 @@ impl MqttReader {
                 host: url.host.to_owned(),
                 port,
                 tls,
-                client_identifier: format!("plimsoll-watch-{}", std::process::id()),
+                client_identifier: identifier(),
                 user: source.credentials.user.clone().or_else(|| url.user()),
                 password: source.credentials.password.clone().or_else(|| url.password()),
                 timeout: TIMEOUT,
@@ -97,6 +98,12 @@ impl Reader for MqttReader {
     }
 }
 
+/// An identifier that no other source has, here or in another container: two with the same would take the
+/// connection from each other for ever. Of letters and digits, and short: all brokers take that (MQTT3-3.1.3-5).
+fn identifier() -> String {
+    format!("watch{:016x}", RandomState::new().build_hasher().finish())
+}
+
 fn keep(heard: &mut Vec<(String, f64)>, name: &str, number: f64) {
     let room = heard.len() < TOPICS_MAX;
     match heard.iter_mut().find(|(other, _)| other == name) {
@@ -115,6 +122,13 @@ fn number(payload: &[u8]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_source_is_a_client_of_its_own() {
+        let (one, other) = (identifier(), identifier());
+        assert_ne!(one, other);
+        assert!(one.len() <= 23 && one.chars().all(|c| c.is_ascii_alphanumeric()), "{one}");
+    }
 
     #[test]
     fn a_payload_is_a_number_with_words_behind_it() {

@@ -1,11 +1,13 @@
 //! What is known of all targets now, for those who ask.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use plimsoll_judgement::outside::{Change, Verdict};
 
 use crate::event::{Event, Happening};
+use crate::history;
 use crate::output::Output;
 use crate::push::Counts;
 use crate::reading::Reading;
@@ -58,6 +60,13 @@ impl Standing {
         }
     }
 
+    /// What was seen before this watch began; without a history there is none.
+    fn recall(&mut self, directory: &Path) {
+        for record in history::read(directory, &self.name, 0.0).into_iter().flatten() {
+            self.trail.push(&record.sample);
+        }
+    }
+
     fn update(&mut self, watched: &Watched) {
         self.readings = watched.readings;
         self.last.clone_from(&watched.last);
@@ -83,12 +92,14 @@ impl Standing {
 pub(crate) struct Board {
     targets: Arc<Mutex<Vec<Standing>>>,
     pushes: Arc<[Arc<Counts>]>,
+    history: Option<Arc<Path>>,
 }
 
 impl Board {
     /// One without targets yet, that also shows what became of what was sent elsewhere.
-    pub(crate) fn new(pushes: Vec<Arc<Counts>>) -> Self {
-        Self { targets: Arc::default(), pushes: pushes.into() }
+    /// What is recorded in `history` is shown too.
+    pub(crate) fn new(pushes: Vec<Arc<Counts>>, history: Option<&Path>) -> Self {
+        Self { targets: Arc::default(), pushes: pushes.into(), history: history.map(Arc::from) }
     }
 
     /// What became of what was sent elsewhere, by destination.
@@ -122,7 +133,13 @@ impl Output for Board {
             let name = &watched.target.name;
             match board.iter().position(|one| one.name == *name) {
                 Some(at) => board.swap(at, place),
-                None => board.insert(place, Standing::new(watched)),
+                None => {
+                    let mut new = Standing::new(watched);
+                    if let Some(directory) = &self.history {
+                        new.recall(directory);
+                    }
+                    board.insert(place, new);
+                }
             }
             if let Some(own) = board.get_mut(place) {
                 own.update(watched);

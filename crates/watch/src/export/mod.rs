@@ -25,7 +25,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::event::Event;
@@ -39,8 +38,7 @@ use board::{Board, Standing};
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Where the exporter listens.
-#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportOptions {
     /// Serve /metrics for Prometheus, the report as a page and JSON on this address, such as 127.0.0.1:9977.
     /// There is no login, so keep it on this machine or behind a proxy
@@ -54,9 +52,13 @@ impl ExportOptions {
     /// # Errors
     ///
     /// The address cannot be listened on.
-    pub(crate) fn start(&self, pushes: Vec<Arc<Counts>>) -> Result<Option<Exporter>, String> {
+    pub(crate) fn start(
+        &self,
+        pushes: Vec<Arc<Counts>>,
+        history: Option<&std::path::Path>,
+    ) -> Result<Option<Exporter>, String> {
         let Some(address) = self.listen else { return Ok(None) };
-        let board = Board::new(pushes);
+        let board = Board::new(pushes, history);
         let address = serve::start(address, router(board.clone()))?;
         Ok(Some(Exporter { address, board }))
     }
@@ -135,11 +137,14 @@ fn described(one: &Standing) -> Value {
 }
 
 async fn front(State(board): State<Board>) -> Response {
-    let all = board.look().clone();
-    match all.as_slice() {
-        [one] => page::answer(page::report(one)),
-        several => page::answer(page::list(several)),
-    }
+    let all = board.look();
+    let [one] = all.as_slice() else {
+        // A table is short; a report is not, so that one is drawn of a copy.
+        return page::answer(page::list(&all));
+    };
+    let one = one.clone();
+    drop(all);
+    page::answer(page::report(&one))
 }
 
 async fn target(State(board): State<Board>, Path(name): Path<String>) -> Response {

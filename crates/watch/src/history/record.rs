@@ -9,7 +9,7 @@ use crate::procfs::Identity;
 /// What a file begins with: a name, a version, the length of a record.
 pub(super) const HEADER: [u8; 16] = header();
 
-/// Figures before those of [`Figure`]: t, start, rss, anon, file, and those of [`Extras`].
+/// Figures before those of [`Figure`]: t, start, rss, anon, file, and what else a [`Record`] has.
 const OWN: usize = 5 + 6;
 
 const FIGURES: usize = OWN + Figure::COUNT;

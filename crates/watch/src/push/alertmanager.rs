@@ -1,10 +1,11 @@
 //! Alerts for Prometheus' Alertmanager (`POST /api/v2/alerts`).
 //!
-//! An alert stands as long as it is repeated: it is sent each minute with an end four minutes ahead, as
-//! Prometheus does, so that one whose sender has died is not kept for ever.
+//! An alert stands as long as it is repeated: all that stand are sent each minute, and at each change, with an end four
+//! minutes ahead, as Prometheus does. So one that was refused or lost is sent again, and one whose sender has
+//! died ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use plimsoll_judgement::outside::Verdict;
@@ -14,118 +15,129 @@ use super::door::{Door, Refusal};
 use super::mailbox::{Counts, Mailbox};
 use super::sender::Courier;
 use crate::describe::Sentence;
-use crate::event::{Event, Happening};
 use crate::json;
 use crate::output::Output;
 use crate::watched::Watched;
 
-/// How often an alert that stands is sent again.
+/// How often alerts that stand are sent again.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// Repeats after which an alert of which nothing is heard ends by itself.
+/// Repeats after which an alert of which nothing is heard ends by itself. So long is one that has ended told, too.
 const REPEATS_MISSED: u32 = 4;
 
-/// What an alert says, or that there is none any longer.
+/// A leak of a target, as it is known now.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct News {
-    target: String,
-    /// `None`: it leaks no longer.
-    said: Option<Said>,
-    at: SystemTime,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Said {
+struct Alert {
+    since: SystemTime,
+    /// When it was over; `None` while it stands.
+    ended: Option<SystemTime>,
     sentence: String,
     reasons: String,
 }
 
-/// Sends alerts, and repeats those that stand.
-#[derive(Default)]
-pub(super) struct Alerts {
-    /// By target: since when, and what was said last.
-    standing: BTreeMap<String, (SystemTime, Said)>,
+/// What alerts there should be, by target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted(Arc<Mutex<BTreeMap<String, Alert>>>);
+
+impl Wanted {
+    fn look(&self) -> MutexGuard<'_, BTreeMap<String, Alert>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
+/// Something has changed, or a minute has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due;
+
+/// Sends what alerts there should be.
+#[derive(Debug)]
+pub(super) struct Alerts(pub(super) Wanted);
+
 impl Courier for Alerts {
-    type Item = News;
+    type Item = Due;
     const BATCH_MAX: usize = 64;
     const IDLE: Duration = REPEAT;
     const PAUSES: &'static [Duration] =
         &[Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
     const FOR_EVER: bool = true;
 
-    fn send(&mut self, door: &Door, items: &mut Vec<News>, counts: &Counts) -> Result<(), Refusal> {
+    fn send(&mut self, door: &Door, items: &mut Vec<Due>, counts: &Counts) -> Result<(), Refusal> {
         let now = SystemTime::now();
-        let alerts: Vec<Value> = items.iter().map(|news| self.alert(news, now)).collect();
-        door.post(
-            "/api/v2/alerts",
-            "application/json",
-            Value::from(alerts).to_string().as_bytes(),
-        )?;
-        Counts::add(&counts.sent, items.len());
-        for news in items.drain(..) {
-            match news.said {
-                Some(said) => {
-                    let since =
-                        self.standing.get(&news.target).map_or(news.at, |(since, _)| *since);
-                    self.standing.insert(news.target, (since, said));
-                }
-                None => drop(self.standing.remove(&news.target)),
-            }
+        let wanted = self.0.look().clone();
+        if !wanted.is_empty() {
+            let alerts: Value = wanted.iter().map(|(target, one)| one.told(target, now)).collect();
+            door.post("/api/v2/alerts", "application/json", alerts.to_string().as_bytes())?;
+            Counts::add(&counts.sent, wanted.len());
         }
+        // What has ended has been told, unless it has begun anew meanwhile.
+        self.0.look().retain(|target, one| {
+            one.ended.is_none() || wanted.get(target).is_none_or(|told| told.ended != one.ended)
+        });
+        items.clear();
         Ok(())
     }
 
-    fn idle(&mut self) -> Vec<News> {
-        let at = SystemTime::now();
-        let repeat = |(target, (_, said)): (&String, &(SystemTime, Said))| News {
-            target: target.clone(),
-            said: Some(said.clone()),
-            at,
-        };
-        self.standing.iter().map(repeat).collect()
+    fn idle(&mut self) -> Vec<Due> {
+        if self.0.look().is_empty() { Vec::new() } else { vec![Due] }
     }
 }
 
-impl Alerts {
-    fn alert(&self, news: &News, now: SystemTime) -> Value {
-        let known = self.standing.get(&news.target);
-        let since = known.map_or(news.at, |(since, _)| *since);
-        let said = news.said.as_ref().or(known.map(|(_, said)| said));
-        let ends = if news.said.is_some() { now + REPEAT * REPEATS_MISSED } else { news.at };
+impl Alert {
+    fn told(&self, target: &str, now: SystemTime) -> Value {
         json!({
-            "labels": { "alertname": "PlimsollWatchLeak", "target": news.target, "severity": "critical" },
+            "labels": { "alertname": "PlimsollWatchLeak", "target": target, "severity": "critical" },
             "annotations": {
-                "summary": format!("{} leaks memory", news.target),
-                "description": said.map(|said| said.sentence.as_str()).unwrap_or_default(),
-                "reasons": said.map(|said| said.reasons.as_str()).unwrap_or_default(),
+                "summary": format!("{target} leaks memory"),
+                "description": self.sentence,
+                "reasons": self.reasons,
             },
-            "startsAt": json::time(since),
-            "endsAt": json::time(ends),
+            "startsAt": json::time(self.since),
+            "endsAt": json::time(self.ended.unwrap_or(now + REPEAT * REPEATS_MISSED)),
         })
     }
 }
 
-/// Puts what is said of leaks into the mailbox.
+/// Keeps what alerts there should be: one for each target that is judged to leak.
 #[derive(Debug)]
 pub(super) struct Alertmanager {
-    pub(super) mailbox: Arc<Mailbox<News>>,
+    pub(super) wanted: Wanted,
+    pub(super) mailbox: Arc<Mailbox<Due>>,
     pub(super) farewell: Duration,
 }
 
 impl Output for Alertmanager {
-    fn event(&mut self, watched: &Watched, event: &Event) {
-        let Happening::Judged { before, now } = &event.what else { return };
-        let said = match (before, now) {
-            (_, Verdict::Leaking(_)) => Some(Said {
-                sentence: Sentence(now).to_string(),
-                reasons: watched.judge.reasons().join(" "),
-            }),
-            (Verdict::Leaking(_), _) => None,
-            _ => return,
-        };
-        self.mailbox.put(News { target: watched.target.name.clone(), said, at: event.time });
+    fn round(&mut self, all: &[Watched]) {
+        let now = SystemTime::now();
+        let leaking = |watched: &&Watched| matches!(watched.verdict, Verdict::Leaking(_));
+        let mut wanted = self.wanted.look();
+        let mut changed = false;
+        // Also of targets that are no longer watched.
+        for (target, alert) in wanted.iter_mut().filter(|(_, alert)| alert.ended.is_none()) {
+            if !all.iter().filter(leaking).any(|watched| watched.target.name == *target) {
+                alert.ended = Some(now);
+                changed = true;
+            }
+        }
+        wanted.retain(|_, alert| {
+            let over = alert.ended.and_then(|ended| now.duration_since(ended).ok());
+            over.is_none_or(|over| over < REPEAT * REPEATS_MISSED)
+        });
+        for watched in all.iter().filter(leaking) {
+            let sentence = Sentence(&watched.verdict).to_string();
+            let known = wanted.get_mut(&watched.target.name).filter(|one| one.ended.is_none());
+            if let Some(alert) = known {
+                alert.sentence = sentence;
+                continue;
+            }
+            let reasons = watched.judge.reasons().join(" ");
+            let alert = Alert { since: now, ended: None, sentence, reasons };
+            wanted.insert(watched.target.name.clone(), alert);
+            changed = true;
+        }
+        drop(wanted);
+        if changed {
+            self.mailbox.put(Due);
+        }
     }
 
     fn end(&mut self) {

@@ -24,7 +24,7 @@ const HEADERS_MAX: usize = 32;
 pub(super) struct Door {
     agent: Agent,
     url: String,
-    /// The address without user, password and query.
+    /// Scheme and host: paths of webhooks are secrets.
     pub(super) shown: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -49,7 +49,8 @@ impl Door {
         headers: Option<&Path>,
         cafile: Option<&Path>,
     ) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        // The address itself may be a secret, so that it is not said.
+        let uri: Uri = url.parse().map_err(|error| format!("an address is none: {error}"))?;
         let mut config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -61,14 +62,14 @@ impl Door {
         match uri.scheme_str() {
             Some("https") => config = config.tls_config(tls(cafile)?),
             Some("http") => {}
-            _ => return Err(format!("{url}: an address begins with http:// or https://")),
+            _ => return Err(format!("{host}: an address begins with http:// or https://")),
         }
         if host.len() < authority.len() {
             return Err(format!(
                 "{host}: user and password belong into a header, in a file that others cannot read"
             ));
         }
-        let shown = format!("{}://{host}{}", uri.scheme_str().unwrap_or_default(), uri.path());
+        let shown = format!("{}://{host}", uri.scheme_str().unwrap_or_default());
         let headers = headers.map_or(Ok(Vec::new()), read_headers)?;
         Ok(Self { agent: config.build().new_agent(), url: url.to_owned(), shown, headers })
     }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
 use crate::output::Output;
 use crate::units;
@@ -27,15 +26,14 @@ use sender::Courier;
 pub(crate) use mailbox::Counts;
 pub use sender::Trouble;
 
-/// Events that wait for a webhook, or for Alertmanager, at most.
+/// Events that wait for a webhook, at most.
 const EVENTS_MAX: usize = 256;
 
 /// How long each destination has, when watch ends, to take what waits.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where things are sent.
-#[derive(Args, Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Args, Clone, Debug, PartialEq)]
 pub struct PushOptions {
     /// Post each change of a judgement, restart, disappearance and OOM kill to this address as JSON. Several times for
     /// several. Tried four times within about a minute
@@ -59,7 +57,6 @@ pub struct PushOptions {
     pub elasticsearch_index: String,
     /// How often a reading of each target is sent
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Outputs")]
-    #[serde(deserialize_with = "duration")]
     pub elasticsearch_every: Duration,
     /// Documents that wait while it does not answer; beyond that the oldest are dropped, and counted
     #[arg(long, value_name = "NUMBER", default_value_t = DOCUMENTS_MAX, help_heading = "Outputs")]
@@ -72,8 +69,10 @@ pub struct PushOptions {
     pub push_cafile: Option<PathBuf>,
 }
 
-const INDEX: &str = "plimsoll-watch";
-const DOCUMENTS_MAX: usize = 5000;
+/// What an index is called unless said otherwise.
+pub(crate) const INDEX: &str = "plimsoll-watch";
+/// Documents that wait unless said otherwise.
+pub(crate) const DOCUMENTS_MAX: usize = 5000;
 
 impl Default for PushOptions {
     fn default() -> Self {
@@ -90,11 +89,6 @@ impl Default for PushOptions {
             push_cafile: None,
         }
     }
-}
-
-fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    units::duration(&text).map_err(serde::de::Error::custom)
 }
 
 /// Destinations: what feeds them, and what became of what was sent.
@@ -118,9 +112,11 @@ impl PushOptions {
         }
         for url in &self.alertmanager {
             let door = self.door(url, self.alertmanager_headers.as_deref())?;
-            let alerts = alertmanager::Alerts::default();
-            let mailbox = push.mailbox(door, alerts, EVENTS_MAX, trouble)?;
-            push.outputs.push(Box::new(alertmanager::Alertmanager { mailbox, farewell: FAREWELL }));
+            let wanted = alertmanager::Wanted::default();
+            let alerts = alertmanager::Alerts(wanted.clone());
+            let mailbox = push.mailbox(door, alerts, 1, trouble)?;
+            let output = alertmanager::Alertmanager { wanted, mailbox, farewell: FAREWELL };
+            push.outputs.push(Box::new(output));
         }
         if let Some(url) = &self.elasticsearch {
             let door = self.door(url, self.elasticsearch_headers.as_deref())?;

@@ -9,7 +9,8 @@ mod swing;
 use plimsoll_judgement::outside::{Change, ChangeKind, Sample, Verdict};
 
 pub(crate) use options::Options;
-pub(crate) use page::{Head, page, report, style};
+pub use page::{Head, page};
+pub(crate) use page::{report, style};
 
 use crate::describe::Bytes;
 use crate::plot::Mark;

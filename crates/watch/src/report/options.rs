@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use plimsoll_judgement::outside::{Change, Settings};
+use plimsoll_judgement::outside::{Change, Sample, Settings, Verdict};
 
 use super::{Subject, report, steps};
 use crate::describe::Sentence;
@@ -15,7 +15,7 @@ use crate::plot::Mark;
 use crate::replay::Replay;
 use crate::series::Series;
 use crate::trail::Trail;
-use crate::{json, units};
+use crate::{history, json, units};
 
 /// Write a report: one HTML file with the judgement, the plots that show why, and the reasons
 #[derive(Args, Clone, Debug)]
@@ -24,6 +24,7 @@ use crate::{json, units};
 
 Examples:
   plimsoll watch report incident.csv -o incident.html
+  plimsoll watch report --history /var/lib/plimsoll-watch --target edge-7
   plimsoll watch report --name edge-7 --limit 512M series.csv.gz
   curl -s http://127.0.0.1:9977/ > now.html      the report of a running watch --listen
 
@@ -31,7 +32,14 @@ Exit code: 0 written; 2 the series cannot be read, or the report not be written;
 )]
 pub(crate) struct Options {
     /// The series, as for `watch replay`; `-` is standard input
-    file: PathBuf,
+    #[arg(required_unless_present = "history", conflicts_with = "history")]
+    file: Option<PathBuf>,
+    /// What `watch --history DIR` has recorded, also while it runs
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// Which target of the history, if there are several
+    #[arg(long, value_name = "NAME", requires = "history")]
+    target: Option<String>,
     /// The report; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
@@ -83,36 +91,34 @@ impl Options {
 
     /// The report, and its judgement in words.
     fn html(&self) -> Result<(String, String), String> {
-        let series = Series::open(&self.file).map_err(|error| error.to_string())?;
+        let (whence, stem, samples) = self.samples()?;
         let mut replay = Replay::new(Settings { settle_s: self.settle.as_secs_f64() });
         let mut trail = Trail::new(SAMPLES_MAX);
         let mut marks = Vec::new();
-        for sample in series {
-            let mut sample = sample.map_err(|error| error.to_string())?;
+        for sample in samples {
+            let mut sample = sample?;
             sample.limit = sample.limit.or(self.limit);
             let before = replay.samples;
-            let changed = replay.push(&sample).is_some();
+            let was = replay.push(&sample);
             // One that is not later than those before was passed over.
             if replay.samples > before {
                 trail.push(&sample);
             }
-            if changed {
+            if let Some(was) = was
+                && (is_leak(&was) || is_leak(&replay.verdict))
+            {
                 marks.push(Mark { at: sample.t, text: Sentence(&replay.verdict).to_string() });
             }
         }
-        let shown = self.file.display().to_string();
         if replay.samples == 0 {
-            return Err(format!("{shown} has no line with a time and a size"));
+            return Err(format!("{whence} has nothing with a time and a size"));
         }
         replay.ask();
         let changes: Vec<Change> = replay.judge.changes().copied().collect();
         marks.extend(steps(&changes));
         marks.sort_by(|one, other| one.at.total_cmp(&other.at));
-        let file_name = self.file.file_name().map(|name| name.to_string_lossy().into_owned());
-        let stem = file_name.as_deref().and_then(|name| name.split('.').next());
-        let name = self.name.as_deref().or(stem).unwrap_or(&shown);
         let subject = Subject {
-            name,
+            name: self.name.as_deref().unwrap_or(&stem),
             samples: trail.samples(),
             samples_seen: replay.samples,
             verdict: &replay.verdict,
@@ -120,7 +126,7 @@ impl Options {
             alarms: replay.alarms.clone(),
             marks,
             facts: vec![
-                ("Series".to_owned(), shown.clone()),
+                ("Series".to_owned(), whence),
                 ("Judged by".to_owned(), format!("plimsoll watch {}", env!("CARGO_PKG_VERSION"))),
                 ("Passed over after a start".to_owned(), format!("{} s", self.settle.as_secs())),
                 ("Written".to_owned(), json::time(SystemTime::now())),
@@ -128,6 +134,47 @@ impl Options {
         };
         Ok((report(&subject, None), Sentence(&replay.verdict).to_string()))
     }
+
+    /// Where the samples come from, what that is called in short, and they themselves.
+    fn samples(&self) -> Result<(String, String, Samples), String> {
+        if let Some(directory) = &self.history {
+            let target = self.recorded(directory)?;
+            let whence = format!("{} of {}", target, directory.display());
+            let records = history::read(directory, &target, f64::NEG_INFINITY)
+                .map_err(|error| format!("{whence}: {error}"))?;
+            return Ok((whence, target, Box::new(records.map(|record| Ok(record.sample)))));
+        }
+        let file = self.file.as_deref().unwrap_or(Path::new("-"));
+        let series = Series::open(file).map_err(|error| error.to_string())?;
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let stem =
+            name.as_deref().and_then(|name| name.split('.').next()).unwrap_or("-").to_owned();
+        let samples = series.map(|sample| sample.map_err(|error| error.to_string()));
+        Ok((file.display().to_string(), stem, Box::new(samples)))
+    }
+
+    /// The target that is meant, of those that are recorded.
+    fn recorded(&self, directory: &Path) -> Result<String, String> {
+        let shown = directory.display();
+        let mut targets =
+            history::targets(directory).map_err(|error| format!("{shown}: {error}"))?;
+        match (&self.target, targets.len()) {
+            (Some(target), _) if targets.contains(target) => Ok(target.clone()),
+            (Some(target), _) => {
+                Err(format!("{shown} has no target {target}; it has {}", targets.join(", ")))
+            }
+            (None, 1) => Ok(targets.remove(0)),
+            (None, 0) => Err(format!("{shown} has no history of a target")),
+            (None, _) => Err(format!("say which --target: {}", targets.join(", "))),
+        }
+    }
+}
+
+/// Samples, or why there are no more.
+type Samples = Box<dyn Iterator<Item = Result<Sample, String>>>;
+
+fn is_leak(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Leaking(_))
 }
 
 #[cfg(test)]
@@ -157,7 +204,7 @@ mod tests {
         assert!(html.contains("<h1>edge</h1>") && html.contains("300 samples over 5 h"), "{html}");
         fs::write(&series, "t,rss_kb\n").unwrap();
         assert!(
-            options.html().unwrap_err().ends_with("edge.csv has no line with a time and a size")
+            options.html().unwrap_err().ends_with("edge.csv has nothing with a time and a size")
         );
         let nowhere = Options { output: directory.join("no/where.html"), ..options };
         fs::write(&series, "t,rss_kb\n1,1\n").unwrap();

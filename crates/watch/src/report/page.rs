@@ -16,11 +16,11 @@ const STYLE: &str = include_str!("page.css");
 const ALARMS_LISTED_MAX: usize = 50;
 
 /// What stands at the head of a page.
-pub(crate) struct Head<'a> {
+pub struct Head<'a> {
     /// Its title, not escaped.
-    pub(crate) title: &'a str,
+    pub title: &'a str,
     /// Seconds after which a browser shall ask again.
-    pub(crate) refresh: Option<u32>,
+    pub refresh: Option<u32>,
 }
 
 /// What stands in every page's `<style>`.
@@ -29,7 +29,7 @@ pub(crate) fn style() -> String {
 }
 
 /// A whole page around what is in it.
-pub(crate) fn page(head: &Head<'_>, body: &str) -> String {
+pub fn page(head: &Head<'_>, body: &str) -> String {
     let refresh = head.refresh.map_or_else(String::new, |seconds| {
         format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">")
     });

@@ -1,0 +1,213 @@
+//! What has to hold whatever the samples are.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: f64 = 3600.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// A broker of 40 MiB whose account has a daily swing, and so many bytes an hour beside it.
+fn broker(t: f64, leak: f64) -> Sample {
+    let account = 30.0 * MIB * (1.0 + 0.2 * (t / (24.0 * HOUR) * std::f64::consts::TAU).sin());
+    let noise = 20e3 * ((t * 0.37).sin() + (t * 0.11).cos());
+    Sample {
+        t,
+        rss: 12.0 * MIB + 1.15 * account + noise + leak * t / HOUR,
+        account: Some(account),
+        connections: Some((account / 8192.0).round()),
+        ..Sample::default()
+    }
+}
+
+fn judged(samples: impl IntoIterator<Item = Sample>) -> (Judge, Option<f64>) {
+    let mut judge = Judge::new(Settings::default());
+    let mut raised = None;
+    for sample in samples {
+        judge.push(&sample);
+        if raised.is_none() && matches!(judge.verdict(), Verdict::Leaking(_)) {
+            raised = Some(sample.t);
+        }
+    }
+    (judge, raised)
+}
+
+fn days(days: u32, pace: u32) -> impl Iterator<Item = f64> {
+    (0..days * 86_400 / pace).map(move |step| f64::from(step * pace))
+}
+
+#[test]
+fn a_leak_is_told_with_rate_and_limit() {
+    let limit = Some(200.0 * MIB);
+    let (judge, raised) = judged(days(4, 60).map(|t| Sample { limit, ..broker(t, 0.5e6) }));
+    assert!(raised.is_some_and(|t| t < 30.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert!((leak.bytes_per_hour * 1.15 / 0.5e6 - 1.0).abs() < 0.1, "{leak:?}");
+    assert_eq!(leak.view, View::Resident);
+    assert!(leak.since < 6.0 * HOUR, "{leak:?}");
+    assert!(leak.limit_in_s.is_some_and(|s| s > 24.0 * HOUR && s < 400.0 * HOUR), "{leak:?}");
+    let reasons = judge.reasons().join("\n");
+    assert!(reasons.contains("nothing explains it"), "{reasons}");
+    assert!(judge.changes().any(|change| change.kind == ChangeKind::LeakSeen));
+}
+
+#[test]
+fn no_leak_is_none_and_its_power_is_told() {
+    let (judge, raised) = judged(days(4, 60).map(|t| broker(t, 0.0)));
+    assert_eq!((raised, judge.verdict()), (None, Verdict::Stable));
+    let power = judge.power(12e6 / 72.0);
+    assert!(power.is_some_and(|s| s < 72.0 * HOUR), "{power:?}");
+    assert_eq!(judge.power(1.0), None);
+}
+
+#[test]
+fn the_pace_of_samples_does_not_matter() {
+    let (_, slow) = judged(days(2, 60).map(|t| broker(t, 1e6)));
+    let (_, quick) = judged(days(2, 5).map(|t| broker(t, 1e6)));
+    let apart = slow.zip(quick).map(|(slow, quick)| (slow - quick).abs());
+    assert!(apart.is_some_and(|apart| apart < 3.0 * HOUR), "{slow:?} {quick:?}");
+}
+
+#[test]
+fn a_leak_outlives_a_restart_and_ends_when_it_is_mended() {
+    let one = days(2, 60).map(|t| broker(t, 2e6));
+    let start = 48.0 * HOUR;
+    let other = days(3, 60).map(|t| Sample { t: start + t, start, ..broker(t, 0.0) });
+    let (mut judge, raised) = judged(one);
+    assert!(raised.is_some());
+    let mut until = None;
+    for sample in other {
+        judge.push(&sample);
+        if until.is_none() && !matches!(judge.verdict(), Verdict::Leaking(_)) {
+            until = Some((sample.t - start) / HOUR);
+        }
+    }
+    assert!(until.is_some_and(|hours| hours > 12.0 && hours < 60.0), "{until:?}");
+    let kinds: Vec<ChangeKind> = judge.changes().map(|change| change.kind).collect();
+    assert!(kinds.contains(&ChangeKind::Restarted) && kinds.contains(&ChangeKind::LeakOver));
+}
+
+#[test]
+fn a_loop_of_kills_is_told_though_each_life_is_short() {
+    let limit = Some(2000.0 * MIB);
+    let lives = (0..8).flat_map(|life| {
+        let start = f64::from(life) * 3000.0;
+        (0..50).map(move |minute| {
+            let rss = (50.0 + 1950.0 / 50.0 * f64::from(minute)) * MIB;
+            Sample { t: start + f64::from(minute) * 60.0, start, rss, limit, ..Sample::default() }
+        })
+    });
+    let (judge, raised) = judged(lives);
+    assert!(raised.is_some_and(|t| t < 4.0 * HOUR), "{raised:?} {:?}", judge.reasons());
+    let reasons = judge.reasons().join(" ");
+    assert!(reasons.contains("lived 48 min each"), "{reasons}");
+}
+
+#[test]
+fn short_settings_answer_in_minutes() {
+    let mut judge = Judge::new(Settings { settle_s: 5.0 });
+    let mut raised = None;
+    for second in 0..600 {
+        let t = f64::from(second);
+        judge.push(&Sample { t, rss: 50.0 * MIB + 200e3 * t, ..Sample::default() });
+        if raised.is_none() && matches!(judge.verdict(), Verdict::Leaking(_)) {
+            raised = Some(t);
+        }
+    }
+    assert!(raised.is_some(), "{:?}", judge.reasons());
+}
+
+#[test]
+fn years_take_no_more_room_than_weeks() {
+    let mut judge = Judge::new(Settings { settle_s: 3600.0 });
+    for t in days(20, 600) {
+        judge.push(&broker(t, 0.0));
+    }
+    assert!(judge.stretches() <= Judge::stretches_max());
+    assert!(judge.changes().count() <= 64);
+}
+
+#[test]
+fn a_judge_that_has_seen_nothing_says_so() {
+    let judge = Judge::new(Settings { settle_s: f64::NAN });
+    assert!(matches!(judge.verdict(), Verdict::InsufficientData { .. }));
+    assert_eq!(judge.reasons().len(), 1);
+    assert_eq!(judge.power(1e6), None);
+}
+
+fn any_figure() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => 0.0..1e9,
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(-1.0),
+        1 => Just(1e300),
+        1 => Just(0.0),
+    ]
+}
+
+fn any_sample() -> impl Strategy<Value = Sample> {
+    let figures = proptest::collection::vec(proptest::option::of(any_figure()), 14);
+    (any_figure(), 0.0..1e5, any_figure(), figures).prop_map(|(start, step, rss, figures)| {
+        let at = |index: usize| figures.get(index).copied().flatten();
+        Sample {
+            t: step,
+            start: if start < 5e8 { 0.0 } else { start },
+            rss,
+            anon: at(0),
+            file: at(1),
+            account: at(2),
+            heap_used: at(3),
+            heap_committed: at(4),
+            direct: at(5),
+            retained: at(6),
+            connections: at(7),
+            sessions: at(8),
+            subscriptions: at(9),
+            queued: at(10),
+            published_total: at(11),
+            connected_total: at(12),
+            limit: at(13),
+            direct_limit: at(0),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5, ..ProptestConfig::default() })]
+
+    /// Whatever comes, it neither panics nor says what is no number.
+    #[test]
+    fn nothing_that_comes_in_breaks_it(samples in proptest::collection::vec(any_sample(), 1..300)) {
+        let mut judge = Judge::new(Settings { settle_s: 600.0 });
+        let mut t = 0.0;
+        for sample in samples {
+            t += sample.t / 50.0;
+            judge.push(&Sample { t, ..sample });
+            judge.push(&sample);
+            if let Verdict::Leaking(leak) = judge.verdict() {
+                prop_assert!(leak.bytes_per_hour.is_finite() && leak.since.is_finite());
+            }
+        }
+        for sentence in judge.reasons() {
+            prop_assert!(!sentence.contains("NaN"), "{sentence}");
+        }
+        prop_assert!(judge.stretches() <= Judge::stretches_max());
+    }
+
+    /// When it began to look is no reason; nor are columns that are always empty, and gaps of hours.
+    #[test]
+    fn a_shifted_clock_changes_nothing(shift in 0.0..1e6f64, leak in 0.4e6..4e6f64) {
+        let gap = |t: &f64| !(20.0 * HOUR..23.0 * HOUR).contains(t);
+        let (_, plain) = judged(days(2, 300).filter(gap).map(|t| broker(t, leak)));
+        let shifted = days(2, 300).filter(gap).map(|t| Sample {
+            t: t + shift,
+            start: shift,
+            ..broker(t, leak)
+        });
+        let (_, shifted) = judged(shifted);
+        prop_assert!(plain.is_some());
+        let apart = plain.zip(shifted).map(|(plain, shifted)| (shifted - shift - plain).abs());
+        prop_assert!(apart.is_some_and(|apart| apart < HOUR), "{plain:?} {shifted:?}");
+    }
+}

@@ -1,0 +1,292 @@
+//! Drives the clients of a soak and looks at the broker meanwhile.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use plimsoll_watch::{Clock, Sampler, Selector, Target};
+
+use super::absent::Absent;
+use super::broker::Broker;
+use super::growth::median;
+use super::outcome::{Point, Span};
+use super::progress::{Progress, State};
+use super::scenario::Scenario;
+use super::world::{Mode, Role, World};
+use crate::interrupts::Interrupts;
+use crate::load::{Endpoint, Swarm};
+
+/// Time between two looks at the process.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// Most points kept; the time between them is doubled when there are more.
+const POINTS_MAX: usize = 20_000;
+
+/// Handshakes under way at one time.
+const CONNECTING_MAX: usize = 200;
+
+/// How long clients may take to connect, or to get what is under way.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to wait until a lost client connects again.
+const REDIAL_AFTER: Duration = Duration::from_millis(200);
+
+/// Keep alive of all clients, seconds: the longest.
+const KEEP_ALIVE: u16 = u16::MAX;
+
+/// Why a run ends early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Somebody does not want to wait.
+    Interrupted,
+    /// The broker's process has ended.
+    Died(String),
+    /// It could not go on.
+    Broken(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// A run's state.
+pub(super) struct Driver<'s> {
+    pub(super) scenario: &'s Scenario,
+    pub(super) swarm: Swarm,
+    pub(super) world: World,
+    pub(super) begin: Instant,
+    pub(super) points: Vec<Point>,
+    pub(super) spans: Vec<Span>,
+    /// The cycle that is under way, and how many there are.
+    pub(super) cycle: (u32, u32),
+    pub(super) progress: Progress,
+    /// Links of clients that only have to be there.
+    pub(super) idle: Vec<usize>,
+    pub(super) phase: &'static str,
+    broker: Broker,
+    sampler: Sampler,
+    clock: Clock,
+    interrupts: Interrupts,
+    sampled: Instant,
+    sample_every: Duration,
+    lost_at: Option<Instant>,
+}
+
+impl<'s> Driver<'s> {
+    pub(super) fn new(
+        scenario: &'s Scenario,
+        broker: Broker,
+        endpoint: Endpoint,
+        interrupts: Interrupts,
+        planned: Duration,
+    ) -> Result<Self, String> {
+        let begin = Instant::now();
+        let sampler = Sampler::new(&Target::new("broker", Selector::Pid(broker.pid())));
+        Ok(Self {
+            scenario,
+            swarm: Swarm::new(endpoint).map_err(|error| format!("cannot poll: {error}"))?,
+            world: World::new(&scenario.load, begin)?,
+            begin,
+            points: Vec::new(),
+            spans: Vec::new(),
+            cycle: (0, 0),
+            progress: Progress::new(planned),
+            idle: Vec::new(),
+            phase: "start",
+            broker,
+            sampler,
+            clock: Clock::new(),
+            interrupts,
+            sampled: begin,
+            sample_every: SAMPLE_EVERY,
+            lost_at: None,
+        })
+    }
+
+    pub(super) fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Seconds since the beginning.
+    pub(super) fn elapsed_s(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64()
+    }
+
+    /// A phase begins; the one before ends.
+    pub(super) fn enter(&mut self, phase: &'static str) {
+        let now = self.elapsed_s();
+        if let Some(span) = self.spans.last_mut() {
+            span.to_s = now;
+        }
+        self.phase = phase;
+        self.spans.push(Span { phase: phase.into(), from_s: now, to_s: now });
+    }
+
+    /// One turn: what is queued is sent, what comes in is taken, the process looked at if it is time again.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), Stop> {
+        self.swarm.turn(wait, &mut self.world)?;
+        while let Some(link) = self.world.closing.pop() {
+            self.swarm.close(link);
+        }
+        if !self.world.redial.is_empty() {
+            self.redial()?;
+        }
+        if self.sampled.elapsed() >= self.sample_every {
+            self.sample()?;
+        }
+        Ok(())
+    }
+
+    /// Turns until `done`, or until the time is over. Answers whether it was done.
+    pub(super) fn turn_until(
+        &mut self,
+        patience: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Stop> {
+        let deadline = Instant::now() + patience;
+        while !done(self) {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            self.turn(Duration::from_millis(5))?;
+        }
+        Ok(true)
+    }
+
+    /// Who has lost its connection connects again, a moment later.
+    fn redial(&mut self) -> Result<(), Stop> {
+        let since = *self.lost_at.get_or_insert_with(Instant::now);
+        if since.elapsed() < REDIAL_AFTER {
+            return Ok(());
+        }
+        self.lost_at = None;
+        for role in std::mem::take(&mut self.world.redial) {
+            self.dial(role)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the process.
+    fn sample(&mut self) -> Result<(), Stop> {
+        self.sampled = Instant::now();
+        if let Some(how) = self.broker.ended() {
+            return Err(Stop::Died(format!("{how}{}", self.broker.last_words())));
+        }
+        if self.interrupts.seen() {
+            return Err(Stop::Interrupted);
+        }
+        let reading = self.sampler.sample(self.clock.now());
+        if let (Some(process), Some(sample)) = (reading.process, reading.sample) {
+            let steady = self.phase == "steady" && self.world.publish_us.count() > 100;
+            self.points.push(Point {
+                t: self.elapsed_s(),
+                rss: sample.rss,
+                memory: sample.anon.unwrap_or(sample.rss),
+                account: self.world.books.account,
+                cpu_s: process.cpu_s,
+                updates: self.world.events.updates,
+                p99_ms: steady.then(|| self.world.publish_us.quantile_ms(0.99)),
+            });
+        }
+        if self.points.len() > POINTS_MAX {
+            self.sample_every *= 2;
+            let mut index = 0;
+            self.points.retain(|_| {
+                index += 1;
+                index % 2 == 0
+            });
+        }
+        self.progress.look(State {
+            phase: self.phase,
+            cycle: self.cycle,
+            elapsed: self.begin.elapsed(),
+            updates: self.world.events.updates,
+            memory: self.points.last().map_or(0.0, |point| point.rss),
+        });
+        Ok(())
+    }
+
+    /// Begins to connect a client.
+    pub(super) fn dial(&mut self, role: Role) -> Result<usize, Stop> {
+        let (identifier, clean) = match role {
+            Role::Publisher(number) => (format!("soak-publisher-{number}"), true),
+            Role::Reader(number) => (format!("soak-reader-{number}"), true),
+            Role::Absent(session) => (Absent::identifier(session), false),
+            Role::Witness => ("soak-witness".into(), true),
+            Role::Courier => ("soak-courier".into(), true),
+            Role::Books => ("soak-books".into(), true),
+            Role::Inspector => ("soak-inspector".into(), true),
+            Role::Idle => (format!("soak-idle-{}", self.idle.len()), true),
+            Role::Churner(_) | Role::Nobody => ("soak-nobody".into(), true),
+        };
+        self.dial_as(role, &identifier, clean)
+    }
+
+    /// Begins to connect a client under a name.
+    pub(super) fn dial_as(
+        &mut self,
+        role: Role,
+        identifier: &str,
+        clean: bool,
+    ) -> Result<usize, Stop> {
+        let endpoint = self.swarm.endpoint().clone();
+        let link = self
+            .swarm
+            .dial(endpoint.greeting(identifier, clean, KEEP_ALIVE))
+            .map_err(|error| Stop::Broken(format!("cannot connect a client: {error}")))?;
+        self.world.own(link, role);
+        Ok(link)
+    }
+
+    /// Connects clients and waits until they are ready.
+    pub(super) fn connect(&mut self, roles: &[Role]) -> Result<(), Stop> {
+        let before = self.world.settled;
+        for (index, role) in roles.iter().enumerate() {
+            let link = self.dial(*role)?;
+            if *role == Role::Idle {
+                self.idle.push(link);
+            }
+            let settled = before + index.saturating_sub(CONNECTING_MAX);
+            self.turn(Duration::ZERO)?;
+            self.turn_until(PATIENCE, |driver| driver.world.settled >= settled)?;
+        }
+        let all = before + roles.len();
+        if self.turn_until(PATIENCE, |driver| driver.world.settled >= all)? {
+            return Ok(());
+        }
+        let why = self.world.refused.clone().unwrap_or_else(|| "no answer".into());
+        let there = self.world.settled - before;
+        Err(Stop::Broken(format!(
+            "{there} of {} clients could connect within {} s: {why}",
+            roles.len(),
+            PATIENCE.as_secs()
+        )))
+    }
+
+    /// Is quiet for a while. Answers the memory then, bytes: the middle of the later looks.
+    pub(super) fn quiet(&mut self, span: Duration) -> Result<f64, Stop> {
+        self.enter("quiet");
+        self.world.mode = Mode::Quiet;
+        let begin = self.elapsed_s();
+        let deadline = Instant::now() + span;
+        while Instant::now() < deadline {
+            self.turn(Duration::from_millis(20))?;
+        }
+        self.sample()?;
+        let from = begin + 0.5 * span.as_secs_f64();
+        let looks: Vec<f64> = self
+            .points
+            .iter()
+            .rev()
+            .take_while(|point| point.t >= from)
+            .map(|point| point.memory)
+            .collect();
+        Ok(median(&looks))
+    }
+
+    /// Closes all connections.
+    pub(super) fn leave(&mut self) {
+        self.swarm.close_all();
+    }
+}

@@ -1,0 +1,273 @@
+//! Figures against limits.
+
+use super::outcome::{Criterion, Judgement, Leak, Outcome, Standing, View};
+use crate::quantity::{count, size};
+
+/// A latency is not judged if the tool itself was late by this share of the limit.
+const OWN_LATENESS: f64 = 0.25;
+
+/// Judges what was measured.
+pub(crate) fn judge(outcome: &Outcome) -> (Vec<Criterion>, Judgement) {
+    let mut criteria: Vec<Criterion> = [View::Resident, View::Account]
+        .into_iter()
+        .filter_map(|view| leak(outcome, view))
+        .collect();
+    criteria.extend([losses(outcome), restarts(outcome), latency(outcome), capacity(outcome)]);
+    let failed = criteria.iter().any(|criterion| criterion.standing == Standing::Fail);
+    let judgement = match outcome.ending.as_str() {
+        _ if failed => Judgement::Fail,
+        "as planned" => Judgement::Pass,
+        "interrupted" => Judgement::Partial,
+        _ => Judgement::Fail,
+    };
+    (criteria, judgement)
+}
+
+fn criterion(
+    name: &str,
+    standing: Standing,
+    measured: String,
+    limit: String,
+    note: String,
+) -> Criterion {
+    Criterion { name: name.into(), standing, measured, limit, note }
+}
+
+/// A rate in MB (10⁶ bytes) per hour.
+fn per_hour(bytes: f64) -> String {
+    let mb = bytes / 1e6;
+    let digits = if mb.abs() < 10.0 { 3 } else { 1 };
+    format!("{mb:.digits$} MB/h")
+}
+
+fn leak(outcome: &Outcome, view: View) -> Option<Criterion> {
+    let limit = outcome.scenario.limits.leak_mb_per_hour;
+    let name = match view {
+        View::Resident => "leak, by the process's memory",
+        View::Account => "leak, by the broker's own account",
+    };
+    let bound = format!("≤ {limit} MB/h");
+    let Some(leak) = outcome.leaks.iter().find(|leak| leak.view == view) else {
+        // Few brokers say what they hold.
+        let missing = || "fewer than 6 judged cycles: a longer --duration is needed".to_owned();
+        return (view == View::Resident)
+            .then(|| criterion(name, Standing::Skipped, "–".into(), bound, missing()));
+    };
+    let fails = leak.growth.grows && leak.per_hour_low > limit * 1e6;
+    let (standing, measured) = match (fails, leak.growth.grows) {
+        (true, _) => (
+            Standing::Fail,
+            format!(
+                "{} ({} to {})",
+                per_hour(leak.per_hour),
+                per_hour(leak.per_hour_low),
+                per_hour(leak.per_hour_high)
+            ),
+        ),
+        (false, true) => (Standing::Pass, per_hour(leak.per_hour)),
+        (false, false) => (Standing::Pass, "no growth".to_owned()),
+    };
+    Some(criterion(name, standing, measured, bound, explain(leak, limit)))
+}
+
+/// What the figures of a leak mean.
+fn explain(leak: &Leak, limit: f64) -> String {
+    let growth = &leak.growth;
+    if growth.grows {
+        return format!(
+            "{} per {} ({} to {}), at production's rate",
+            size(growth.per_event),
+            leak.driver.event(),
+            size(growth.low),
+            size(growth.high)
+        );
+    }
+    let seen = format!(
+        "{} per {} would have been seen, which is {}",
+        size(growth.resolution),
+        leak.driver.event(),
+        per_hour(leak.resolution_per_hour)
+    );
+    if leak.resolution_per_hour > limit * 1e6 {
+        let times = leak.resolution_per_hour / (limit * 1e6);
+        match times {
+            times if times < 100.0 => {
+                format!("{seen}; for the limit itself run {times:.0} times as long")
+            }
+            _ => format!("{seen}; the limit itself needs far more events than these"),
+        }
+    } else {
+        seen
+    }
+}
+
+fn losses(outcome: &Outcome) -> Criterion {
+    let loss = &outcome.loss;
+    let parts = [
+        ("lost", loss.lost),
+        ("lost from queues", loss.queued_lost),
+        ("stale", loss.stale),
+        ("unknown", loss.unknown),
+        ("unacknowledged", loss.unacknowledged),
+        ("doubled", loss.duplicated),
+        ("out of order", loss.out_of_order),
+        ("sessions forgotten", loss.forgotten),
+        ("connections ended", loss.disconnected),
+        ("clients turned away", loss.failed),
+        ("left after deletion", loss.left_behind),
+        ("unexpected", loss.strange),
+    ];
+    let named: Vec<String> = parts
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(name, number)| format!("{} {name}", count(*number)))
+        .collect();
+    let limit = outcome.scenario.limits.lost;
+    let standing = if loss.total() > limit { Standing::Fail } else { Standing::Pass };
+    let note = if named.is_empty() {
+        format!(
+            "{} updates acknowledged, {} last known states and {} queued messages checked",
+            count(outcome.events.updates),
+            count(loss.checked),
+            count(outcome.events.queued)
+        )
+    } else {
+        named.join(", ")
+    };
+    criterion("lost, stale, doubled", standing, count(loss.total()), format!("≤ {limit}"), note)
+}
+
+fn restarts(outcome: &Outcome) -> Criterion {
+    let (restarts, limit) = (outcome.loss.restarts, outcome.scenario.limits.restarts);
+    let standing = if restarts > limit { Standing::Fail } else { Standing::Pass };
+    let note = if restarts > 0 { outcome.ending.clone() } else { String::new() };
+    criterion("restarts", standing, restarts.to_string(), format!("≤ {limit}"), note)
+}
+
+fn latency(outcome: &Outcome) -> Criterion {
+    let limit = outcome.scenario.limits.p99_publish_ms;
+    let (steady, late) = (&outcome.steady, &outcome.tool.late);
+    let own = late.p99 > OWN_LATENESS * limit;
+    let standing = match () {
+        () if steady.count == 0 => Standing::Skipped,
+        () if steady.p99 <= limit => Standing::Pass,
+        () if own => Standing::Skipped,
+        () => Standing::Fail,
+    };
+    let mut note = format!(
+        "{} messages a second, from when each was due; p50 {:.2} ms, p99.9 {:.1} ms",
+        outcome.scenario.load.steady_per_second, steady.p50, steady.p999
+    );
+    if own {
+        note = format!(
+            "this tool itself was late by {:.1} ms (p99): the machine is short of cores; {note}",
+            late.p99
+        );
+    }
+    criterion(
+        "p99 publish → PUBACK (QoS 1)",
+        standing,
+        format!("{:.1} ms", steady.p99),
+        format!("≤ {limit} ms"),
+        note,
+    )
+}
+
+fn capacity(outcome: &Outcome) -> Criterion {
+    let limits = &outcome.scenario.limits;
+    let (memory, name) = (&outcome.memory, format!("retained messages in {} GB", limits.memory_gb));
+    let bound = format!("≥ {}", count(limits.retained_capacity));
+    if memory.per_retained <= 0.0 {
+        return criterion(
+            &name,
+            Standing::Skipped,
+            "–".into(),
+            bound,
+            "too few to measure one".into(),
+        );
+    }
+    let room = (limits.memory_gb * 1e9 - memory.connected).max(0.0);
+    #[expect(clippy::cast_sign_loss, reason = "both are positive")]
+    let capacity = (room / memory.per_retained) as u64;
+    let standing =
+        if capacity >= limits.retained_capacity { Standing::Pass } else { Standing::Fail };
+    let note = format!(
+        "projected from {} each, measured over {}; `soak capacity` tries it",
+        size(memory.per_retained),
+        count(outcome.scenario.load.retained.into())
+    );
+    criterion(&name, standing, count(capacity), bound, note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::growth::Growth;
+    use super::super::outcome::tests::sample;
+    use super::super::outcome::{Driver, Quantiles};
+    use super::*;
+
+    fn standing(outcome: &Outcome, name: &str) -> Standing {
+        let (criteria, _) = judge(outcome);
+        criteria.iter().find(|criterion| criterion.name.starts_with(name)).expect(name).standing
+    }
+
+    #[test]
+    fn a_quiet_broker_passes() {
+        let outcome = sample();
+        assert_eq!(outcome.verdict, Judgement::Pass, "{:?}", outcome.criteria);
+        assert_eq!(outcome.criteria.len(), 5);
+    }
+
+    #[test]
+    fn each_limit_can_be_missed() {
+        let mut leaking = sample();
+        let growth =
+            Growth { grows: true, per_event: 48.0, low: 47.0, high: 49.0, resolution: 0.2 };
+        leaking.leaks = vec![Leak {
+            view: View::Resident,
+            driver: Driver::Updates,
+            growth,
+            per_hour: 115.2e6,
+            per_hour_low: 112.8e6,
+            per_hour_high: 117.6e6,
+            resolution_per_hour: 0.5e6,
+        }];
+        let (criteria, judgement) = judge(&leaking);
+        assert_eq!(judgement, Judgement::Fail);
+        assert_eq!(criteria[0].measured, "115.2 MB/h (112.8 MB/h to 117.6 MB/h)");
+        assert!(criteria[0].note.contains("48 B per update"), "{}", criteria[0].note);
+        // Growth that may be below the limit is none that fails.
+        leaking.leaks[0].per_hour_low = 0.1e6;
+        assert_eq!(judge(&leaking).1, Judgement::Pass);
+        let mut losing = sample();
+        losing.loss.stale = 1;
+        assert_eq!(standing(&losing, "lost"), Standing::Fail);
+        let mut dying = sample();
+        (dying.loss.restarts, dying.ending) = (1, "the broker's process has ended".into());
+        assert_eq!(
+            (standing(&dying, "restarts"), judge(&dying).1),
+            (Standing::Fail, Judgement::Fail)
+        );
+        let mut wide = sample();
+        wide.memory.per_retained = 10_000.0;
+        assert_eq!(standing(&wide, "retained"), Standing::Fail);
+    }
+
+    #[test]
+    fn a_latency_that_is_the_tools_own_is_not_judged() {
+        let mut slow = sample();
+        slow.steady = Quantiles { p99: 120.0, count: 1000, ..Quantiles::default() };
+        assert_eq!(standing(&slow, "p99"), Standing::Fail);
+        slow.tool.late.p99 = 60.0;
+        assert_eq!((standing(&slow, "p99"), judge(&slow).1), (Standing::Skipped, Judgement::Pass));
+    }
+
+    #[test]
+    fn what_was_cut_short_has_not_passed() {
+        let mut outcome = sample();
+        outcome.ending = "interrupted".into();
+        assert_eq!(judge(&outcome).1, Judgement::Partial);
+        outcome.ending = "3 updates were not acknowledged".into();
+        assert_eq!(judge(&outcome).1, Judgement::Fail);
+    }
+}
