@@ -11,7 +11,7 @@ from test_http_api import broker_with_api, client, publish, until
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own page")
 PHONE = 360
-VIEWS = ("overview", "clients", "retained", "alarms")
+VIEWS = ("overview", "clients", "retained", "top", "alarms")
 ROWS = "[...document.querySelectorAll('#client-rows tr')].map(row => row.querySelector('.link').textContent)"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
@@ -133,6 +133,57 @@ def test_retained_messages_are_browsed(scene):
     page.until("document.getElementById('detail').open")
     page.press("Escape")
     picture(page, "retained")
+
+
+def test_a_client_whose_name_is_no_path_is_looked_at_and_kicked(scene):
+    broker, page = scene
+    show(page, "clients")
+    with client(broker, "..", "dots/#", clean=True) as victim:
+        page.until(f"{ROWS}.includes('..')")
+        page.run("[...document.querySelectorAll('#client-rows .link')].find(one => one.textContent === '..').click()")
+        page.until("document.getElementById('detail').open && document.getElementById('detail-body').textContent.includes('dots/#')")
+        page.press("Escape")
+        page.until("!document.getElementById('detail').open")
+        page.run("document.querySelector('[aria-label=\"Disconnect ..\"]').click()")
+        page.until("document.getElementById('kick').open")
+        page.run("document.querySelector('#kick [value=yes]').click()")
+        until(lambda: victim.gone)
+
+
+def test_retained_messages_are_deleted_after_a_look_and_a_question(scene):
+    broker, page = scene
+    publish(broker, *[(f"doomed/{number}", "x") for number in range(30)], ("spared/1", "x"))
+    show(page, "retained")
+    page.run("document.getElementById('retained-filter').value = 'doomed/#'; document.querySelector('#retained-form button').click()")
+    page.until("document.querySelectorAll('#retained-rows tr').length === 30")
+    page.run("document.getElementById('retained-delete').click()")
+    page.until("document.getElementById('delete').open")
+    assert page.run("document.getElementById('delete-title').textContent") == "Delete 30 retained messages?"
+    assert "doomed/12" in page.run("document.getElementById('delete-topics').textContent")
+    assert page.run("document.activeElement.textContent") == "Cancel"
+    picture(page, "delete")
+    page.press("Escape")
+    page.until("!document.getElementById('delete').open")
+    time.sleep(0.3)
+    assert broker.api.get("/api/v1/retained", filter="doomed/0")["retained"], "a look deletes nothing"
+    page.run("document.getElementById('retained-delete').click()")
+    page.until("document.getElementById('delete').open")
+    page.run("document.querySelector('#delete [value=yes]').click()")
+    page.until("document.querySelectorAll('#retained-rows tr').length === 0")
+    assert "30 retained messages were deleted" in page.run("document.getElementById('toast').textContent")
+    assert broker.api.get("/api/v1/retained", filter="spared/#")["retained"]
+    page.run("document.getElementById('retained-filter').value = '#'; document.querySelector('#retained-form button').click()")
+
+
+def test_who_holds_the_most_is_shown(scene):
+    broker, page = scene
+    show(page, "top")
+    page.until("document.querySelectorAll('#top-rows tr').length === 3")
+    assert "3 sessions hold" in page.run("document.getElementById('top-foot').textContent")
+    picture(page, "top")
+    page.run("const what = document.getElementById('top-what'); what.value = 'prefixes count'; what.dispatchEvent(new Event('change'))")
+    page.until("document.getElementById('top-rows').textContent.includes('plant/0')")
+    assert page.run("document.getElementById('top-head').textContent") == "TopicsMessagesBytes"
 
 
 def test_an_alarm_is_shown_and_goes(scene):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import broker as brokers
+import overload
 from broker import Broker
 from durable import STAY
 from pki import Authority
@@ -181,7 +182,7 @@ def test_a_jvm_that_leaks_beside_its_heap_leaks_by_its_counter_over_a_restart(ru
     assert after[0]["direct_bytes"] < before[-1]["direct_bytes"], "that is the counter of the process before"
     grown = after[-1]["direct_bytes"] - after[0]["direct_bytes"]
     assert grown > 100 * UNRELEASED_BYTES
-    assert after[-1]["rss_bytes"] - after[0]["rss_bytes"] > grown * 0.8, "it shows in RSS too"
+    assert after[-1]["rss_bytes"] - after[0]["rss_bytes"] > grown * 0.5, "it shows in RSS too"
     events = run.watch.events("jvm")
     lives = [name for name in events if name in ("vanished", "appeared", "restarted")]
     assert lives[:2] == ["vanished", "appeared"] and lives[-1] == "restarted", events
@@ -216,22 +217,18 @@ allow_anonymous true
         accounts = ["--accounts", f"mosquitto=mqtts://localhost:{tls}", "--map", "sys_sessions=$SYS/broker/clients/total"]
         flags = ["--pid", broker.process.pid, "--name", "it", "--every", "200ms", *accounts, *login]
         with Watch(tmp_path, *flags) as watch:
-            time.sleep(3)
-            assert watch.end() == 0, watch.output
-        over_tls = watch.looks("it")[-1]
-        assert over_tls["connections"] == over_tls["extras"]["sys_sessions"] == 1, over_tls
+            over_tls = watch.await_line(lambda line: line.get("connections") == 1)
+        assert over_tls["extras"]["sys_sessions"] == 1, over_tls
         # Somebody whom nobody has vouched for.
         untrusted = [flag for flag in flags if flag not in ("--cafile", authority.certificate)]
         with Watch(tmp_path, *untrusted) as watch:
-            time.sleep(2)
+            watch.await_line(lambda line: line.get("event") == "source_lost")
             assert watch.end() == 0, watch.output
         assert f"mqtts://localhost:{tls} does not answer: TLS: " in watch.output, watch.output
         assert watch.output.count("does not answer") == 1, "said once"
         ledger = ["--pid", broker.process.pid, "--name", "it", "--every", "200ms", "--accounts", f"plimsoll=http://127.0.0.1:{http}"]
         with Watch(tmp_path, *ledger) as watch:
-            time.sleep(2)
-            assert watch.end() == 0, watch.output
-        by_ledger = watch.looks("it")[-1]
+            by_ledger = watch.await_line(lambda line: "allocated" in line.get("extras", {}))
         assert 0 < by_ledger["account_bytes"] < by_ledger["extras"]["allocated"] < by_ledger["rss_bytes"], by_ledger
         assert by_ledger["connections"] == by_ledger["published_total"] == 0, by_ledger
         assert by_ledger["retained"] > 0, "what it publishes to $SYS"
@@ -273,6 +270,59 @@ def test_what_cannot_be_watched_is_said_and_a_wrong_configuration_changes_nothin
     finally:
         child.kill()
         child.wait()
+
+
+# Holds 24 MiB, and takes more than a cgroup of 64 MiB has when it is told to.
+GREEDY = """
+import signal, time
+held = bytearray(b"x" * (24 << 20))
+signal.signal(signal.SIGUSR1, lambda *_: held.extend(b"x" * (200 << 20)))
+print("ready", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+
+def test_a_cgroup_is_watched_as_a_whole_until_the_kernel_kills_in_it(tmp_path):
+    try:
+        group = overload.MemoryGroup(64 << 20)
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+
+    def enter():
+        (group.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    # The oldest process of the group is small, as a container's first one is.
+    small = subprocess.Popen(["sleep", "60"], preexec_fn=enter)
+    greedy = subprocess.Popen([sys.executable, "-c", GREEDY], stdout=subprocess.PIPE, preexec_fn=enter)
+    try:
+        greedy.stdout.readline()
+        flags = ["--cgroup", group.path, "--name", "it", "--every", "100ms", "--history", tmp_path / "history"]
+        for _ in range(2):
+            # The second one goes on from the history of the first.
+            with Watch(tmp_path, *flags) as watch:
+                time.sleep(1)
+                assert watch.end() == 0, watch.output
+            recorded = history_of(tmp_path / "history" / "it.history")
+            assert 24 << 20 < recorded < 64 << 20, "memory of the group, not of its oldest process"
+        with Watch(tmp_path, *flags) as watch:
+            time.sleep(0.5)
+            greedy.send_signal(signal.SIGUSR1)
+            greedy.wait(20)
+            time.sleep(0.5)
+            assert watch.end() == 0, watch.output
+        assert group.kills() == 1
+        assert "the kernel has killed 1 of its processes for want of memory" in watch.output
+    finally:
+        for process in (small, greedy):
+            process.kill()
+            process.wait()
+        group.remove()
+
+
+def history_of(path):
+    """The resident set of the last record (docs/formats.md)."""
+    return struct.unpack_from("<3d", path.read_bytes()[-208:])[2]
 
 
 def test_history_goes_on_after_a_restart_of_watch(tmp_path):

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import broker as brokers
@@ -40,6 +41,7 @@ class Watch:
 
     def __init__(self, directory, *flags):
         self.lines_path = Path(directory) / "watch.jsonl"
+        self.lines_path.unlink(missing_ok=True)
         command = [brokers.program("plimsoll"), "watch", *map(str, flags), "--json-lines", self.lines_path]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.output = None
@@ -65,6 +67,17 @@ class Watch:
     def looks(self, target):
         """Looks at a target while it was there."""
         return [line for line in self.lines() if "rss_bytes" in line and line["target"] == target]
+
+    def await_line(self, wanted, seconds=30):
+        """Waits for a line that `wanted` takes; the last one then."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            text = self.lines_path.read_text() if self.lines_path.exists() else ""
+            for line in map(json.loads, text.splitlines()[:-1]):
+                if wanted(line):
+                    return line
+            time.sleep(0.1)
+        raise AssertionError(f"no such line in {seconds} s: {text[-2000:]}")
 
     def events(self, target):
         """The names of what has happened to it."""

@@ -7,6 +7,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RULES = HERE / "prometheus" / "plimsoll.rules.yml"
 RULE_TESTS = HERE / "prometheus" / "plimsoll.test.yml"
+WATCH_RULES = HERE / "prometheus" / "plimsoll-watch.rules.yml"
+WATCH_RULE_TESTS = HERE / "prometheus" / "plimsoll-watch.test.yml"
 DASHBOARD = HERE / "grafana" / "plimsoll.json"
 
 # A metric, which a rule that records has not named (those have a colon).

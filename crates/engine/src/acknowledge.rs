@@ -143,6 +143,13 @@ impl Dispatch {
     /// A client acknowledged a message: the store learns of it. PUBREL waits for that: without it,
     /// a restart would send the message again to a client that has forgotten it.
     fn completed(&mut self, session: &mut Session, done: Option<Acknowledged>) {
+        if self.following.is_some()
+            && let Some(
+                Acknowledged::Done { sequence, .. } | Acknowledged::Release { sequence, .. },
+            ) = done
+        {
+            self.follow_confirmed(session, sequence);
+        }
         match done {
             Some(Acknowledged::Done { sequence, message }) => {
                 self.forget(session, sequence, message.as_ref());

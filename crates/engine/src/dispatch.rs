@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::durable::Journal;
 use crate::event::{Cause, Event, Limit};
 use crate::flow::{Acknowledged, Delivery, Flow, Origin, OriginKind, Owed};
+use crate::follow::Following;
 use crate::hash::Seeded;
 use crate::input::Link;
 use crate::load::Step;
@@ -32,6 +33,8 @@ pub(crate) struct Dispatch {
     pub(crate) journal: Journal,
     /// Who may do what; `None` is everything.
     pub(crate) access: Option<Arc<dyn Access>>,
+    /// Publishes whose way somebody wants to know.
+    pub(crate) following: Option<Boxed<Following>>,
     pub(crate) budgets: Budgets,
     pub(crate) topics: Topics,
     /// Sessions that are in the store.
@@ -63,6 +66,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) pressed: bool,
     /// Several stored sessions may queue it.
     pub(crate) shared: bool,
+    /// What it is called if it is followed; 0 if not.
+    pub(crate) number: u32,
     /// The step of a budget that its topic has.
     pub(crate) step: Step,
     /// Sessions that are away and did not get it into their queue because of that.
@@ -82,6 +87,7 @@ impl<'a> Outgoing<'a> {
             holds: 0,
             pressed: false,
             shared: false,
+            number: 0,
             step: Step::Clear,
             unqueued: 0,
             qos0_dropped: 0,
@@ -141,6 +147,7 @@ impl Dispatch {
             drops_qos0: false,
             holds_publishers: false,
             access: None,
+            following: None,
             settings,
             counters: Counters::default(),
             outboxes: (0..shards).map(|_| Outbox::new(ledger)).collect(),
@@ -299,12 +306,17 @@ impl Dispatch {
             self.record_queued(session, &delivery, way, outgoing.shared);
             let Some(flow) = session.flow.as_mut() else { return false };
             let packet_identifier = flow.launch(delivery);
-            self.send_launched(session, outgoing, packet_identifier, way);
+            if self.send_launched(session, outgoing, packet_identifier, way) {
+                self.follow_taken(session, outgoing, qos, sequence, true);
+            } else {
+                self.follow_dropped(session, outgoing, Limit::PacketTooLarge);
+            }
             self.budgets.settle(session);
             return false;
         }
         self.wait(session, delivery, way, outgoing.shared);
         self.budgets.settle(session);
+        self.follow_taken(session, outgoing, qos, sequence, false);
         if late {
             session.promised = self.journal.position();
             if let Some(flow) = session.flow.as_mut() {
@@ -330,19 +342,19 @@ impl Dispatch {
         let late = waits && (behind || !session.is_open() || session.is_behind());
         if late && self.drops_qos0 {
             self.counters.load.qos0_dropped += 1;
-            self.dropped(session, Limit::Memory);
+            self.missed(session, outgoing, Limit::Memory);
             return false;
         }
         let step = self.budgets.step(session).max(outgoing.step);
         if late && step >= Step::DropQos0 {
             outgoing.qos0_dropped += u32::from(outgoing.step >= Step::DropQos0);
             self.budgets.count(session, Step::DropQos0, |counts| counts.qos0_dropped += 1);
-            self.dropped(session, Limit::Budget);
+            self.missed(session, outgoing, Limit::Budget);
             return false;
         }
         if session.is_open() && !behind {
             if session.unflushed >= self.output_max(session) {
-                self.dropped(session, Limit::OutputFull);
+                self.missed(session, outgoing, Limit::OutputFull);
                 return false;
             }
             if outgoing.message.is_none() && outgoing.parts.payload.len() >= BODY_SHARED_BYTES_MIN {
@@ -358,8 +370,10 @@ impl Dispatch {
                 origin: way.origin,
                 identifier: way.identifier,
             };
-            if !self.send(session, &frame) {
-                self.dropped(session, Limit::PacketTooLarge);
+            if self.send(session, &frame) {
+                self.follow_taken(session, outgoing, QoS::AtMostOnce, 0, true);
+            } else {
+                self.missed(session, outgoing, Limit::PacketTooLarge);
             }
             return false;
         }
@@ -381,21 +395,26 @@ impl Dispatch {
             let delivery = Delivery { message, sequence, origin: way.origin, qos, retain };
             self.wait(session, delivery, way, outgoing.shared);
             self.budgets.settle(session);
+            self.follow_taken(session, outgoing, qos, sequence, false);
             return expires;
         }
-        self.dropped(session, if connected { Limit::OutputFull } else { Limit::QueueFull });
+        self.missed(
+            session,
+            outgoing,
+            if connected { Limit::OutputFull } else { Limit::QueueFull },
+        );
         false
     }
 
     /// A first transmission: DUP is 0 (MQTT-4.3.2-2, MQTT-4.3.3-2), whatever it was when the message
-    /// came (MQTT-3.3.1-3).
+    /// came (MQTT-3.3.1-3). Answers whether the client takes packets of that size.
     fn send_launched(
         &mut self,
         session: &mut Session,
         outgoing: &Outgoing<'_>,
         packet_identifier: u16,
         way: &Way<'_>,
-    ) {
+    ) -> bool {
         let frame = Frame {
             parts: &outgoing.parts,
             message: outgoing.message.as_ref(),
@@ -406,10 +425,12 @@ impl Dispatch {
             origin: way.origin,
             identifier: way.identifier,
         };
-        if !self.send(session, &frame) {
+        let fits = self.send(session, &frame);
+        if !fits {
             self.too_large(session, packet_identifier);
         }
         self.resume_if_relieved(session); // It has something to acknowledge now.
+        fits
     }
 
     /// Sends a delivery that comes out of the session's flow.
@@ -434,6 +455,8 @@ impl Dispatch {
         };
         if !self.send(session, &frame) {
             self.too_large(session, packet_identifier);
+        } else if self.following.is_some() {
+            self.follow_sent(session, delivery.sequence, delivery.qos);
         }
     }
 
@@ -445,16 +468,6 @@ impl Dispatch {
             self.forget(session, sequence, message.as_ref());
         }
         self.dropped(session, Limit::PacketTooLarge);
-    }
-
-    /// Counts a message that a limit kept from the session, and says so now and then.
-    pub(crate) fn dropped(&mut self, session: &mut Session, limit: Limit) {
-        self.counters.publishes_dropped += 1;
-        session.dropped += 1;
-        if session.dropped.is_power_of_two() {
-            let (client, total) = (session.client_identifier.clone(), session.dropped);
-            self.event(session.link, Event::Dropped { client, total, limit });
-        }
     }
 
     /// Encodes a PUBLISH. Answers whether it fits into the client's Maximum Packet Size.

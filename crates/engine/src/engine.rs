@@ -307,6 +307,9 @@ impl Engine {
         });
         let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
         snapshot.add(Account::Store, self.dispatch.journal.heap_bytes());
+        if let Some(following) = &self.dispatch.following {
+            snapshot.add(Account::Tools, following.recount());
+        }
         messages.extend(in_output.map(|message| (message.address(), message.bytes())));
         messages.sort_unstable();
         messages.dedup();

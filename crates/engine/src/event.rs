@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use plimsoll_mqtt::{QoS, ReasonCode, Version};
 
 use crate::budgets::BudgetOf;
+use crate::follow::Traced;
 use crate::input::Loss;
 use crate::load::Step;
 
@@ -104,6 +105,8 @@ pub enum Event {
         /// Most bytes that may be held.
         limit: usize,
     },
+    /// Something has happened to a publish that is followed ([`Engine::follow`](crate::Engine::follow)).
+    Traced(Box<Traced>),
     /// A budget has come to a step, from [`Step::SlowPublishers`] on: said at the first time, and
     /// then at each doubling.
     Budget {

@@ -25,10 +25,12 @@ mod control;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod drops;
 mod durable;
 mod engine;
 mod event;
 mod flow;
+mod follow;
 mod groups;
 mod hash;
 pub mod holders;
@@ -63,6 +65,7 @@ pub use durable::{
 };
 pub use engine::Engine;
 pub use event::{Cause, Event, Limit};
+pub use follow::{FOLLOWED_MAX, FOLLOWED_SESSIONS_MAX, Follow, Received, Stage, Traced};
 pub use input::{Input, Link, Loss};
 #[cfg(feature = "leaks")]
 pub use leak::Leak;

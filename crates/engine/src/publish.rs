@@ -74,6 +74,7 @@ impl Engine {
         let mut refused = Refusals::default();
         let commands = self.dispatch.is_command(topic);
         let permitted = self.may_publish(slot, first, topic);
+        let followed = self.dispatch.follows(topic);
         let before = self.dispatch.journal.position();
         let Some(session) = self.sessions.get_mut(slot) else { return 1 };
         let publisher = Publisher { slot, epoch: session.epoch, waits: true };
@@ -85,6 +86,7 @@ impl Engine {
         let mut full = Vec::new();
         for publish in publishes(link, inputs).take(taken) {
             self.dispatch.trace_received(session, &Packet::Publish(*publish));
+            let number = self.dispatch.begin_following(followed, session, topic, publish);
             self.dispatch.counters.publishes_received += 1;
             self.dispatch.counters.publish_bytes_received += publish.payload.len() as u64;
             let admission = admit(session, publish, topic, &self.dispatch.settings)
@@ -96,18 +98,13 @@ impl Engine {
                     true => Admission::Route,
                     false => overload.admit(publish, &mut refused),
                 });
-            let admission = match admission {
-                Admission::Route if publish.retain && told(session, publish) => {
-                    match over_quota(&self.retained, &parts(publish, topic, &forwarded)) {
-                        Some(limit) => {
-                            full.push(limit);
-                            refusal(publish, ReasonCode::QUOTA_EXCEEDED)
-                        }
-                        None => Admission::Route,
-                    }
-                }
-                other => other,
-            };
+            let admission = admission.and_then(|| {
+                let asks = publish.retain && told(session, publish);
+                let parts = parts(publish, topic, &forwarded);
+                let limit = if asks { over_quota(&self.retained, &parts) } else { None };
+                full.extend(limit);
+                limit.map_or(Admission::Route, |_| refusal(publish, ReasonCode::QUOTA_EXCEEDED))
+            });
             let answer = match admission {
                 Admission::Route if commands => {
                     self.dispatch.command(session, topic, publish);
@@ -115,8 +112,12 @@ impl Engine {
                 }
                 Admission::Route => Answer::Routed(run.len()),
                 Admission::Settle(reason) => Answer::Settled(reason),
-                Admission::Ignore => continue,
+                Admission::Ignore => {
+                    self.dispatch.follow_refused(link, number, None);
+                    continue;
+                }
                 Admission::Violation(reason) => {
+                    self.dispatch.follow_refused(link, number, Some(reason));
                     violation = Some(reason);
                     break;
                 }
@@ -124,18 +125,16 @@ impl Engine {
             // A refused one has not been received: sent again, it is no copy (MQTT-4.3.3-9).
             let refused = matches!(answer, Answer::Settled(reason) if reason.is_error());
             if publish.qos == QoS::ExactlyOnce && !refused {
-                let received = &mut rare(session, self.dispatch.ledger).received;
-                let new = received.edit().insert(publish.packet_identifier); // MQTT-4.3.3-8
-                if new && session.number != 0 {
-                    self.dispatch.journal.received(session.number, publish.packet_identifier);
-                }
+                self.dispatch.received(session, publish.packet_identifier);
             }
             if let Answer::Routed(_) = answer {
                 let mut outgoing = Outgoing::new(parts(publish, topic, &forwarded));
                 (outgoing.ordinal, outgoing.step) = (ordinal, topic_step);
+                outgoing.number = number;
                 run.push(outgoing);
             }
             if publish.qos != QoS::AtMostOnce {
+                self.dispatch.follow_acknowledgement(session, ordinal, number);
                 ordinal = ordinal.wrapping_add(1);
                 let Publish { packet_identifier, qos, .. } = *publish;
                 due.push(Due { packet_identifier, qos, answer });
@@ -146,6 +145,7 @@ impl Engine {
         }
         self.retain_run(&run, overload);
         self.route(&mut run, Some(publisher));
+        self.dispatch.follow_routed(link, &run);
         self.promise_since(slot, before);
         self.acknowledge_run(slot, &run, &due);
         let slowed = self.slow_publisher(slot, &run, topic_step);
@@ -292,8 +292,17 @@ impl Engine {
 }
 
 impl crate::dispatch::Dispatch {
+    /// MQTT-4.3.3-8: what comes with this identifier is a copy from now on.
+    fn received(&mut self, session: &mut Session, packet_identifier: u16) {
+        let new = rare(session, self.ledger).received.edit().insert(packet_identifier);
+        if new && session.number != 0 {
+            self.journal.received(session.number, packet_identifier);
+        }
+    }
+
     fn acknowledge_publish(&mut self, session: &mut Session, due: Acknowledgement) {
-        session.acknowledged = session.acknowledged.wrapping_add(1);
+        let ordinal = session.acknowledged;
+        session.acknowledged = ordinal.wrapping_add(1);
         if due.qos == QoS::ExactlyOnce && due.reason.is_error() {
             // A refused QoS 2 message has ended here: its identifier is free (MQTT-4.3.3-9).
             if let Some(rare) = session.rare.as_mut()
@@ -305,6 +314,9 @@ impl crate::dispatch::Dispatch {
         }
         let kind = if due.qos == QoS::ExactlyOnce { AckKind::Pubrec } else { AckKind::Puback };
         self.acknowledge(session, kind, due.packet_identifier, due.reason);
+        if self.following.is_some() {
+            self.follow_acknowledged(session, ordinal, due.reason);
+        }
     }
 
     /// Sends what no longer waits, in the order of the publishes.

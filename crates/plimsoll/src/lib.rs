@@ -16,6 +16,7 @@ mod memory;
 mod mosquitto_db;
 mod process;
 mod state;
+mod traces;
 
 pub use cli::run;
 

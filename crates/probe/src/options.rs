@@ -22,12 +22,13 @@ Examples:
   plimsoll watch trace --pid $(pidof mosquitto) --scan
   plimsoll watch trace --pid $(pidof mosquitto) --scan --for 10m     what has been lost in ten minutes
   plimsoll watch trace --pid $(pidof mosquitto) --for 60s --every 20s
+  plimsoll watch trace --pid $(pidof mosquitto) --for 5m --lost      who asked for what is lost
   plimsoll watch trace --pid 4711 --for 5m --json > trace.json
 
 Needs root, or CAP_BPF and CAP_PERFMON with CAP_SYS_PTRACE; --scan needs CAP_SYS_PTRACE alone, or the same user.
 
-Exit code: 0 done, with --scan: no block is lost; 1 --scan found lost blocks; 2 wrong command line; 3 the process is not
-there, or has ended; 4 the kernel or our rights do not allow it; 5 not possible for this program (no glibc heap, no
+Exit code: 0 done, with --scan: no block is lost; 1 --scan found lost blocks; 2 the process is not there, or has ended;
+3 wrong command line; 4 the kernel or our rights do not allow it; 5 not possible for this program (no glibc heap, no
 symbols of an allocator); 6 a file could not be read or written.")]
 pub struct Options {
     /// The process.
@@ -36,6 +37,9 @@ pub struct Options {
     /// Look for blocks that nothing points to, instead of tracing.
     #[arg(long)]
     scan: bool,
+    /// Trace, then scan: the last report is of lost blocks alone, by the calls that asked for them. For glibc's heap.
+    #[arg(long, conflicts_with = "scan")]
+    lost: bool,
     /// How long to trace: 60s, 5m, 1h. With --scan: scan again after this time, and report what was lost meanwhile.
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     duration: Option<Duration>,
@@ -93,7 +97,9 @@ impl Options {
         let done = Process::find(self.pid)
             .and_then(|process| if self.scan { self.scan(&process) } else { self.trace(&process) });
         done.unwrap_or_else(|problem| {
-            eprintln!("plimsoll watch trace: {problem}");
+            if problem != Problem::NotRead {
+                eprintln!("plimsoll watch trace: {problem}");
+            }
             problem.exit_code()
         })
     }
@@ -148,17 +154,13 @@ impl Options {
             stack_bytes: self.stack as usize,
             load_max: f64::from(self.load_max) / 100.0,
             top: self.top,
+            lost: self.lost,
         };
         let mut trace = Trace::start(process, settings)?;
         eprintln!("attached to {}", trace.functions().join(", "));
-        let mut failed = None;
-        let (report, end) = trace.run(&|| asked.load(Ordering::Relaxed), &mut |report| {
-            failed = self.print(&report).err().or(failed.take());
-        })?;
+        let (report, end) =
+            trace.run(&|| asked.load(Ordering::Relaxed), &mut |report| self.print(report))?;
         drop(trace);
-        if let Some(problem) = failed {
-            return Err(problem);
-        }
         self.print(&report)?;
         match end {
             End::Done | End::Asked => Ok(ExitCode::SUCCESS),
@@ -194,9 +196,10 @@ impl Options {
         } else {
             writeln!(output, "{report}")
         };
-        written
-            .and_then(|()| output.flush())
-            .map_err(|error| Problem::Failed(format!("standard output: {error}")))
+        written.and_then(|()| output.flush()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Problem::NotRead,
+            _ => Problem::Failed(format!("standard output: {error}")),
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 //! one, so a lost block may go unseen; one that is named is lost, unless its only pointer is in a register of a
 //! thread that waits, or is kept in a form that is no address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ mod content;
 mod findings;
 mod glibc;
 mod pace;
+mod pages;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -96,27 +97,45 @@ pub fn scan(
     pace: &mut Pace<'_>,
 ) -> Result<Findings, Problem> {
     let memory = Memory::of(process)?;
-    let mut last = look(process, &memory, settings, pace)?;
-    let mut candidates: Candidates = lost_by(&last, &memory).collect();
+    let (look, lost) = lost(process, &memory, settings, pace)?;
+    Ok(findings::of(process, &memory, &look, &lost, settings))
+}
+
+/// The addresses of the blocks that are lost by all looks.
+pub fn lost_blocks(
+    process: &Process,
+    settings: &Settings,
+    pace: &mut Pace<'_>,
+) -> Result<HashSet<u64>, Problem> {
+    let (look, lost) = lost(process, &Memory::of(process)?, settings, pace)?;
+    Ok(lost.into_iter().map(|id| look.heap.room(id).start).collect())
+}
+
+/// The last look, and the blocks that are lost by all.
+fn lost(
+    process: &Process,
+    memory: &Memory,
+    settings: &Settings,
+    pace: &mut Pace<'_>,
+) -> Result<(Look, Vec<Id>), Problem> {
+    let mut last = look(process, memory, settings, pace)?;
+    let mut candidates: Candidates = lost_by(&last, memory).collect();
     for _ in 1..LOOKS {
         drop(last);
-        wait(&memory, &mut candidates, settings.apart / (LOOKS - 1));
+        wait(memory, &mut candidates, settings.apart / (LOOKS - 1));
         if !process.lives() {
             let (pid, name) = (process.pid(), process.name());
             return Err(Problem::Gone(format!("process {pid} ({name}) has ended")));
         }
-        last = look(process, &memory, settings, pace)?;
-        candidates = lost_by(&last, &memory)
+        last = look(process, memory, settings, pace)?;
+        candidates = lost_by(&last, memory)
             .filter(|(address, now)| candidates.get(address) == Some(now))
             .collect();
     }
-    wait(&memory, &mut candidates, Duration::ZERO);
-    let lost: Vec<Id> = last
-        .heap
-        .unreached()
-        .filter(|id| candidates.contains_key(&last.heap.room(*id).start))
-        .collect();
-    Ok(findings::of(process, &memory, &last, &lost, settings))
+    wait(memory, &mut candidates, Duration::ZERO);
+    let is_lost = |id: &Id| candidates.contains_key(&last.heap.room(*id).start);
+    let lost = last.heap.unreached().filter(is_lost).collect();
+    Ok((last, lost))
 }
 
 /// The blocks that a look did not reach.

@@ -48,7 +48,8 @@ impl Fields {
     }
 
     fn address<T: ?Sized>(self, offset: usize, target: *const T) -> Self {
-        self.word(offset, target.cast::<u8>().addr() as u64)
+        // The kernel will read or write there: the compiler has to know that somebody may.
+        self.word(offset, target.cast::<u8>().expose_provenance() as u64)
     }
 }
 
@@ -397,23 +398,25 @@ core::arch::global_asm!(
     "plimsoll_probe_quick:",
     "push rbp",
     "pop rbp",
+    "lea rax, [rdi + 4096]",
     "ret",
     ".balign 16",
     "plimsoll_probe_slow:",
     "test rdi, rdi",
+    "lea rax, [rdi + 4096]",
     "ret",
     ".popsection",
 );
 
 #[cfg(target_arch = "x86_64")]
 unsafe extern "C" {
-    safe fn plimsoll_probe_quick(argument: u64);
-    safe fn plimsoll_probe_slow(argument: u64);
+    safe fn plimsoll_probe_quick(argument: u64) -> u64;
+    safe fn plimsoll_probe_slow(argument: u64) -> u64;
 }
 
-/// A function of ours that does nothing, to find out what a probe costs: one whose first instruction the kernel
-/// emulates, or one that it has to step over.
+/// A function of ours that allocates nothing, to find out what a probe costs: one whose first instruction the kernel
+/// emulates, or one that it has to step over. It answers what could be an address.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn probe_site(emulated: bool) -> extern "C" fn(u64) {
+pub(crate) fn probe_site(emulated: bool) -> extern "C" fn(u64) -> u64 {
     if emulated { plimsoll_probe_quick } else { plimsoll_probe_slow }
 }

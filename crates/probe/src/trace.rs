@@ -5,10 +5,12 @@
 //! changed but for a breakpoint at the functions' first instructions, in its own view of the file alone, as long as
 //! this runs; when this ends, however it ends, the kernel takes them out.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::problem::Problem;
 use crate::process::Process;
+use crate::scan::{self, Pace};
 
 mod assembler;
 mod cost;
@@ -25,7 +27,7 @@ mod tests;
 mod unwind;
 
 use cost::Cost;
-use kernel::{Bounds, Counters, Kernel};
+use kernel::{Bounds, Counters, Kernel, Means};
 pub use names::Frame;
 use outstanding::{Outstanding, Tally};
 pub use report::{Holder, Load, Report};
@@ -48,6 +50,8 @@ pub struct Settings {
     pub load_max: f64,
     /// Stacks in a report.
     pub top: usize,
+    /// At the end the heap is scanned, and the last report is of blocks alone that nothing points to any more.
+    pub lost: bool,
 }
 
 impl Default for Settings {
@@ -60,6 +64,7 @@ impl Default for Settings {
             stack_bytes: 16 << 10,
             load_max: 0.5,
             top: 10,
+            lost: false,
         }
     }
 }
@@ -83,6 +88,10 @@ const TURN: Duration = Duration::from_millis(50);
 const COUNTING: Duration = Duration::from_secs(1);
 /// Room for samples on their way.
 const RING_BYTES: usize = 8 << 20;
+/// Room for those of a round of measuring, whatever the stack.
+const SMALL_RING_BYTES: usize = 8 << 20;
+/// How long the scan at the end may take.
+const SCAN_MAX: Duration = Duration::from_secs(300);
 /// Samples that may have been freed are looked through at the latest when there are so many.
 const KEPT_MAX: usize = 2;
 
@@ -108,6 +117,15 @@ pub struct Trace {
 impl Trace {
     /// Finds the allocator, measures what probes cost here, and attaches.
     pub fn start(process: &Process, settings: Settings) -> Result<Self, Problem> {
+        Self::start_by(process, settings, None)
+    }
+
+    /// The same by certain means.
+    fn start_by(
+        process: &Process,
+        settings: Settings,
+        means: Option<Means>,
+    ) -> Result<Self, Problem> {
         let functions = functions::of(process)?;
         let stack_bytes = settings
             .stack_bytes
@@ -115,8 +133,8 @@ impl Trace {
             .next_multiple_of(programs::STACK_PIECE);
         let bounds =
             Bounds { blocks: settings.blocks_max.max(64), stack_bytes, ring_bytes: RING_BYTES };
-        let mut kernel = Kernel::new(bounds, None)?;
-        let small = Bounds { ring_bytes: 64 << 10, ..bounds };
+        let mut kernel = Kernel::new(bounds, means)?;
+        let small = Bounds { ring_bytes: SMALL_RING_BYTES, ..bounds };
         let cost = Cost::measure(small, kernel.means(), &functions)?;
         let unwinder = Unwinder::new(process)?;
         // What the process uses without us.
@@ -154,11 +172,12 @@ impl Trace {
         &self.functions
     }
 
-    /// Goes on until time is up, `asked` says so, or the probes cost too much. `interim` gets each report on the way.
+    /// Goes on until time is up, `asked` says so, or the probes cost too much. `interim` gets each report on the way;
+    /// its error ends the trace.
     pub fn run(
         &mut self,
         asked: &dyn Fn() -> bool,
-        interim: &mut dyn FnMut(Report),
+        interim: &mut dyn FnMut(&Report) -> Result<(), Problem>,
     ) -> Result<(Report, End), Problem> {
         let mut next = self.settings.every;
         let end = loop {
@@ -184,15 +203,24 @@ impl Trace {
             }
             if !self.settings.every.is_zero() && self.started.elapsed() >= next {
                 next += self.settings.every;
-                let report = self.report()?;
-                interim(report);
+                let report = self.report(None)?;
+                interim(&report)?;
             }
         };
-        // Nothing is freed unseen between the last look at the kernel's map and this.
-        self.fetch()?;
-        let report = self.report()?;
+        let lost =
+            if self.settings.lost && end != End::Gone { Some(self.lost_blocks()?) } else { None };
+        let report = self.report(lost.as_ref())?;
         self.kernel.detach();
         Ok((report, end))
+    }
+
+    /// The blocks that nothing points to. No samples are taken meanwhile, but frees are seen.
+    fn lost_blocks(&mut self) -> Result<HashSet<u64>, Problem> {
+        self.kernel.sample(false, self.mean)?;
+        self.fetch()?;
+        let mut silent = |_: &str| ();
+        let mut pace = Pace::new(SCAN_MAX, &mut silent);
+        scan::lost_blocks(&self.process, &scan::Settings::default(), &mut pace)
     }
 
     /// Takes up the samples that have come.
@@ -219,12 +247,12 @@ impl Trace {
         let counters = self.kernel.counters()?;
         let (since, before, samples) = self.second;
         let seconds = since.elapsed().as_secs_f64();
-        let allocations = counters.allocations.saturating_sub(before.allocations) as f64;
-        let frees = counters.frees.saturating_sub(before.frees) as f64;
-        let load = allocations.mul_add(self.cost.allocation, frees * self.cost.free) / seconds;
-        self.load_peak = self.load_peak.max(load);
         let lost = counters.lost.saturating_sub(before.lost);
         let taken = self.outstanding.samples() - samples + lost;
+        let allocations = counters.allocations.saturating_sub(before.allocations);
+        let frees = counters.frees.saturating_sub(before.frees);
+        let load = self.cost.of(allocations, taken, frees) / seconds;
+        self.load_peak = self.load_peak.max(load);
         if self.settings.sample_bytes == 0
             && let Some(mean) = sampling::widened(self.mean, taken, seconds)
         {
@@ -236,23 +264,24 @@ impl Trace {
     }
 
     /// What is held now, and what has come since the report before.
-    fn report(&mut self) -> Result<Report, Problem> {
+    fn report(&mut self, only: Option<&HashSet<u64>>) -> Result<Report, Problem> {
         // In this order: what the kernel does not have of the samples that are here was freed.
         self.fetch()?;
         let blocks = self.kernel.blocks()?;
         self.outstanding.keep(&blocks);
-        let tallies = self.outstanding.tallies();
+        let tallies = self.outstanding.tallies(only);
         let before = std::mem::replace(&mut self.before, tallies.clone());
         let counters = self.kernel.counters()?;
         let seconds = self.started.elapsed().as_secs_f64();
         let cpu =
             cpu_seconds(&self.process).map_or(f64::NAN, |cpu| (cpu - self.cpu_started) / seconds);
-        let spent = (counters.allocations as f64)
-            .mul_add(self.cost.allocation, counters.frees as f64 * self.cost.free);
+        let samples = self.outstanding.samples() + counters.lost;
+        let spent = self.cost.of(counters.allocations, samples, counters.frees);
         let load = Load {
             allocations_per_second: counters.allocations as f64 / seconds,
             frees_per_second: counters.frees as f64 / seconds,
             allocation_nanoseconds: self.cost.allocation * 1e9,
+            sample_nanoseconds: self.cost.sample * 1e9,
             free_nanoseconds: self.cost.free * 1e9,
             probes: spent / seconds,
             probes_peak: self.load_peak,

@@ -353,7 +353,7 @@ impl Client {
             if reason == ReasonCode::SUCCESS {
                 oracle.will_left(number);
             } else {
-                oracle.will_due(number, self.will_due_at(now));
+                oracle.will_due(number, self.will_due_at(now), self.expiry > 0);
             }
         }
     }

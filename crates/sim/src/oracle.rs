@@ -83,6 +83,8 @@ pub struct Oracle {
     /// By topic: messages that the retained one may be; `None` is none at all.
     retained: BTreeMap<String, Vec<Option<Number>>>,
     wills: BTreeMap<Number, WillState>,
+    /// What may be retained again, by topic, if the broker dies: wills took its place that it may forget.
+    forgettable: Vec<(String, Vec<Option<Number>>)>,
     /// Receptions by the shared subscription: who, at which QoS, and whether DUP was set.
     shared: BTreeMap<Number, Vec<(Who, QoS, bool)>>,
     any_session_ended: bool,
@@ -102,8 +104,8 @@ pub struct Oracle {
 enum WillState {
     /// The connection lives, or it is not sure how it ended.
     Open,
-    /// It is due then, unless the client comes back before.
-    Waiting(Time),
+    /// It is due then, unless the client comes back before; and whether its session is stored.
+    Waiting(Time, bool),
     Due,
     /// DISCONNECT took it back; a crash may undo that, since nobody is told.
     Left,
@@ -386,6 +388,11 @@ impl Oracle {
         for published in self.published.values_mut() {
             published.forgotten |= published.acknowledged.is_none();
         }
+        for (topic, replaced) in std::mem::take(&mut self.forgettable).into_iter().rev() {
+            if let Some(possible) = self.retained.get_mut(&topic) {
+                possible.splice(..0, replaced);
+            }
+        }
         for state in self.wills.values_mut().filter(|state| **state != WillState::Forbidden) {
             *state = WillState::Open; // The watcher was not there to see it.
         }
@@ -425,8 +432,8 @@ impl Oracle {
     }
 
     /// The connection was lost; the will is due `at` that time.
-    pub(crate) fn will_due(&mut self, number: Number, at: Time) {
-        self.wills.insert(number, WillState::Waiting(at));
+    pub(crate) fn will_due(&mut self, number: Number, at: Time, stored: bool) {
+        self.wills.insert(number, WillState::Waiting(at, stored));
     }
 
     /// DISCONNECT without will.
@@ -456,20 +463,26 @@ impl Oracle {
         }
     }
 
-    /// It has been published, for certain.
-    fn will_published(&mut self, number: Number) {
+    /// It has been published, for certain. Nobody waits for the store because of a session that is not
+    /// in it: a crash may forget that will, if it is retained.
+    fn will_published(&mut self, number: Number, stored: bool) {
         self.wills.insert(number, WillState::Due);
-        self.will_outlives(number);
+        let replaced = if self.refusals_expected { Vec::new() } else { self.will_replaces(number) };
+        if let (false, Some(published)) = (stored, self.published.get(&number)) {
+            self.forgettable.push((published.topic.clone(), replaced));
+        }
     }
 
-    /// What was retained on a will's topic before is replaced, if it is retained.
-    fn will_replaces(&mut self, number: Number) {
+    /// What was retained on a will's topic before is replaced, if it is retained. Answers what that may
+    /// have been.
+    fn will_replaces(&mut self, number: Number) -> Vec<Option<Number>> {
         if let Some(published) = self.published.get(&number)
             && let Some(possible) = self.retained.get_mut(&published.topic)
             && let Some(at) = possible.iter().position(|value| *value == Some(number))
         {
-            possible.drain(..at);
+            return possible.drain(..at).collect();
         }
+        Vec::new()
     }
 
     /// A retained will is, or will be, what is retained, even after a crash: the broker died with the
@@ -484,15 +497,19 @@ impl Oracle {
     /// A client has its CONNACK: its last will was cancelled by that (MQTT-3.1.3-9), or published.
     pub(crate) fn came_back(&mut self, who: Who, resumed: bool, dialled: Time, now: Time) {
         let waiting = self.wills.iter().filter_map(|(number, state)| match state {
-            WillState::Waiting(at) if self.published[number].by == who => Some((*number, *at)),
-            WillState::Left if self.published[number].by == who => Some((*number, Time::NEVER)),
+            WillState::Waiting(at, stored) if self.published[number].by == who => {
+                Some((*number, *at, *stored))
+            }
+            WillState::Left if self.published[number].by == who => {
+                Some((*number, Time::NEVER, true))
+            }
             _ => None,
         });
-        for (number, at) in waiting.collect::<Vec<_>>() {
+        for (number, at, stored) in waiting.collect::<Vec<_>>() {
             if at == Time::NEVER {
                 self.will_forbidden(number);
             } else if at <= dialled || !resumed {
-                self.will_published(number);
+                self.will_published(number, stored);
             } else if now < at {
                 self.will_forbidden(number);
             } else {

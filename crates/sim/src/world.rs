@@ -342,7 +342,8 @@ impl World {
                 && wire.version.is_some()
                 && client.connected
             {
-                self.oracle.will_due(number, client.will_due_at(self.now));
+                let (at, stored) = (client.will_due_at(self.now), client.expiry > 0);
+                self.oracle.will_due(number, at, stored);
             }
         }
         client.connection_lost(&mut self.oracle, self.now);

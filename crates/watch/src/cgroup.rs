@@ -65,10 +65,9 @@ impl Cgroup {
         self.directory.join(self.current_file()).exists()
     }
 
-    /// Its processes, in no particular order; those of cgroups in it are not among them.
+    /// Its processes and those of cgroups in it, in no particular order.
     pub(crate) fn processes(&self, procfs: &mut Procfs) -> Vec<u32> {
-        let text = procfs.read(self.directory.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+        processes(procfs, &self.directory)
     }
 
     /// Its figures; `None` if it is gone.
@@ -177,6 +176,24 @@ impl Hierarchy {
     }
 }
 
+/// The processes of a cgroup and of those in it: with version 2 only the innermost ones have any.
+pub(crate) fn processes(procfs: &mut Procfs, directory: &Path) -> Vec<u32> {
+    const DIRECTORIES_MAX: usize = 1000;
+    let (mut pids, mut next) = (Vec::new(), vec![directory.to_owned()]);
+    let mut looked_at = 0;
+    while let Some(directory) = next.pop() {
+        let text = procfs.read(directory.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|line| line.trim().parse::<u32>().ok()));
+        looked_at += 1;
+        if looked_at < DIRECTORIES_MAX {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            next.extend(below.map(|entry| entry.path()));
+        }
+    }
+    pids
+}
+
 /// Directories called `name` in any hierarchy that is mounted, at most some levels down: where systemd puts units.
 pub(crate) fn find_named(procfs: &mut Procfs, name: &str) -> Option<PathBuf> {
     const DEPTH: usize = 4;
@@ -279,7 +296,8 @@ mod tests {
                     "a/b/memory.pressure",
                     "some avg10=1.50 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0.25 avg60=0.00 avg300=0.00 total=1\n",
                 ),
-                ("a/b/cgroup.procs", "17\n4\n"),
+                ("a/b/cgroup.procs", "17\n"),
+                ("a/b/c/cgroup.procs", "4\n"),
             ],
         );
         let cgroup =

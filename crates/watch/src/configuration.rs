@@ -21,7 +21,9 @@ use crate::units;
 pub(crate) struct Plan {
     pub(crate) every: Duration,
     pub(crate) targets: Vec<Target>,
-    pub(crate) history: Option<history::Place>,
+    pub(crate) history: Option<PathBuf>,
+    /// How long histories are kept.
+    pub(crate) keep: Duration,
     pub(crate) outputs: OutputOptions,
 }
 
@@ -110,16 +112,16 @@ enum Places {
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 pub(crate) struct Login {
     /// User name for --accounts
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "accounts")]
     user: Option<String>,
     /// File with the password for --accounts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "accounts")]
     password_file: Option<PathBuf>,
     /// File with a bearer token for --accounts over HTTP
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "accounts")]
     token_file: Option<PathBuf>,
     /// Certificates of authorities to trust (PEM), instead of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "accounts")]
     cafile: Option<PathBuf>,
     /// Own certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -128,7 +130,7 @@ pub(crate) struct Login {
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// Do not check whose certificate it is
-    #[arg(long)]
+    #[arg(long, requires = "accounts")]
     #[serde(default)]
     insecure: bool,
 }
@@ -141,19 +143,24 @@ impl Configuration {
         toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// What it says, checked; `base` is where its paths begin.
+    /// What it says, checked.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let every = self.every.as_deref().map(units::duration).transpose()?;
         let keep = self.keep.as_deref().map(units::duration).transpose()?;
-        let history = self
-            .history
-            .clone()
-            .map(|directory| history::Place { directory, keep: keep.unwrap_or(history::KEEP) });
+        let (history, keep) = (self.history.clone(), keep.unwrap_or(history::KEEP));
         let targets = self.targets.iter().map(TargetTable::target);
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         check(&targets)?;
         let outputs = self.outputs.clone();
-        Ok(Plan { every: every.unwrap_or(EVERY), targets, history, outputs })
+        Ok(Plan { every: every.unwrap_or(EVERY), targets, history, keep, outputs })
+    }
+}
+
+impl Plan {
+    /// Where histories lie, if they are kept.
+    pub(crate) fn place(&self) -> Option<history::Place> {
+        let directory = self.history.clone()?;
+        Some(history::Place { directory, keep: self.keep })
     }
 }
 
@@ -334,7 +341,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(plan.every, Duration::from_secs(2));
-        let place = plan.history.unwrap();
+        let place = plan.place().unwrap();
         assert_eq!(
             (place.directory, place.keep),
             ("/var/lib/plimsoll-watch".into(), Duration::from_secs(604_800))

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::{Clock, Now};
 use crate::configuration::Plan;
+use crate::describe::Span;
 use crate::event::{Event, Happening};
 use crate::happenings::happenings;
 use crate::history::{self, History};
@@ -28,6 +29,12 @@ pub(crate) const EXIT_NOT_STARTED: u8 = 2;
 
 /// Something leaks at the end, and `--check` was given.
 const EXIT_LEAKING: u8 = 1;
+
+/// How much of a history is judged anew at the start, seconds: what is older changes no judgement of today.
+const RECALL_S: f64 = 14.0 * 86_400.0;
+
+/// How far ahead of the time of day a history may end, seconds: a clock that was corrected.
+const AHEAD_MAX_S: f64 = 600.0;
 
 /// Signals that may wait to be heard.
 const WAKES_MAX: usize = 8;
@@ -63,7 +70,8 @@ struct Eye {
 impl Live {
     /// Begins to ask the sources of all targets, and reads what was recorded of them.
     pub(crate) fn new(plan: Plan, outputs: Vec<Box<dyn Output>>) -> Result<Self, String> {
-        let Plan { every, targets, history, outputs: begun_with } = plan;
+        let history = plan.place();
+        let Plan { every, targets, outputs: begun_with, .. } = plan;
         let mut live = Self {
             clock: Clock::new(),
             every,
@@ -107,8 +115,15 @@ impl Live {
         let name = &watched.target.name;
         let failed = |error| format!("the history of {name} cannot be read: {error}");
         let Some(last) = history.last().map_err(failed)? else { return Ok(()) };
+        let now = self.clock.now().t;
+        if last.sample.t > now + AHEAD_MAX_S {
+            return Err(format!(
+                "the history of {name} ends {} from now: the clock was wrong then, or is now; move it away",
+                Span(last.sample.t - now)
+            ));
+        }
         self.clock = self.clock.and_not_before(last.sample.t);
-        let oldest = self.clock.now().t - history.keep().as_secs_f64();
+        let oldest = now - history.keep().as_secs_f64().min(RECALL_S);
         for sample in history.since(oldest).map_err(failed)? {
             watched.judge.push(&sample);
         }
@@ -165,7 +180,7 @@ impl Live {
 
     /// Goes on with another configuration: targets that are as they were are not disturbed.
     fn take_over(&mut self, plan: Plan) -> Result<(), String> {
-        let mut kept = Vec::new();
+        let (mut kept, place) = (Vec::new(), plan.place());
         let old = self.watched.drain(..).zip(self.eyes.drain(..)).collect::<Vec<_>>();
         let mut new = plan.targets;
         for (watched, eye) in old {
@@ -179,7 +194,7 @@ impl Live {
         }
         (self.watched, self.eyes) = kept.into_iter().unzip();
         self.every = plan.every;
-        if plan.history != self.history || plan.outputs != self.begun_with {
+        if place != self.history || plan.outputs != self.begun_with {
             eprintln!("Warning: another history and other outputs hold from the next start on.");
         }
         new.into_iter().try_for_each(|target| self.add(target))

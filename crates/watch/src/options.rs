@@ -85,7 +85,7 @@ struct LiveOptions {
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
     /// How long to keep it [default: 30d]
-    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "history")]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
     keep: Option<Duration>,
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
@@ -151,10 +151,8 @@ impl LiveOptions {
         let of_file = OutputOptions { terminal, ..plan.outputs };
         let alone = OutputOptions { terminal: of_file.terminal.clone(), ..Default::default() };
         plan.outputs = if self.outputs == alone { of_file } else { self.outputs.clone() };
-        if let Some(directory) = self.history.clone() {
-            let keep = self.keep.unwrap_or(history::KEEP);
-            plan.history = Some(history::Place { directory, keep });
-        }
+        plan.history = self.history.clone().or(plan.history);
+        plan.keep = self.keep.unwrap_or(plan.keep);
         plan.every = self.every.unwrap_or(plan.every);
         Ok(plan)
     }
@@ -179,6 +177,7 @@ impl LiveOptions {
             every: EVERY,
             targets: vec![target],
             history: None,
+            keep: history::KEEP,
             outputs: OutputOptions::default(),
         })
     }
@@ -202,7 +201,7 @@ impl LiveOptions {
             true => Arc::new(|_| {}),
             false => Arc::new(|text| eprintln!("Warning: {text}")),
         };
-        let history = plan.history.as_ref().map(|place| place.directory.as_path());
+        let history = plan.history.as_deref();
         let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
         if let Some(address) = address.filter(|_| !on_terminal) {
             eprintln!("Figures are served on http://{address}/metrics.");

@@ -72,17 +72,15 @@ pub(crate) struct Stat {
 }
 
 impl Procfs {
-    /// The text of a file, without what is not UTF-8.
+    /// The text of a file; what is not UTF-8 is replaced.
     pub(crate) fn read(&mut self, path: impl AsRef<Path>) -> io::Result<&str> {
         self.buffer.clear();
         File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut self.buffer)?;
-        Ok(match str::from_utf8(&self.buffer) {
-            Ok(text) => text,
-            Err(error) => {
-                str::from_utf8(self.buffer.get(..error.valid_up_to()).unwrap_or_default())
-                    .unwrap_or_default()
-            }
-        })
+        // A name may be cut by the kernel in the middle of a letter, and stands first in some files.
+        if str::from_utf8(&self.buffer).is_err() {
+            self.buffer = String::from_utf8_lossy(&self.buffer).into_owned().into_bytes();
+        }
+        Ok(str::from_utf8(&self.buffer).unwrap_or_default())
     }
 
     /// `/proc/PID/stat`.

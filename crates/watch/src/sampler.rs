@@ -25,6 +25,8 @@ pub struct Sampler {
     pollers: Vec<Poller>,
     host_memory: Option<f64>,
     current: Option<Current>,
+    /// The first process that was found.
+    first: Option<Identity>,
     /// A process that was seen by a `watch` before this one, and its beginning.
     remembered: Option<(Identity, f64)>,
     absent: String,
@@ -54,6 +56,7 @@ impl Sampler {
             pollers: target.accounts.iter().map(Poller::start).collect(),
             host_memory: host_memory(),
             current: None,
+            first: None,
             remembered: None,
             absent: format!("{} was not looked for yet", target.selector),
             find_again_t: f64::NEG_INFINITY,
@@ -116,7 +119,12 @@ impl Sampler {
             self.find_again_t = now.t + FIND_EVERY_S;
         }
         match self.selector.find(&mut self.procfs) {
+            Ok(found) if self.is_strange(&found) => {
+                self.current = None;
+                self.absent = format!("{} has ended; another has its number", self.selector);
+            }
             Ok(found) => {
+                self.first.get_or_insert(found.identity);
                 if self.current.as_ref().is_some_and(|current| current.identity == found.identity) {
                     return;
                 }
@@ -134,6 +142,12 @@ impl Sampler {
             }
             Err(_) => {}
         }
+    }
+
+    /// Whether it is another process behind a number that was meant to be one process.
+    fn is_strange(&self, found: &Found) -> bool {
+        let other = self.first.is_some_and(|first| first != found.identity);
+        matches!(self.selector, Selector::Pid(_)) && other
     }
 
     fn process(&mut self, now: Now) -> Option<ProcessReading> {

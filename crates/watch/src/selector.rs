@@ -4,8 +4,10 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::cgroup::{Cgroup, find_named};
+use crate::cgroup::{Cgroup, find_named, processes};
 use crate::procfs::{Identity, Procfs};
 
 /// How a target is named.
@@ -165,13 +167,15 @@ fn of_unit(procfs: &mut Procfs, unit: &str) -> Result<Found, String> {
             "{unit} does not run: systemd names no main process, and no cgroup has its name"
         ));
     };
-    let text = procfs.read(directory.join("cgroup.procs")).unwrap_or_default();
-    let pids: Vec<u32> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    let pids = processes(procfs, &directory);
     let identity =
         oldest(procfs, &pids).ok_or_else(|| format!("no process is in {}", directory.display()))?;
     let note = format!("process {}, the oldest in {}", identity.pid, directory.display());
     Ok(Found { identity, cgroup: None, note })
 }
+
+/// How long `systemctl` may take.
+const SYSTEMCTL_MAX: Duration = Duration::from_secs(1);
 
 /// What `systemctl` says is the main process; `None` if it says nothing.
 fn main_process(unit: &str) -> Result<Option<u32>, String> {
@@ -179,12 +183,23 @@ fn main_process(unit: &str) -> Result<Option<u32>, String> {
     if unit.starts_with('-') {
         return Err(format!("`{unit}` is not the name of a unit"));
     }
-    let said = Command::new("systemctl")
+    let asked = Command::new("systemctl")
         .args(["show", "--property=MainPID", "--value", "--", unit])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .output();
-    let Ok(said) = said else { return Ok(None) };
+        .spawn();
+    let Ok(mut asked) = asked else { return Ok(None) };
+    // A bus that hangs must not hold up the other targets.
+    let began = Instant::now();
+    while asked.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if began.elapsed() > SYSTEMCTL_MAX {
+            let _ = asked.kill().and_then(|()| asked.wait());
+            return Err(format!("{unit}: systemctl does not answer"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let said = asked.wait_with_output().map_err(|error| format!("systemctl: {error}"))?;
     let pid: Option<u32> =
         str::from_utf8(&said.stdout).ok().and_then(|text| text.trim().parse().ok());
     Ok(pid.filter(|&pid| pid > 0))

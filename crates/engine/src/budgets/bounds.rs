@@ -54,10 +54,11 @@ impl Dispatch {
         if queues_nothing {
             outgoing.unqueued += u32::from(outgoing.step >= Step::RefuseNew);
             self.budgets.count(session, Step::RefuseNew, |counts| counts.publishes_refused += 1);
-            return self.dropped(session, Limit::Budget);
+            return self.missed(session, outgoing, Limit::Budget);
         }
         let connected = session.is_connected();
-        self.dropped(session, if connected { Limit::SlowConsumer } else { Limit::QueueFull });
+        let limit = if connected { Limit::SlowConsumer } else { Limit::QueueFull };
+        self.missed(session, outgoing, limit);
     }
 }
 

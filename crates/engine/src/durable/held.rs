@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use plimsoll_ledger::Measure;
+use plimsoll_mqtt::ReasonCode;
 
 /// Packets in the order in which they may leave.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(crate) enum What {
     Durable(u64),
     /// Retained messages for a new subscription may be sent.
     Replay,
+    /// The acknowledgement before it was of a publish that is followed.
+    Traced { number: u32, reason: ReasonCode },
 }
 
 impl Measure for Held {

@@ -8,6 +8,7 @@ use plimsoll_mqtt::encode;
 use super::held::{HeldPart, What};
 use crate::dispatch::{Dispatch, Way};
 use crate::flow::{Delivery, Origin, OriginKind};
+use crate::follow::Stage;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::session::Session;
@@ -96,6 +97,10 @@ impl Dispatch {
                 }
             }
             What::Replay => released = Released::Replay,
+            What::Traced { number, reason } => {
+                let stage = Stage::Acknowledged { reason, stored: part.position };
+                self.traced(session.link, number, stage);
+            }
             What::Durable(before) => {
                 session.flags.awaits_durable = false;
                 if let Some(flow) = session.flow.as_mut() {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_mqtt::ReasonCode;
-use serde::Serialize;
-use tokio::task::spawn_blocking;
+use serde::{Deserialize, Serialize};
 
 use crate::broker::recount::{COUNTED, Recount};
 use crate::memory;
@@ -18,11 +18,19 @@ use crate::memory;
 use super::books;
 use super::clients::unknown;
 use super::entry::User;
+use super::look::asked;
 use super::problem::Problem;
 use super::routes::Context;
 
 pub(super) fn by(user: &User) -> &str {
     user.0.as_deref().unwrap_or("somebody on this machine")
+}
+
+/// A client by name, in the query: browsers take a path that ends with `.` or `..` for another one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    client_id: String,
 }
 
 /// Disconnects a client; its session stays as it asked for.
@@ -31,13 +39,26 @@ pub(super) async fn kick(
     Extension(user): Extension<User>,
     Path(identifier): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    disconnect(&context, &user, &identifier)
+}
+
+/// The same.
+pub(super) async fn kick_named(
+    State(context): State<Context>,
+    Extension(user): Extension<User>,
+    named: Result<Query<Named>, QueryRejection>,
+) -> Result<StatusCode, Problem> {
+    disconnect(&context, &user, &asked(named)?.client_id)
+}
+
+fn disconnect(context: &Context, user: &User, identifier: &str) -> Result<StatusCode, Problem> {
     let shared = &context.shared;
     let kicked =
-        books::aside(|| shared.expel_client(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
+        books::aside(|| shared.expel_client(identifier, ReasonCode::ADMINISTRATIVE_ACTION));
     match kicked {
         Some(true) => {
             books::aside(|| {
-                shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(&user)));
+                shared.log.notice(&format!("Client {identifier} disconnected by {}.", by(user)));
             });
             Ok(StatusCode::NO_CONTENT)
         }
@@ -45,7 +66,7 @@ pub(super) async fn kick(
             let detail = format!("`{identifier}` is not connected");
             Err(Problem::new(StatusCode::CONFLICT, detail))
         }
-        None => Err(unknown(&identifier)),
+        None => Err(unknown(identifier)),
     }
 }
 
@@ -55,12 +76,25 @@ pub(super) async fn end_session(
     Extension(user): Extension<User>,
     Path(identifier): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    end(&context, &user, &identifier)
+}
+
+/// The same.
+pub(super) async fn end_named_session(
+    State(context): State<Context>,
+    Extension(user): Extension<User>,
+    named: Result<Query<Named>, QueryRejection>,
+) -> Result<StatusCode, Problem> {
+    end(&context, &user, &asked(named)?.client_id)
+}
+
+fn end(context: &Context, user: &User, identifier: &str) -> Result<StatusCode, Problem> {
     let shared = &context.shared;
-    let ended = books::aside(|| shared.end_session(&identifier, ReasonCode::ADMINISTRATIVE_ACTION));
+    let ended = books::aside(|| shared.end_session(identifier, ReasonCode::ADMINISTRATIVE_ACTION));
     if !ended {
-        return Err(unknown(&identifier));
+        return Err(unknown(identifier));
     }
-    books::aside(|| shared.log.notice(&format!("Session of {identifier} ended by {}.", by(&user))));
+    books::aside(|| shared.log.notice(&format!("Session of {identifier} ended by {}.", by(user))));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -78,17 +112,16 @@ pub(super) async fn reload(
 ) -> Result<Json<Reloaded>, Problem> {
     let shared = Arc::clone(&context.shared);
     books::aside(|| shared.log.notice(&format!("Reload asked for by {}.", by(&user))));
-    let outcome = spawn_blocking(move || match shared.admin.reload.get() {
+    let reload = move || match shared.admin.reload.get() {
         Some(reload) => reload(&shared),
         None => Err("the broker is still starting".into()),
-    });
-    match outcome.await {
-        Ok(Ok(())) => {
+    };
+    match context.job("the reload", reload).await? {
+        Ok(()) => {
             let succeeded = context.shared.reloads.succeeded.load(Ordering::Relaxed);
             Ok(Json(Reloaded { reloaded: true, succeeded }))
         }
-        Ok(Err(errors)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)),
-        Err(_) => Err(broke_off("the reload")),
+        Err(errors) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, errors)),
     }
 }
 
@@ -118,7 +151,7 @@ struct Counted {
 /// stand still meanwhile: about 50 ms for a million retained messages.
 pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recounted>, Problem> {
     let shared = Arc::clone(&context.shared);
-    let counted = spawn_blocking(move || {
+    let recount = move || {
         let recount = shared.recount()?;
         let Recount { charged, counted, budgets, held } = &recount;
         let accounts = charged
@@ -136,21 +169,20 @@ pub(super) async fn recount(State(context): State<Context>) -> Result<Json<Recou
             accounts: accounts.collect(),
             budgets_differing: budgets.len(),
         })
-    });
-    match counted.await {
-        Ok(Some(recounted)) => Ok(Json(recounted)),
-        Ok(None) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "an I/O thread is busy; try again".to_owned(),
-        )),
-        Err(_) => Err(broke_off("the recount")),
+    };
+    match context.job("the recount", recount).await? {
+        Some(recounted) => Ok(Json(recounted)),
+        None => {
+            let detail = "an I/O thread is busy; try again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry())
+        }
     }
 }
 
 /// The heap by call stack, for `pprof`.
-pub(super) async fn heap() -> Result<Response, Problem> {
-    match spawn_blocking(memory::heap_profile).await {
-        Ok(Ok(profile)) => {
+pub(super) async fn heap(State(context): State<Context>) -> Result<Response, Problem> {
+    match context.job("the profile", memory::heap_profile).await? {
+        Ok(profile) => {
             let mut response = profile.clone().into_response();
             books::give_back(profile);
             let headers = response.headers_mut();
@@ -162,7 +194,6 @@ pub(super) async fn heap() -> Result<Response, Problem> {
             );
             Ok(response)
         }
-        Ok(Err(error)) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error)),
-        Err(_) => Err(broke_off("the profile")),
+        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error)),
     }
 }

@@ -11,6 +11,7 @@ mod clients;
 mod entry;
 mod health;
 mod history;
+mod jobs;
 mod look;
 mod memory;
 mod metrics;
@@ -24,6 +25,7 @@ mod stall;
 mod subscriptions;
 mod system;
 mod top;
+mod trace;
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,6 +11,9 @@ pub(super) struct Problem {
     title: &'static str,
     status: u16,
     detail: String,
+    /// It may go better in a second.
+    #[serde(skip)]
+    retry: bool,
 }
 
 impl Problem {
@@ -19,7 +22,13 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
+            retry: false,
         }
+    }
+
+    /// Says that trying again soon is worth it.
+    pub(super) fn retry(self) -> Self {
+        Self { retry: true, ..self }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -34,7 +43,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry = self.retry;
         let mut response = (status, Json(self)).into_response();
+        if retry {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -13,11 +13,12 @@ use tokio::task::JoinHandle;
 
 use super::entry::{self, Remembered};
 use super::history::{self, History};
+use super::jobs::Jobs;
 use super::look::{Held, Looks};
 use super::problem::Problem;
 use super::{
     alarms, changes, clients, health, memory, metrics, openapi, page, retained, subscriptions,
-    system, top,
+    system, top, trace,
 };
 use crate::broker::shared::Shared;
 
@@ -32,6 +33,7 @@ pub(super) struct Context {
     /// the thread that has made it.
     pub(super) tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
     pub(super) looks: Arc<Looks>,
+    pub(super) jobs: Jobs,
     pub(super) held: Held,
     pub(super) history: Arc<History>,
 }
@@ -45,6 +47,7 @@ impl Context {
             left: Arc::new(Notify::new()),
             tasks: Arc::default(),
             looks: Arc::default(),
+            jobs: Jobs::default(),
             held: Held::default(),
             history: Arc::default(),
         }
@@ -87,9 +90,9 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/api/v1/memory", get(memory::memory))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/alarms", get(alarms::alarms))
-        .route("/api/v1/clients", get(clients::clients))
+        .route("/api/v1/clients", get(clients::clients).delete(changes::kick_named))
         .route("/api/v1/clients/{id}", get(clients::client).delete(changes::kick))
-        .route("/api/v1/sessions", get(clients::sessions))
+        .route("/api/v1/sessions", get(clients::sessions).delete(changes::end_named_session))
         .route("/api/v1/sessions/{id}", get(clients::client).delete(changes::end_session))
         .route("/api/v1/subscriptions", get(subscriptions::subscriptions))
         .route("/api/v1/retained", get(retained::retained).delete(top::delete))
@@ -97,6 +100,7 @@ pub(super) fn router(context: &Context) -> Router {
         .route("/api/v1/heap", get(changes::heap))
         .route("/api/v1/reload", post(changes::reload))
         .route("/api/v1/recount", post(changes::recount))
+        .route("/api/v1/trace", post(trace::trace))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(context.clone(), entry::guard))

@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use super::entry::Caller;
 use super::routes::{self, Context};
 use super::stall::{Impatient, Stream};
-use super::{Order, books};
+use super::{Order, books, jobs};
 use crate::broker::events::Whence;
 use crate::broker::listener::{Bound, Listening};
 use crate::broker::shared::Shared;
@@ -56,14 +56,18 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>, String> {
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(2)
+        .max_blocking_threads(jobs::THREADS)
         .thread_keep_alive(Duration::from_secs(1))
         .thread_name("http-work")
         .build()
         .map_err(explain)?;
     thread::Builder::new()
         .name("http".into())
-        .spawn(move || run(&runtime, &shared))
+        .spawn(move || {
+            run(&runtime, &shared);
+            // Dropping it would wait for jobs, however long they take.
+            runtime.shutdown_timeout(FAREWELL);
+        })
         .map_err(explain)
 }
 

@@ -8,10 +8,9 @@ use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use plimsoll_engine::holders::HOLDERS_MAX;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 
 use super::books;
-use super::changes::{broke_off, by};
+use super::changes::by;
 use super::entry::User;
 use super::look::asked;
 use super::problem::Problem;
@@ -151,11 +150,11 @@ pub(super) async fn top(
         left_after: wanted.left_after.unwrap_or(LEFT_AFTER),
     };
     let shared = Arc::clone(&context.shared);
-    let found = spawn_blocking(move || match of {
+    let census = move || match of {
         Of::Clients => of_clients(shared.censuses.clients(&shared, &terms), by),
         Of::Prefixes => of_prefixes(shared.censuses.prefixes(&shared, depth, limit, prefixes_by)),
-    });
-    let found = found.await.map_err(|_| broke_off("the census"))?;
+    };
+    let found = context.job("the census", census).await?;
     Ok(Json(Ranking { of, by, found }))
 }
 
@@ -202,9 +201,8 @@ pub(super) async fn delete(
     check(&filter)?;
     let shared = Arc::clone(&context.shared);
     let named = filter.clone();
-    let deleted =
-        spawn_blocking(move || delete_retained(&shared, &named, dry_run, TOPICS_SHOWN)).await;
-    let deletion = deleted.map_err(|_| broke_off("the deletion"))?;
+    let delete = move || delete_retained(&shared, &named, dry_run, TOPICS_SHOWN);
+    let deletion = context.job("the deletion", delete).await?;
     if !dry_run {
         let count = deletion.messages;
         let line = format!("{count} retained messages below {filter} deleted by {}.", by(&user));

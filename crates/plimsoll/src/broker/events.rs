@@ -196,8 +196,8 @@ impl EventLog {
             Event::Unsubscribed { client, filter } => {
                 self.about(Kind::Unsubscribe, &format!("{client} {filter}"), whence, client);
             }
-            // The shard hands it on.
-            Event::Control { .. } => {}
+            // The shard hands them on.
+            Event::Control { .. } | Event::Traced(_) => {}
             Event::LoadLine { step, entered, used, limit } => {
                 self.load_line(*step, *entered, *used, *limit);
             }
@@ -300,7 +300,8 @@ fn budget_text(of: &BudgetOf) -> String {
     }
 }
 
-fn limit_text(limit: Limit) -> &'static str {
+/// Why a message was dropped.
+pub(crate) fn limit_text(limit: Limit) -> &'static str {
     match limit {
         Limit::QueueFull => "max_queued_messages or max_queued_bytes reached while it was away",
         Limit::SlowConsumer => {

@@ -101,6 +101,7 @@ impl Plan {
             shared.ledger.set_budget(account, budget.map_or(usize::MAX, |(_, bytes)| *bytes));
         }
         shared.memory.report_to(config.reporting.clone());
+        shared.traces.exporter.set(config.otlp.clone());
         shared.gate.failures.set_most(config.auth_failures_per_minute);
         let rules = self.access.rules(config, &plugins);
         let rules = rules.map(|rules| Arc::new(rules) as Arc<dyn Access>);

@@ -25,6 +25,7 @@ use super::sys::Sys;
 use super::systemd::Watchdog;
 use super::transport::tls_files::TlsSettings;
 use super::transport::{Layers, Scratch};
+use crate::traces::{Mark, Turn};
 
 /// Bytes read in one turn before the engine is entered.
 const ARENA_BYTES: usize = 64 * 1024;
@@ -108,6 +109,10 @@ pub(crate) struct Shard {
     limits: Arc<Limits>,
     serial: u32,
     at_once: bool,
+    /// The times of this turn, while somebody wants to know them.
+    turn: Option<Turn>,
+    /// What is to be told when the network has it: slot and serial of its connection.
+    marks: Vec<(u32, u32, Mark)>,
     /// When connections are next looked through for packets that do not end.
     partials_at: Option<Instant>,
     /// Only the first shard accepts connections and keeps `$SYS`.
@@ -156,6 +161,8 @@ impl Shard {
             limits: shared.limits(),
             serial: 0,
             at_once: false,
+            turn: None,
+            marks: Vec::new(),
             partials_at: None,
             watchdog: if index == 0 { Watchdog::from_environment() } else { None },
             acceptor,
@@ -183,6 +190,7 @@ impl Shard {
             self.expire_partials();
             self.tick();
             loop {
+                self.turn = self.shared.traces.is_on().then(Turn::begin);
                 let brought = self.read();
                 self.enter_engine(&brought);
                 self.write();
@@ -527,6 +535,7 @@ impl Shard {
             + self.flushed.heap_bytes()
             + self.lost.heap_bytes()
             + self.expelled.heap_bytes()
+            + self.marks.heap_bytes()
             + self.pool.heap_bytes();
         self.arena.heap_bytes() + self.scratch.heap_bytes() + lists
     }

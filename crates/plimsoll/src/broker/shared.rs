@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use mio::Waker;
 use plimsoll_engine::{Admission, Engine, Input, Link, Load, Outbox, Records, Step, Time, Who};
@@ -26,6 +27,7 @@ use super::sys::Traffic;
 use super::transport::Socket;
 use crate::admin::Admin;
 use crate::memory::Memory;
+use crate::traces::{Traces, Turn};
 
 /// An accepted connection on its way to its shard.
 #[derive(Debug)]
@@ -105,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) admin: Admin,
     pub(crate) memory: Memory,
+    pub(crate) traces: Traces,
     pub(crate) standstill: Standstill,
     pub(crate) censuses: Censuses,
     /// The step of the load line.
@@ -152,6 +155,7 @@ impl Shared {
             control: Control::new(ledger),
             admin: Admin::default(),
             memory: Memory::new(ledger),
+            traces: Traces::new(ledger),
             standstill: Standstill::default(),
             censuses: Censuses::default(),
             step: AtomicU8::new(Step::Clear as u8),
@@ -304,17 +308,29 @@ impl Shared {
 
     /// Enters the engine with a batch, takes what is to be done by `shard`, and wakes the others
     /// that have something to do. Answers which inputs are to be given again later
-    /// ([`Engine::take_put_back`]).
+    /// ([`Engine::take_put_back`]). `turn` is told when that was, if somebody wants to know.
     #[must_use]
-    pub(crate) fn enter(&self, shard: u8, inputs: &[Input<'_>], outbox: &mut Outbox) -> Vec<u32> {
+    pub(crate) fn enter(
+        &self,
+        shard: u8,
+        inputs: &[Input<'_>],
+        outbox: &mut Outbox,
+        mut turn: Option<&mut Turn>,
+    ) -> Vec<u32> {
         let now = self.clock.now();
         let mut wake = 0u64;
         let work;
         let put_back;
         {
             let mut engine = self.engine();
+            if let Some(turn) = &mut turn {
+                turn.entered = Instant::now();
+            }
             self.shard(shard).output.store(false, Ordering::SeqCst);
             engine.handle(now, inputs);
+            if let Some(turn) = turn {
+                turn.left = Instant::now();
+            }
             put_back = engine.take_put_back();
             self.step.store(engine.step() as u8, Ordering::Relaxed);
             self.expel_latecomers(shard, &mut engine, now, inputs);

@@ -314,6 +314,7 @@ impl Keeper {
                 if !self.keep() {
                     return; // The broker ends, and the disk will not have it.
                 }
+                self.shared.traces.stored(self.records.upto());
                 answers.push(Input::Stored { upto: self.records.upto() });
                 self.records.clear();
             }

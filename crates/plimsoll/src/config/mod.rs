@@ -34,6 +34,7 @@ use crate::broker::transport::proxy::Proxy;
 use crate::log::Setup;
 use crate::memory::Reporting;
 use crate::process::ProcessConfig;
+use crate::traces::Otlp;
 
 /// Everything that the broker has been told, ready to use.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) connection_messages: bool,
     pub(crate) sys_interval: u32,
     pub(crate) reporting: Reporting,
+    pub(crate) otlp: Otlp,
     pub(crate) io_threads: u8,
     /// Most memory that the process may hold; `None` is no limit.
     pub(crate) memory_limit: Option<MemoryLimit>,
@@ -286,6 +288,7 @@ impl Default for Config {
             connection_messages: true,
             sys_interval: 10,
             reporting: Reporting::default(),
+            otlp: Otlp::default(),
             io_threads: 0,
             memory_limit: None,
             memory_budgets: Vec::new(),

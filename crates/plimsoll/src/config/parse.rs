@@ -302,6 +302,11 @@ impl Reader {
                     self.error(name, &problem);
                 }
             }
+            "otlp_endpoint" | "otlp_header" => {
+                if let Err(problem) = self.config.otlp.read(name, value.text()) {
+                    self.error(name, &problem);
+                }
+            }
             "memory_budget_user" => {
                 let rules = &mut self.config.client_budgets;
                 if let Err(problem) = super::memory::read_user_budget(rules, value.text()) {

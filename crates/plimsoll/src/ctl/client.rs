@@ -14,8 +14,8 @@ use ureq::{Agent, Body};
 
 use super::settings::Settings;
 
-/// How long a request may take; a heap profile takes some seconds.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request may take; a heap profile takes some seconds, and a trace may take a minute.
+const TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -81,6 +81,7 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
         accept: &str,
+        body: Option<&Value>,
     ) -> Result<Response<Body>, Failure> {
         let mut uri = format!("{}{path}", self.url);
         for (number, (name, value)) in query.iter().enumerate() {
@@ -96,8 +97,12 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
         let request =
-            request.body(()).map_err(|error| Failure::Mistake(format!("{uri}: {error}")))?;
+            request.body(body).map_err(|error| Failure::Mistake(format!("{uri}: {error}")))?;
         let mut response = self.agent.run(request).map_err(|error| {
             Failure::Unreachable(format!(
                 "{}: {error}; is there a listener with `protocol http_api` (--url, PLIMSOLL_URL)?",
@@ -138,17 +143,25 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Value, Failure> {
-        let mut response = self.ask(method, path, query, "application/json")?;
+        Self::answer(path, self.ask(method, path, query, "application/json", None)?)
+    }
+
+    /// The answer of a path that is sent JSON.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        Self::answer(path, self.ask("POST", path, &[], "application/json", Some(body))?)
+    }
+
+    fn answer(path: &str, mut response: Response<Body>) -> Result<Value, Failure> {
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
         }
         let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_json();
-        answer.map_err(|error| Failure::Unreachable(format!("{}{path}: {error}", self.url)))
+        answer.map_err(|error| Failure::Unreachable(format!("{path}: {error}")))
     }
 
     /// The answer of a path as it is.
     pub(super) fn bytes(&self, path: &str, accept: &str) -> Result<Vec<u8>, Failure> {
-        let mut response = self.ask("GET", path, &[], accept)?;
+        let mut response = self.ask("GET", path, &[], accept, None)?;
         let answer = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         answer.map_err(|error| Failure::Unreachable(format!("{}{path}: {error}", self.url)))
     }

@@ -164,6 +164,7 @@ pub(super) fn run(command: &Command, client: &Client, json: bool) -> Result<Said
             Ok(Said { text, yes: agrees })
         }
         Command::Heap(wanted) => heap(client, wanted, json),
+        Command::Trace(wanted) => super::trace::trace(client, wanted, json),
     }
 }
 

@@ -6,6 +6,7 @@ mod memory;
 mod settings;
 mod table;
 mod top;
+mod trace;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ const EXIT_UNREACHABLE: u8 = 2;
   plimsoll ctl kick plant-7-sensor-12
   plimsoll ctl retained 'plant/7/#' --json | jq '.retained[].topic'
   plimsoll ctl heap -o heap.pb.gz && pprof -top heap.pb.gz
+  plimsoll ctl trace 'plant/7/#' --count 5     where does a message's time go?
   plimsoll ctl --url https://broker:8080 --user ops reload
 
 The broker needs a listener for it:
@@ -107,6 +109,8 @@ enum Command {
     Recount,
     /// A profile of the heap, for pprof
     Heap(commands::Heap),
+    /// Follow the next publishes through the broker, with times (exit 1 if none came)
+    Trace(trace::Trace),
 }
 
 /// What a command has to print, and whether the answer is yes.

@@ -117,6 +117,8 @@ struct Found {
     subject: Subject,
     /// In the last audit.
     before: u64,
+    /// When an audit last found none, seconds from the start.
+    none_at: f64,
     stands: bool,
 }
 
@@ -125,8 +127,8 @@ struct Found {
 pub(crate) enum News {
     /// A series grows.
     Grows(Subject, Growth),
-    /// An audit has found so many.
-    Found(Subject, u64),
+    /// An audit has found so many, and there were none until then, seconds from the start.
+    Found(Subject, u64, f64),
     /// What was said of it is over.
     Over(Subject),
 }
@@ -147,7 +149,7 @@ impl Detector {
             subjects.map(|subject| (subject, Accounted::new(Bounds::default()))).collect();
         let blocks: usize = Accounted::blocks().map(|bytes| usable_size(bytes, 8)).sum();
         let own = usable_size(series.capacity() * size_of::<(Subject, Accounted)>(), 8);
-        let found = |subject| Found { subject, before: 0, stands: false };
+        let found = |subject| Found { subject, before: 0, none_at: 0.0, stands: false };
         Self {
             _charge: ledger.charge(Account::Admin, own + series.len() * blocks),
             series,
@@ -169,19 +171,23 @@ impl Detector {
         news
     }
 
-    /// Looks at what an audit of all sessions has found: it is an alarm if the one before has found some too.
-    pub(crate) fn audited(&mut self, audit: &Audit) -> Vec<News> {
+    /// Looks at what an audit of all sessions has found, `t` seconds from the start: it is an alarm if the
+    /// one before has found some too.
+    pub(crate) fn audited(&mut self, t: f64, audit: &Audit) -> Vec<News> {
         let counts = [audit.sessions_overdue, audit.deadlines_lost];
         let mut news = Vec::new();
         for (found, count) in self.audits.iter_mut().zip(counts) {
             if count > 0 && found.before > 0 && !found.stands {
                 found.stands = true;
-                news.push(News::Found(found.subject, count));
+                news.push(News::Found(found.subject, count, found.none_at));
             } else if count == 0 && found.stands {
                 found.stands = false;
                 news.push(News::Over(found.subject));
             }
             found.before = count;
+            if count == 0 {
+                found.none_at = t;
+            }
         }
         news
     }
@@ -278,11 +284,14 @@ mod tests {
     fn two_audits_in_a_row_make_an_alarm() {
         let mut detector = detector();
         let overdue = |sessions_overdue| Audit { sessions_overdue, ..Audit::default() };
-        assert_eq!(detector.audited(&overdue(3)), []);
-        assert_eq!(detector.audited(&overdue(0)), []);
-        assert_eq!(detector.audited(&overdue(3)), []);
-        assert_eq!(detector.audited(&overdue(4)), [News::Found(Subject::SessionsOverdue, 4)]);
-        assert_eq!(detector.audited(&overdue(5)), []);
-        assert_eq!(detector.audited(&overdue(0)), [News::Over(Subject::SessionsOverdue)]);
+        assert_eq!(detector.audited(40.0, &overdue(3)), []);
+        assert_eq!(detector.audited(75.0, &overdue(0)), []);
+        // With many sessions an audit takes long.
+        assert_eq!(detector.audited(340.0, &overdue(3)), []);
+        let found = News::Found(Subject::SessionsOverdue, 4, 75.0);
+        assert_eq!(detector.audited(610.0, &overdue(4)), [found]);
+        assert_eq!(detector.audited(880.0, &overdue(5)), []);
+        let over = News::Over(Subject::SessionsOverdue);
+        assert_eq!(detector.audited(990.0, &overdue(0)), [over]);
     }
 }

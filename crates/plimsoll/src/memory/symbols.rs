@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use addr2line::Loader;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,9 @@ use super::heap::Mapping;
 
 /// The subcommand of that process.
 pub(crate) const SUBCOMMAND: &str = "name-addresses";
+
+/// How long that process may take: reading debug information takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program itself, also if its file has been replaced.
 const SELF: &str = "/proc/self/exe";
@@ -48,7 +53,8 @@ pub(crate) fn name(addresses: &[u64], mappings: &[Mapping]) -> Names {
             .collect();
         let relative: Vec<u64> =
             within.iter().map(|address| address.saturating_sub(base.start)).collect();
-        let answers = ask(&relative).unwrap_or_default();
+        let mut namer = Command::new(SELF);
+        let answers = ask(namer.arg(SUBCOMMAND), &relative, PATIENCE).unwrap_or_default();
         names.extend(within.into_iter().zip(answers).filter(|(_, frames)| !frames.is_empty()));
     }
     for address in addresses {
@@ -72,14 +78,15 @@ fn unnamed(address: u64, mappings: &[Mapping]) -> Frame {
     Frame { function, ..Frame::default() }
 }
 
-/// Asks the other process for the frames of addresses within the program.
-fn ask(addresses: &[u64]) -> io::Result<Vec<Vec<Frame>>> {
-    let mut child = Command::new(SELF)
-        .arg(SUBCOMMAND)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+/// Asks the other process for the frames of addresses within the program. One that does not end in time is
+/// ended.
+fn ask(
+    program: &mut Command,
+    addresses: &[u64],
+    patience: Duration,
+) -> io::Result<Vec<Vec<Frame>>> {
+    let mut child =
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut question = String::new();
     for address in addresses {
         let _ = writeln!(question, "{address:x}");
@@ -90,9 +97,23 @@ fn ask(addresses: &[u64]) -> io::Result<Vec<Vec<Frame>>> {
         Some(mut input) => input.write_all(question.as_bytes()),
         None => Ok(()),
     });
-    let output = child.wait_with_output()?;
-    let _ = writer.join();
-    let lines = output.stdout.split(|&byte| byte == b'\n').take(addresses.len());
+    let output = child.stdout.take();
+    let (said, hears) = mpsc::sync_channel(1);
+    let reader = thread::spawn(move || {
+        let mut answer = Vec::new();
+        let read = output.map(|mut output| output.read_to_end(&mut answer));
+        // Whoever asked may have given up.
+        let _ = said.send(read.unwrap_or(Ok(0)).map(|_| answer));
+    });
+    let answer = hears.recv_timeout(patience);
+    if answer.is_err() {
+        // That ends its pipes too, and with them both threads.
+        child.kill()?;
+    }
+    child.wait()?;
+    let _ = (writer.join(), reader.join());
+    let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let lines = answer.split(|&byte| byte == b'\n').take(addresses.len());
     Ok(lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect())
 }
 
@@ -141,5 +162,31 @@ fn without_hash(name: &str) -> &str {
     match name.rsplit_once("::h") {
         Some((name, hash)) if hash.len() == 16 => name,
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_in_time_is_ended() {
+        // It neither reads nor writes; more is asked than a pipe holds.
+        let addresses = vec![u64::MAX; 10_000];
+        let mut silent = Command::new("sleep");
+        let error = ask(silent.arg("600"), &addresses, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn answers_are_read_a_line_for_each_address() {
+        let mut says = Command::new("sh");
+        says.args([
+            "-c",
+            r#"cat > /dev/null; echo '[{"function":"f","file":"","line":7}]'; echo no"#,
+        ]);
+        let frames = ask(&mut says, &[1, 2], PATIENCE).unwrap();
+        let frame = Frame { function: "f".into(), file: String::new(), line: 7 };
+        assert_eq!(frames, [vec![frame], Vec::new()]);
     }
 }

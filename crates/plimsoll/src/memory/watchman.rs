@@ -56,7 +56,9 @@ impl Watchman {
     ) -> Vec<Arc<Alarm>> {
         let waterfall = memory.reconcile();
         let mut news = self.detector.look(uptime.as_secs_f64(), &waterfall, state);
-        news.extend(audit.into_iter().flat_map(|audit| self.detector.audited(audit)));
+        news.extend(
+            audit.into_iter().flat_map(|audit| self.detector.audited(uptime.as_secs_f64(), audit)),
+        );
         if uptime >= self.profile_at {
             self.profile_at = uptime + PROFILE_EVERY;
             if let Ok(profile) = HeapProfile::take() {
@@ -82,9 +84,8 @@ impl Watchman {
                     ..alarm(subject, uptime, since)
                 }
             }
-            News::Found(subject, count) => {
-                // They were not yet overdue when the audit before the last one looked.
-                let since = uptime.saturating_sub(Duration::from_secs(120));
+            News::Found(subject, count, none_at) => {
+                let since = Duration::from_secs_f64(none_at.max(0.0));
                 // Of all that has grown since, only what makes sessions can have made these.
                 let mut owners = self.owners(since);
                 owners.retain(|owner| owner.calls.iter().any(|call| call.starts_with(SESSIONS)));

@@ -20,13 +20,18 @@ pub(super) enum Kind {
 
 /// The kind of a block of `size` bytes that begins with `head`, and a preview of it.
 pub(super) fn kind(head: &[u8], size: u64, heap: &Heap, mappings: &[Mapping]) -> (Kind, String) {
-    if let Some(text) = text(head) {
+    if let Some(text) = text(head).filter(|text| text.len() > 7 || !is_address(head, mappings)) {
         return (Kind::Text(without_numbers(text)), text.to_owned());
     }
     let words: Vec<String> =
         words_of(&head[..head.len().min(48)]).map(|word| look(word, heap, mappings)).collect();
     let words = words.join(" ");
     (Kind::Words(size, words.clone()), words)
+}
+
+/// Whether a block begins with an address: its bytes may all be letters.
+fn is_address(head: &[u8], mappings: &[Mapping]) -> bool {
+    words_of(head).next().is_some_and(|word| maps::of(word, mappings).is_some())
 }
 
 /// The text that a block begins with.
@@ -114,8 +119,21 @@ mod tests {
         for word in [0x7000_0000_0010_u64, 0, 7, u64::MAX] {
             head.extend(word.to_ne_bytes());
         }
-        let (kind, preview) = kind(&head, 48, &Heap::default(), &[mapping]);
+        let (words, preview) = kind(&head, 48, &Heap::default(), &[mapping]);
         assert_eq!(preview, "libx.so+0x2010 0 number data");
-        assert_eq!(kind, Kind::Words(48, preview));
+        assert_eq!(words, Kind::Words(48, preview));
+        let heap = Mapping {
+            start: 0x5544_4342_0000,
+            end: 0x5544_4343_0000,
+            path: "[heap]".to_owned(),
+            ..Mapping::default()
+        };
+        let address = 0x5544_4342_4140_u64.to_ne_bytes();
+        assert!(matches!(kind(&address, 24, &Heap::default(), &[]).0, Kind::Text(_)));
+        assert_eq!(
+            kind(&address, 24, &Heap::default(), &[heap]).1,
+            "[heap]",
+            "an address of letters"
+        );
     }
 }

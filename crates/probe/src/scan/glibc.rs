@@ -29,6 +29,8 @@ pub(super) mod arena {
     pub(crate) const TOP: u64 = 0x60;
     /// How many bins there are.
     pub(crate) const BINS_COUNT: u64 = 127;
+    /// `attached_threads`, behind it `system_mem` and `max_system_mem`.
+    pub(crate) const THREADS: u64 = 0x880;
     /// Its size.
     pub(crate) const SIZE: u64 = 0x898;
 }
@@ -218,17 +220,27 @@ pub(super) fn main_arena(memory: &Memory, places: &[Range<u64>]) -> Option<u64> 
     })
 }
 
-/// Whether `words`, which stand at `address`, are an arena.
+/// Whether `words`, which stand at `address`, are an arena. Links of empty bins look the same a bin further on, so
+/// what stands around them is looked at too.
 fn is_arena(words: &[u64], address: u64) -> bool {
     if words.len() * 8 < arena::SIZE as usize {
         return false;
     }
+    let (lock, fast_chunks) = (words[0] & 0xffff_ffff, words[1] & 0xffff_ffff);
+    let threads = arena::THREADS as usize / 8;
+    let [threads, bytes, bytes_max] = [words[threads], words[threads + 1], words[threads + 2]];
+    let around = lock <= 2
+        && fast_chunks <= 1
+        && threads < 1 << 20
+        && bytes > 0
+        && bytes.is_multiple_of(4096)
+        && bytes <= bytes_max;
     let empty = (0..arena::BINS_COUNT).filter(|bin| {
         let itself = address + arena::TOP + bin * 16;
         let links = (itself + 16 - address) as usize / 8;
         words[links] == itself && words[links + 1] == itself
     });
-    empty.count() as u64 >= arena::BINS_COUNT / 4
+    around && empty.count() as u64 >= arena::BINS_COUNT / 8
 }
 
 /// The chunks with mappings of their own within an anonymous mapping: where each begins, and its size.
@@ -265,15 +277,26 @@ mod tests {
     #[test]
     fn an_arena_is_known_by_its_empty_bins() {
         let address = 0x7f00_0000_1000;
-        let mut words = vec![0_u64; arena::SIZE as usize / 8];
-        assert!(!is_arena(&words, address));
+        let before = 6;
+        let mut words = vec![0_u64; before + arena::SIZE as usize / 8 + 6];
+        let first = address - before as u64 * 8;
+        let find = |words: &[u64]| {
+            (0..words.len()).find(|&at| is_arena(&words[at..], first + at as u64 * 8))
+        };
         for bin in 0..arena::BINS_COUNT {
-            let links = (arena::TOP + 16 + bin * 16) as usize / 8;
+            let links = before + (arena::TOP + 16 + bin * 16) as usize / 8;
             words[links] = address + arena::TOP + bin * 16;
             words[links + 1] = words[links];
         }
-        assert!(is_arena(&words, address));
-        assert!(!is_arena(&words, address + 8));
-        assert!(!is_arena(&words[..200], address));
+        assert_eq!(find(&words), None, "it has no memory");
+        let threads = before + arena::THREADS as usize / 8;
+        words[threads] = 1;
+        words[threads + 1] = 0x2_1000;
+        words[threads + 2] = 0x2_1000;
+        // One bin is in use, and so are fast bins.
+        words[before + 14] = 0x5500_0000_1000;
+        words[before + 2] = 0x5500_0000_2000;
+        assert_eq!(find(&words), Some(before));
+        assert!(!is_arena(&words[before..200], address));
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::blocks::{Heap, Id};
 use super::pace::Pace;
+use super::pages::Pages;
 use crate::problem::Problem;
 use crate::process::Process;
 use crate::process::maps::Mapping;
@@ -34,6 +35,7 @@ pub(super) fn mark(
             look(memory, heap, &run, &mut buffer, &mut found);
         }
     }
+    let mut pages = Pages::new();
     // Level by level, so that blocks which lie together are read together.
     while !found.is_empty() {
         let mut level = std::mem::take(&mut found);
@@ -49,7 +51,13 @@ pub(super) fn mark(
                 parts.push(next);
             }
             pace.goes_on("blocks", run.end - run.start)?;
-            look_at_parts(memory, heap, &run, &parts, &mut buffer, &mut found);
+            if parts.len() == 1 && Pages::hold(&run) {
+                for word in words_of(pages.read(memory, &run)) {
+                    consider(heap, word, &mut found);
+                }
+            } else {
+                look_at_parts(memory, heap, &run, &parts, &mut buffer, &mut found);
+            }
         }
     }
     Ok(())

@@ -118,7 +118,7 @@ fn place(role: Role, code: &[u8]) -> (u64, bool) {
 }
 
 /// Whether the kernel emulates the instruction that `code` begins with: `push`, `nop`, jumps and calls by distance
-/// (arch/x86/kernel/uprobes.c). Any other it has to step over, which costs thirty times as much on a virtual machine.
+/// (arch/x86/kernel/uprobes.c). Any other it has to step over, which costs some forty times as much on a virtual machine.
 fn is_emulated(code: &[u8]) -> bool {
     matches!(
         code,

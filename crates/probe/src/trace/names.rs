@@ -9,7 +9,7 @@ use addr2line::Loader;
 use object::{Object, ReadCache};
 use serde::Serialize;
 
-use super::unwind::{Call, Unwinder};
+use super::unwind::{BEYOND, Call, Unwinder};
 
 /// A function that a call was made in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +49,10 @@ impl Names {
     }
 
     fn find(&mut self, address: u64, unwinder: &mut Unwinder) -> Vec<Frame> {
+        if address == BEYOND {
+            let function = "(further out than --stack reaches)".to_owned();
+            return vec![Frame { function, module: String::new(), source: None, guessed: false }];
+        }
         let Some(module) = unwinder.module(address) else {
             let unknown = Frame {
                 function: format!("{address:#x}"),

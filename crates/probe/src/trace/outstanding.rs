@@ -1,6 +1,6 @@
 //! Sampled blocks that are not freed, by the calls that asked for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::programs::sample;
 use super::sampling;
@@ -105,10 +105,12 @@ impl Outstanding {
         &self.stacks[stack]
     }
 
-    /// What each stack holds now.
-    pub(super) fn tallies(&self) -> Vec<Tally> {
+    /// What each stack holds now: of all blocks, or of some only.
+    pub(super) fn tallies(&self, only: Option<&HashSet<u64>>) -> Vec<Tally> {
         let mut tallies = self.tallies.clone();
-        for held in self.held.values() {
+        for (_, held) in
+            self.held.iter().filter(|(address, _)| only.is_none_or(|only| only.contains(address)))
+        {
             let tally = &mut tallies[held.stack];
             tally.held_samples += 1;
             tally.held_blocks += held.weight;
@@ -134,7 +136,7 @@ mod tests {
         outstanding.add(0x30, 3, 10, 1.0, calls(8));
         // The second was freed, and its address taken anew, of which we have not heard.
         outstanding.keep(&[(0x10, 1), (0x20, 9), (0x30, 3)]);
-        let tallies = outstanding.tallies();
+        let tallies = outstanding.tallies(None);
         assert_eq!(outstanding.calls(0), calls(7));
         let first = Tally {
             samples: 2,
@@ -145,6 +147,8 @@ mod tests {
         };
         assert_eq!(tallies[0], first);
         assert_eq!(tallies[1].held_samples, 1);
+        let only = outstanding.tallies(Some(&HashSet::from([0x30])));
+        assert_eq!((only[0].held_samples, only[1].held_samples), (0, 1));
         outstanding.keep(&[]);
         assert_eq!(outstanding.held(), 0);
         assert_eq!(outstanding.samples(), 3);

@@ -28,6 +28,8 @@ pub struct Report {
     pub samples_lost: u64,
     /// Samples for which there was no room among those not freed yet.
     pub samples_without_room: u64,
+    /// Of blocks alone that nothing points to any more.
+    pub lost: bool,
     /// Bytes allocated since the start and not freed, estimated.
     pub held_bytes: f64,
     /// Blocks of them, estimated.
@@ -47,6 +49,8 @@ pub struct Load {
     pub frees_per_second: f64,
     /// What stopping at an allocation costs on this machine; measured before, on a function of ours.
     pub allocation_nanoseconds: f64,
+    /// The same of one that is sampled.
+    pub sample_nanoseconds: f64,
     /// The same of a free.
     pub free_nanoseconds: f64,
     /// The share of one processor that the probes take from the process.
@@ -133,6 +137,7 @@ impl Report {
             samples,
             samples_lost: counters.lost,
             samples_without_room: counters.full,
+            lost: false,
             held_bytes: 0.0,
             held_blocks: 0.0,
             load,
@@ -177,10 +182,11 @@ impl Report {
         let load = &self.load;
         writeln!(
             f,
-            "Probes: {} allocations/s at {:.0} ns, {} frees/s at {:.0} ns: {:.1} % of a processor, {:.1} % in the worst \
-             second. The process used {:.1} % before, {:.1} % since.",
+            "Probes: {} allocations/s at {:.0} ns ({:.1} µs if sampled), {} frees/s at {:.0} ns: {:.1} % of a processor, \
+             {:.1} % in the worst second. The process used {:.1} % before, {:.1} % since.",
             count(load.allocations_per_second as u64),
             load.allocation_nanoseconds,
+            load.sample_nanoseconds / 1000.0,
             count(load.frees_per_second as u64),
             load.free_nanoseconds,
             load.probes * 100.0,
@@ -191,7 +197,7 @@ impl Report {
         if self.samples_lost + self.samples_without_room > 0 {
             writeln!(
                 f,
-                "{} samples were lost (read too slowly), {} had no room (--blocks-max): the figures are low by as much.",
+                "{} samples were lost (read too slowly), {} had no room (--samples-max): the figures are low by as much.",
                 count(self.samples_lost),
                 count(self.samples_without_room)
             )?;
@@ -204,12 +210,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} (pid {}): in {:.0} s {} in {} blocks were allocated and not freed (estimated from {} samples, one in {}).",
+            "{} (pid {}): in {:.0} s {} in {} blocks were allocated and {} (estimated from {} samples, one in {}).",
             self.process,
             self.pid,
             self.seconds,
             bytes(self.held_bytes as u64),
             count(self.held_blocks as u64),
+            if self.lost { "lost: not freed, and nothing points to them" } else { "not freed" },
             count(self.samples),
             bytes(self.sample_bytes),
         )?;
@@ -217,7 +224,7 @@ impl fmt::Display for Report {
         for (number, holder) in self.holders.iter().enumerate() {
             writeln!(
                 f,
-                "\n#{} {} in {} blocks, {}{} since the last report; {} of {} samples are not freed",
+                "\n#{} {} in {} blocks, {}{} since the last report; {} of {} samples are {}",
                 number + 1,
                 bytes(holder.held_bytes as u64),
                 count(holder.held_blocks.round() as u64),
@@ -225,6 +232,7 @@ impl fmt::Display for Report {
                 bytes(holder.grown_bytes.abs() as u64),
                 count(holder.held_samples),
                 count(holder.samples),
+                if self.lost { "lost" } else { "not freed" },
             )?;
             for call in &holder.calls {
                 let guess = if call.guessed { "? " } else { "  " };
@@ -233,7 +241,12 @@ impl fmt::Display for Report {
                     .as_deref()
                     .map(|source| format!(" at {source}"))
                     .unwrap_or_default();
-                writeln!(f, "    {guess}{} ({}){source}", call.function, call.module)?;
+                let module = if call.module.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", call.module)
+                };
+                writeln!(f, "    {guess}{}{module}{source}", call.function)?;
             }
         }
         Ok(())

@@ -26,7 +26,10 @@ const REGISTERS: usize = 17;
 
 type Slice<'a> = EndianSlice<'a, NativeEndian>;
 
-/// A call: the address that it returns to.
+/// Stands for the address of a call that lies further out than the stack was copied.
+pub(super) const BEYOND: u64 = 0;
+
+/// A call: the address that it returns to, or [`BEYOND`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Call {
     pub(super) address: u64,
@@ -43,6 +46,10 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
+    fn end(&self) -> u64 {
+        self.stack_start + self.stack.len() as u64
+    }
+
     fn word(&self, address: u64) -> Option<u64> {
         let offset = usize::try_from(address.checked_sub(self.stack_start)?).ok()?;
         self.stack.get(offset..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))
@@ -104,6 +111,10 @@ impl Unwinder {
             match self.step(address, &mut registers, snapshot) {
                 Step::Caller => {}
                 Step::Outermost => break,
+                Step::Beyond => {
+                    calls.push(Call { address: BEYOND, guessed: false });
+                    break;
+                }
                 Step::Unknown => {
                     let Some((slot, caller)) = self.search(registers[RSP], snapshot) else { break };
                     registers[RETURN] = Some(caller);
@@ -187,6 +198,8 @@ enum Step {
     Caller,
     /// The program says that nobody has called this.
     Outermost,
+    /// Its caller's address lies where the stack was not copied.
+    Beyond,
     Unknown,
 }
 
@@ -228,7 +241,13 @@ fn by_table(
             // Kept over calls, or lost; of the lost ones no table says anything further out.
             None | Some(RegisterRule::SameValue) => registers[number],
             Some(RegisterRule::Undefined) if number == RETURN => return Some(Step::Outermost),
-            Some(RegisterRule::Offset(offset)) => snapshot.word(frame.wrapping_add_signed(offset)),
+            Some(RegisterRule::Offset(offset)) => {
+                let place = frame.wrapping_add_signed(offset);
+                if number == RETURN && place >= snapshot.end() {
+                    return Some(Step::Beyond);
+                }
+                snapshot.word(place)
+            }
             Some(RegisterRule::ValOffset(offset)) => Some(frame.wrapping_add_signed(offset)),
             Some(RegisterRule::Register(other)) => {
                 registers.get(usize::from(other.0)).copied().flatten()

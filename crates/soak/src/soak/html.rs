@@ -20,6 +20,9 @@ const INCIDENT: [(&str, &str, &str); 6] = [
     ("Time to detect the leak", "72 h", "n/a"),
 ];
 
+/// Cells of at most so many characters stay on one line.
+const UNBROKEN: usize = 18;
+
 /// The report of one broker, or of two with their comparison.
 pub(super) fn report(outcomes: &[&Outcome]) -> String {
     let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.name.as_str()).collect();
@@ -88,11 +91,13 @@ fn table(head: &[&str], rows: &[Vec<String>], body: &mut String) {
     for row in rows {
         body.push_str("<tr>");
         for (index, cell) in row.iter().enumerate() {
+            let style =
+                if cell.chars().count() <= UNBROKEN { " style=\"white-space:nowrap\"" } else { "" };
             let cell = escaped(cell);
             let _ = if index == 0 {
                 write!(body, "<th scope=\"row\">{cell}</th>")
             } else {
-                write!(body, "<td>{cell}</td>")
+                write!(body, "<td{style}>{cell}</td>")
             };
         }
         body.push_str("</tr>");

@@ -235,7 +235,7 @@ mod tests {
         let (criteria, judgement) = judge(&leaking);
         assert_eq!(judgement, Judgement::Fail);
         assert_eq!(criteria[0].measured, "115.2 MB/h (112.8 MB/h to 117.6 MB/h)");
-        assert!(criteria[0].note.contains("48.0 B per update"), "{}", criteria[0].note);
+        assert!(criteria[0].note.contains("48 B per update"), "{}", criteria[0].note);
         // Growth that may be below the limit is none that fails.
         leaking.leaks[0].per_hour_low = 0.1e6;
         assert_eq!(judge(&leaking).1, Judgement::Pass);

@@ -1,5 +1,6 @@
 //! Documents over HTTP: asked for, within bounds, and handed to whoever reads them.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,11 @@ use super::{Kind, Source, jolokia, pointer, prometheus};
 /// How long an answer may take, all told.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most of an answer that is read: a JVM's metrics are 200 KiB, a large broker's some MiB.
-const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Most of an answer in Prometheus' form that is read: a JVM's are 200 KiB, a large broker's some MiB.
+const TEXT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Most of an answer in JSON, which takes many times its length when it is taken apart.
+const JSON_BYTES_MAX: u64 = 512 * 1024;
 
 /// Longest answer of a server that refuses that is shown.
 const REFUSAL_BYTES_MAX: u64 = 200;
@@ -103,7 +107,11 @@ impl HttpReader {
             }
         };
         if response.status().is_success() {
-            let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+            let bytes_max = match &self.form {
+                Form::Prometheus(_) => TEXT_BYTES_MAX,
+                Form::Json(_) | Form::Jolokia(_) => JSON_BYTES_MAX,
+            };
+            let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
             return body.map_err(failed);
         }
         Err(refusal(&mut response))
@@ -112,8 +120,10 @@ impl HttpReader {
 
 /// What a server says that does not answer as it should.
 fn refusal(response: &mut http::Response<Body>) -> String {
-    let body = response.body_mut().with_config().limit(REFUSAL_BYTES_MAX).read_to_string();
-    let text: String = body.unwrap_or_default();
+    let mut body = Vec::new();
+    // What was read until an error is shown.
+    let _ = response.body_mut().as_reader().take(REFUSAL_BYTES_MAX).read_to_end(&mut body);
+    let text = String::from_utf8_lossy(&body);
     let text: String = text.chars().filter(|character| !character.is_control()).collect();
     format!("answers {} {text}", response.status()).trim_end().to_owned()
 }

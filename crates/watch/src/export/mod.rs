@@ -137,11 +137,14 @@ fn described(one: &Standing) -> Value {
 }
 
 async fn front(State(board): State<Board>) -> Response {
-    let all = board.look().clone();
-    match all.as_slice() {
-        [one] => page::answer(page::report(one)),
-        several => page::answer(page::list(several)),
-    }
+    let all = board.look();
+    let [one] = all.as_slice() else {
+        // A table is short; a report is not, so that one is drawn of a copy.
+        return page::answer(page::list(&all));
+    };
+    let one = one.clone();
+    drop(all);
+    page::answer(page::report(&one))
 }
 
 async fn target(State(board): State<Board>, Path(name): Path<String>) -> Response {

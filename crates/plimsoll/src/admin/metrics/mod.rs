@@ -30,6 +30,7 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     write_messages(&mut text, &counters, &context.shared);
     write_broker(&mut text, &context.shared);
     write_http(&mut text, &context);
+    write_traces(&mut text, &context.shared);
     process::write(&mut text);
     ([(header::CONTENT_TYPE, form.content_type())], text.finish()).into_response()
 }
@@ -312,6 +313,18 @@ fn write_broker(text: &mut Text, shared: &Shared) {
         "plimsoll_tls_revocation_list_expiry_timestamp_seconds",
         "When the first revocation list ends, seconds since 1970.",
         ends(limits.tls().flat_map(|tls| &tls.lists).map(|(_, end)| *end).min()),
+    );
+}
+
+fn write_traces(text: &mut Text, shared: &Shared) {
+    let (exported, dropped) = shared.traces.exporter.counts();
+    text.counters(
+        "plimsoll_trace_spans",
+        "Spans for the collector (otlp_endpoint), by whether it has taken them.",
+        [
+            (&[("result", "exported")][..], exported.into()),
+            (&[("result", "dropped")][..], dropped.into()),
+        ],
     );
 }
 

@@ -176,7 +176,8 @@ impl Shard {
         self.shared.begin_asking(self.index);
         let mut used = decode_all(connection, &doorstep, &partial.bytes, &mut inputs);
         if !inputs.list.is_empty() {
-            let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+            let turn = self.turn.as_mut();
+            let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox, turn);
             if let (Some(&first), Some(connection)) = (put_back.first(), self.slots.get_mut(slot)) {
                 used = inputs.offset(first);
                 connection.state.waiting = true;
@@ -246,7 +247,8 @@ impl Shard {
                 connection.partial_since = None;
             }
         }
-        let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox);
+        let turn = self.turn.as_mut();
+        let put_back = self.shared.enter(self.index, &inputs.list, &mut self.outbox, turn);
         for index in put_back {
             let offset = inputs.offset(index);
             let Some(input) = inputs.list.get(index as usize) else { continue };

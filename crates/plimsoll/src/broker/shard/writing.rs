@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use plimsoll_engine::{Event, Loss, Outbox, Piece};
+use plimsoll_engine::{Event, Loss, Outbox, Piece, Traced};
 
 use super::{FLUSHED_AT_ONCE, LINGER, PENDING_KEEP_BYTES, POOL_MAX, Shard};
 use crate::access::dynsec::Command;
@@ -27,11 +27,39 @@ impl Shard {
                             .warning("A command to $CONTROL was dropped: too many wait.");
                     }
                 }
+                Event::Traced(traced) => self.traced(link.slot(), whence, *traced),
                 event => self.shared.log.event(whence, &event),
             }
         }
         outbox.drain(|slot, piece| self.take_piece(slot, piece));
         self.outbox = outbox;
+    }
+
+    /// Something has happened to a publish that is followed.
+    fn traced(&mut self, slot: u32, whence: Whence, traced: Traced) {
+        if let Some(mark) = self.shared.traces.note(traced, self.turn, whence.peer)
+            && let Some(connection) = self.slots.get_mut(slot)
+        {
+            self.marks.push((slot, connection.serial, mark));
+        }
+    }
+
+    /// Tells of what the network has now, and forgets what it will never have.
+    fn tell_written(&mut self) {
+        let now = Instant::now();
+        let (slots, traces) = (&mut self.slots, &self.shared.traces);
+        self.marks.retain(|&(slot, serial, mark)| {
+            let connection = slots.get_mut(slot).filter(|connection| connection.serial == serial);
+            let Some(connection) = connection else { return false };
+            let waits = connection.has_output();
+            if !waits {
+                traces.written(mark, now);
+            }
+            waits && traces.is_on()
+        });
+        if self.marks.is_empty() {
+            self.marks = Vec::new();
+        }
     }
 
     fn take_piece(&mut self, slot: u32, piece: Piece<'_>) {
@@ -83,6 +111,9 @@ impl Shard {
                 Err(_) if connection.state.closing => self.finished.push(slot),
                 Err(_) if waited => self.lost.push((slot, Loss::Failed)),
                 Err(_) => {}
+            }
+            if !self.marks.is_empty() {
+                self.tell_written();
             }
         }
         for slot in std::mem::take(&mut self.finished) {
@@ -138,7 +169,7 @@ impl Shard {
 
     /// The broker stops: what the engine still has to say is said.
     pub(super) fn say_goodbye(&mut self) {
-        let _ = self.shared.enter(self.index, &[], &mut self.outbox);
+        let _ = self.shared.enter(self.index, &[], &mut self.outbox, None);
         self.take_outbox();
         self.write();
         for (_, connection) in self.slots.iter_mut() {

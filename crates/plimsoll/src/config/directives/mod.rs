@@ -5,6 +5,7 @@ mod limits;
 mod listeners;
 mod memory;
 mod persistence;
+mod traces;
 
 use plimsoll_mqtt::QoS;
 
@@ -109,6 +110,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Directive> {
         .chain(limits::DIRECTIVES)
         .chain(memory::DIRECTIVES)
         .chain(persistence::DIRECTIVES)
+        .chain(traces::DIRECTIVES)
         .chain(bridges::DIRECTIVES)
 }
 
