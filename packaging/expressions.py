@@ -10,18 +10,15 @@ RULE_TESTS = HERE / "prometheus" / "plimsoll.test.yml"
 WATCH_RULES = HERE / "prometheus" / "plimsoll-watch.rules.yml"
 WATCH_RULE_TESTS = HERE / "prometheus" / "plimsoll-watch.test.yml"
 DASHBOARD = HERE / "grafana" / "plimsoll.json"
+WATCH_DASHBOARD = HERE / "grafana" / "plimsoll-watch.json"
 
 # A metric, which a rule that records has not named (those have a colon).
 METRIC = re.compile(r"(?<![\w:])(?:plimsoll|process)_[a-z0-9_]+(?![\w:])")
 
 
-def dashboard():
-    return json.loads(DASHBOARD.read_text())
-
-
-def dashboard_expressions():
-    """Every expression of the dashboard, with where it stands."""
-    board = dashboard()
+def dashboard_expressions(path):
+    """Every expression of a dashboard, with where it stands."""
+    board = json.loads(path.read_text())
     for panel in board["panels"]:
         for target in panel.get("targets", []):
             yield f"panel {panel['title']!r}", target["expr"]
@@ -32,8 +29,8 @@ def dashboard_expressions():
             yield f"variable {variable['name']!r}", re.fullmatch(r"label_values\((.*), \w+\)", variable["definition"])[1]
 
 
-def metrics():
-    """Every metric that rules and dashboard name."""
-    rules = "\n".join(line for line in RULES.read_text().splitlines() if not line.strip().startswith("#"))
-    names = {name for _, expression in dashboard_expressions() for name in METRIC.findall(expression)}
-    return names | set(METRIC.findall(rules))
+def metrics(rules, dashboard):
+    """Every metric that these rules and this dashboard name."""
+    lines = "\n".join(line for line in rules.read_text().splitlines() if not line.strip().startswith("#"))
+    names = {name for _, expression in dashboard_expressions(dashboard) for name in METRIC.findall(expression)}
+    return names | set(METRIC.findall(lines))
