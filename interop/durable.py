@@ -99,8 +99,8 @@ def unusual(broker):
 
 
 def figure(broker, name):
-    """A value below $SYS/broker."""
-    return next(iter(retained(broker.port, f"$SYS/broker/{name}", 1).values()))
+    """A value below $SYS/broker; `None` before its first round."""
+    return next(iter(retained(broker.port, f"$SYS/broker/{name}", 1).values()), None)
 
 
 def answer(port):
