@@ -293,7 +293,7 @@ def test_who_holds_the_most_is_found():
         assert "left" in window.ctl("top", "--by", "backlog").stdout
         assert "plant/2" in window.ctl("top", "prefixes").stdout
         with pytest.raises(urllib.error.HTTPError) as error:
-            window.ask("/api/v1/top", of="prefixes", by="growth")
+            window.ask("/api/v1/top", of="prefixes", by="left")
         assert error.value.code == 400
 
 
