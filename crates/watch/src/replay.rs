@@ -18,7 +18,7 @@ use crate::units;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Columns, by the names in the header; the time and RSS are enough:
   t (seconds, or a date and a time), start, rss_kb, anon_kb, file_kb, acc_b, heap_kb, heapc_kb, direct_kb,
-  limit_kb, direct_limit_kb, retained, conns, sess, subs, queued, pub_total, conn_total
+  limit_kb, heap_limit_kb, direct_limit_kb, retained, conns, sess, subs, queued, pub_total, conn_total
 The unit is the end of the name: _b, _kb or _mb. An empty field is a source that does not exist. What
 Grafana exports (Time, process_resident_memory_bytes) is understood. gzip too.
 
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long)]
     check: bool,
     /// What memory must not reach, if the series has no column for it
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     limit: Option<f64>,
     /// What is passed over after the start of a process
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]

@@ -152,6 +152,7 @@ fn place_of(name: &str) -> Option<(Place, f64)> {
         "heapc" | "heap_committed" => Place::Figure(Figure::HeapCommitted),
         "direct" => Place::Figure(Figure::Direct),
         "limit" => Place::Figure(Figure::Limit),
+        "heap_limit" => Place::Figure(Figure::HeapLimit),
         "direct_limit" => Place::Figure(Figure::DirectLimit),
         _ => return None,
     };
@@ -181,6 +182,9 @@ fn time(field: &str) -> Result<Option<f64>, String> {
     }
     if let Ok(number) = field.parse::<f64>() {
         let seconds = if number >= MILLISECONDS_FROM { number / 1000.0 } else { number };
+        if seconds.abs() >= MILLISECONDS_FROM {
+            return Err(format!("`{}` is a time thousands of years away", excerpt(field)));
+        }
         return Ok(Some(seconds).filter(|seconds| seconds.is_finite()));
     }
     let utc = || field.parse::<DateTime>().and_then(|time| time.to_zoned(TimeZone::UTC));
