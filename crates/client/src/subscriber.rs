@@ -366,8 +366,7 @@ mod tests {
             }
         });
         let tls = crate::TlsFiles { insecure: true, ..crate::TlsFiles::default() };
-        let endpoint =
-            Endpoint { tls: Some(tls.config().unwrap()), port, ..broker(&[]) };
+        let endpoint = Endpoint { tls: Some(tls.config().unwrap()), port, ..broker(&[]) };
         let refused = Subscriber::connect(&endpoint, &["#"]).err();
         assert!(refused.is_some_and(|error| error.starts_with("TLS: ")));
     }

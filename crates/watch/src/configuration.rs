@@ -414,7 +414,8 @@ mod tests {
         );
         let file = "[[target]]\npid = 1\n[[target.accounts]]\npreset = \"mosquitto\"\npassword_file = \"/nowhere\"";
         assert!(wrong(file).contains("/nowhere: No such file"));
-        let cert = "[[target]]\npid = 1\n[[target.accounts]]\npreset = \"mosquitto\"\ncert = \"/c\"";
+        let cert =
+            "[[target]]\npid = 1\n[[target.accounts]]\npreset = \"mosquitto\"\ncert = \"/c\"";
         assert!(wrong(cert).contains("needs its key"), "{}", wrong(cert));
         let often = wrong("every = \"1ms\"\n[[target]]\npid = 1");
         assert_eq!(often, "`1ms` is not between 100 ms and 1 d");

@@ -207,7 +207,9 @@ fn check_header(file: &mut File) -> io::Result<()> {
     if header == HEADER {
         return Ok(());
     }
-    Err(io::Error::other("is not a history of this version of `plimsoll watch`; move it away, or use another --history"))
+    Err(io::Error::other(
+        "is not a history of this version of `plimsoll watch`; move it away, or use another --history",
+    ))
 }
 
 fn path_of(directory: &Path, target: &str) -> PathBuf {

@@ -59,7 +59,8 @@ mod tests {
         fn kills(&self, path: &str, count: u64) {
             let directory = self.0.join(path);
             fs::create_dir_all(&directory).unwrap();
-            fs::write(directory.join("memory.events"), format!("oom 9\noom_kill {count}\n")).unwrap();
+            fs::write(directory.join("memory.events"), format!("oom 9\noom_kill {count}\n"))
+                .unwrap();
         }
 
         fn group(&self, path: &str) -> Cgroup {

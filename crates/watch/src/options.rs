@@ -159,7 +159,8 @@ impl LiveOptions {
         });
         let sources = sources.collect::<Result<_, String>>()?;
         let selector = self.which.selector()?;
-        let target = configuration::target(self.name.clone(), selector, sources, self.limits, self.settle)?;
+        let target =
+            configuration::target(self.name.clone(), selector, sources, self.limits, self.settle)?;
         Ok(Plan {
             every: EVERY,
             targets: vec![target],
@@ -181,7 +182,10 @@ impl LiveOptions {
             outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
         }
         if let Some(path) = &lines.json_lines {
-            outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max.unwrap_or(JSON_LINES_MAX))?));
+            outputs.push(Box::new(JsonLines::open(
+                path,
+                lines.json_lines_max.unwrap_or(JSON_LINES_MAX),
+            )?));
         }
         // What is printed onto the view would be gone with its next picture.
         let trouble: Trouble = match on_terminal {

@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_over_the_file() {
-        let text = "listen = '127.0.0.1:1'\nlog_every = '1m'\njson_lines = '/a'\njson_lines_max = '1MiB'";
+        let text =
+            "listen = '127.0.0.1:1'\nlog_every = '1m'\njson_lines = '/a'\njson_lines_max = '1MiB'";
         let file: OutputOptions = toml::from_str(text).unwrap();
         assert_eq!(OutputOptions::default().over(file.clone()), file);
         let mut own = OutputOptions::default();

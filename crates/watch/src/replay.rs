@@ -99,17 +99,31 @@ impl Options {
     }
 
     fn replay(&self) -> Result<Option<Replay>, SeriesError> {
-        let series = Series::open(&self.file)?;
+        let mut series = Series::open(&self.file)?;
         let mut replay = Replay::new(Settings { settle_s: self.settle.as_secs_f64() });
         let mut out = io::BufWriter::new(io::stdout().lock());
-        for sample in series {
+        let unused = series.unused().join(", ");
+        if !unused.is_empty() {
+            eprintln!("Warning: {}: not used: {unused}.", self.file.display());
+        }
+        let mut late = None;
+        while let Some(sample) = series.next() {
             let mut sample = sample?;
             sample.limit = sample.limit.or(self.limit);
+            if sample.t <= replay.last_t {
+                late.get_or_insert(series.line());
+            }
             if let Some(before) = replay.push(&sample)
                 && self.changed(&replay, &before, &mut out).is_err()
             {
                 return Ok(None);
             }
+        }
+        if let Some(line) = late {
+            let (file, count) = (self.file.display(), replay.passed_over);
+            eprintln!(
+                "Warning: {file}, line {line}: its time is not later than that before. {count} such lines are passed over; of several processes, keep one."
+            );
         }
         if replay.samples == 0 {
             return Err(SeriesError {

@@ -287,7 +287,10 @@ impl Judge {
             Some(((limit? - now?) / rate).max(0.0)).filter(|seconds| seconds.is_finite())
         };
         if sight == Sight::HeapFloor {
-            return until(last.heap_limit, floor.filter(|floor| floor.is_finite()).or(last.heap_used));
+            return until(
+                last.heap_limit,
+                floor.filter(|floor| floor.is_finite()).or(last.heap_used),
+            );
         }
         let resident = until(last.limit, Some(last.rss));
         let direct = until(last.direct_limit, last.direct).filter(|_| sight == Sight::Direct);

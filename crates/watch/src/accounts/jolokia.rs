@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn an_operation_is_asked_for_an_option_of_the_machine() {
-        let place = "com.sun.management:type=HotSpotDiagnostic/getVMOption(MaxDirectMemorySize)/value";
+        let place =
+            "com.sun.management:type=HotSpotDiagnostic/getVMOption(MaxDirectMemorySize)/value";
         let request = Request::new([place].into_iter()).unwrap();
         let body: Value = serde_json::from_str(request.body()).unwrap();
         assert_eq!(

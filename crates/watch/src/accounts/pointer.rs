@@ -20,7 +20,9 @@ impl Pointer {
     /// Checks a pointer.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(path) = text.strip_prefix('/') else {
-            return Err(format!("`{text}` is not a JSON pointer, such as /memory/direct (RFC 6901)"));
+            return Err(format!(
+                "`{text}` is not a JSON pointer, such as /memory/direct (RFC 6901)"
+            ));
         };
         let tokens = path.split('/').map(|token| token.replace("~1", "/").replace("~0", "~"));
         Ok(Self { text: text.to_owned(), tokens: tokens.collect() })
@@ -182,12 +184,23 @@ mod tests {
     #[test]
     fn pointers_lead_to_numbers() {
         let body = br#"{"netty": {"used": 1996488991, "limit": "2048"}, "list": [1, {"a/b": 2.5}], "none": -1, "null": null}"#;
-        let pointers =
-            ["/netty/used", "/netty/limit", "/list/1/a~1b", "/none", "/null", "/x", "/list/0", "/list"];
+        let pointers = [
+            "/netty/used",
+            "/netty/limit",
+            "/list/1/a~1b",
+            "/none",
+            "/null",
+            "/x",
+            "/list/0",
+            "/list",
+        ];
         let pointers = pointers.map(|text| Pointer::parse(text).unwrap());
         let mut values = vec![None; pointers.len()];
         read(body, &pointers, &mut values).unwrap();
-        assert_eq!(values, [Some(1_996_488_991.0), Some(2048.0), Some(2.5), None, None, None, Some(1.0), None]);
+        assert_eq!(
+            values,
+            [Some(1_996_488_991.0), Some(2048.0), Some(2.5), None, None, None, Some(1.0), None]
+        );
         assert!(Pointer::parse("netty.used").is_err());
     }
 
