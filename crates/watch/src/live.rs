@@ -164,7 +164,7 @@ impl Live {
     pub(crate) fn run(
         &mut self,
         length: Option<Duration>,
-        reload: Option<impl Fn() -> Result<Plan, String>>,
+        reload: Option<&dyn Fn() -> Result<Plan, String>>,
     ) -> Result<(), String> {
         let wakes = signals(reload.is_some())?;
         let began = Instant::now();
@@ -185,7 +185,7 @@ impl Live {
             match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Wake::Reload) => {
-                    let plan = reload.as_ref().map(|reload| reload());
+                    let plan = reload.map(|reload| reload());
                     match plan.unwrap_or_else(|| Err("there is none".into())) {
                         Ok(plan) => self.reload(plan),
                         Err(error) => eprintln!("Error: {error}. All stays as it was."),

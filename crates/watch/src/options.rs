@@ -118,9 +118,10 @@ impl Options {
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
         let plan = self.plan()?;
-        let outputs = self.all_outputs(&plan)?;
+        let outputs = all_outputs(&plan)?;
         let mut live = Live::new(plan, outputs)?;
-        let reload = self.config.is_some().then_some(|| self.plan());
+        let reload = || self.plan();
+        let reload = self.config.is_some().then_some(&reload as &dyn Fn() -> _);
         live.run(self.length, reload)?;
         Ok(live.exit_code(self.check))
     }
@@ -169,35 +170,34 @@ impl LiveOptions {
             outputs: OutputOptions::default(),
         })
     }
+}
 
-    fn all_outputs(&self, plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
-        let lines = &plan.outputs.lines;
-        let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
-        let on_terminal = plan.outputs.terminal.tui;
-        if on_terminal && json_to_stdout {
-            return Err("--tui and --json-lines - both need standard output".into());
-        }
-        let mut outputs: Vec<Box<dyn Output>> = Vec::new();
-        if !on_terminal {
-            outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
-        }
-        if let Some(path) = &lines.json_lines {
-            outputs.push(Box::new(JsonLines::open(
-                path,
-                lines.json_lines_max.unwrap_or(JSON_LINES_MAX),
-            )?));
-        }
-        // What is printed onto the view would be gone with its next picture.
-        let trouble: Trouble = match on_terminal {
-            true => Arc::new(|_| {}),
-            false => Arc::new(|text| eprintln!("Warning: {text}")),
-        };
-        let history = plan.history.as_deref();
-        let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
-        if let Some(address) = address.filter(|_| !on_terminal) {
-            eprintln!("Figures are served on http://{address}/metrics.");
-        }
-        outputs.extend(all);
-        Ok(outputs)
+/// All outputs, started: lines on standard output unless the view is there, and what else was said.
+fn all_outputs(plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
+    let lines = &plan.outputs.lines;
+    let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
+    let on_terminal = plan.outputs.terminal.tui;
+    if on_terminal && json_to_stdout {
+        return Err("--tui and --json-lines - both need standard output".into());
     }
+    let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+    if !on_terminal {
+        outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
+    }
+    if let Some(path) = &lines.json_lines {
+        outputs
+            .push(Box::new(JsonLines::open(path, lines.json_lines_max.unwrap_or(JSON_LINES_MAX))?));
+    }
+    // What is printed onto the view would be gone with its next picture.
+    let trouble: Trouble = match on_terminal {
+        true => Arc::new(|_| {}),
+        false => Arc::new(|text| eprintln!("Warning: {text}")),
+    };
+    let history = plan.history.as_deref();
+    let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
+    if let Some(address) = address.filter(|_| !on_terminal) {
+        eprintln!("Figures are served on http://{address}/metrics.");
+    }
+    outputs.extend(all);
+    Ok(outputs)
 }

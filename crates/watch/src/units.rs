@@ -44,7 +44,7 @@ pub fn duration_within(text: &str, bounds: RangeInclusive<Duration>) -> Result<D
 fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
-    match units.into_iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
+    match units.into_iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", millis / unit),
         None => format!("{millis} ms"),
     }
