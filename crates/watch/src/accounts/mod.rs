@@ -70,6 +70,32 @@ impl Accounts {
         }
     }
 
+    /// Lifts a figure to what a source says that it is at least.
+    fn lift(&mut self, name: &Name, least: f64) {
+        let known = match name {
+            Name::Figure(figure) => self.values.get(*figure as usize).copied().flatten(),
+            Name::Extra(name) => {
+                self.extras.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+            }
+        };
+        let missing = least - known.unwrap_or(0.0);
+        if known.is_none() || missing > 0.0 {
+            self.add(name, missing);
+        }
+    }
+
+    /// Adds the figures of another source.
+    fn merge(&mut self, other: &Self) {
+        for figure in Figure::ALL {
+            if let Some(value) = other.values.get(figure as usize).copied().flatten() {
+                self.add(&Name::Figure(figure), value);
+            }
+        }
+        for (name, value) in &other.extras {
+            self.add(&Name::Extra(Arc::clone(name)), *value);
+        }
+    }
+
     /// Drops a figure of which only a part is known.
     pub(crate) fn withhold(&mut self, name: &Name) {
         match name {
