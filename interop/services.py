@@ -14,7 +14,7 @@ import broker as brokers
 
 
 class Service:
-    """Keeps each request as (path, headers, body). `answer(path, body)` gives status and text; 200 and nothing without."""
+    """Keeps each request as (path, headers by their names in small letters, body). `answer(path, body)` gives status and text; 200 and nothing without."""
 
     def __init__(self, answer=None, certificate=None, port=0):
         self.requests, answers = [], answer or (lambda path, body: (200, ""))
@@ -23,12 +23,18 @@ class Service:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                kept.append((self.path, dict(self.headers), body))
-                status, text = answers(self.path, body)
+                kept.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                self.answer(*answers(self.path, body))
+
+            def answer(self, status, text):
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
+                self.send_header("Content-Length", str(len(text.encode())))
                 self.end_headers()
                 self.wfile.write(text.encode())
+
+            def do_GET(self):
+                kept.append((self.path, {name.lower(): value for name, value in self.headers.items()}, b""))
+                self.answer(*answers(self.path, b""))
 
             def log_message(self, *_):
                 pass
@@ -41,7 +47,7 @@ class Service:
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def until(self, wanted, seconds=20):
+    def until(self, wanted, seconds=60):
         """Waits until `wanted(requests)` is true, and answers it."""
         return until(lambda: wanted(list(self.requests)), seconds)
 
@@ -53,7 +59,7 @@ class Service:
         self.server.server_close()
 
 
-def until(wanted, seconds=20):
+def until(wanted, seconds=60):
     """Waits until a question is answered with something true, and answers that."""
     deadline = time.monotonic() + seconds
     while not (value := wanted()):
@@ -98,6 +104,15 @@ class Alertmanager:
         """The alerts that stand, as its API tells them."""
         with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=5) as answer:
             return json.load(answer)
+
+    def until(self, targets):
+        """Waits until these targets have alerts, each one, and no others: the alerts by target then."""
+
+        def wanted():
+            alerts = self.alerts()
+            return sorted(alert["labels"]["target"] for alert in alerts) == targets and alerts
+
+        return {alert["labels"]["target"]: alert for alert in until(wanted)}
 
     def __enter__(self):
         return self

@@ -1,46 +1,17 @@
 """What `plimsoll watch` tells others: a real Alertmanager, a webhook over TLS, and what _bulk of Elasticsearch is documented to answer."""
 
 import json
-import random
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 
 import broker as brokers
 from pki import Authority
-from services import Alertmanager, Service, until
-from watching import Watch, recorded
+from services import Alertmanager, Service
+from watching import LEAK_PER_HOUR, Watch, leak_recorded, sleeper, target_table
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool")
-
-MEBI = 1 << 20
-PER_HOUR = 2 * MEBI
-
-
-@contextmanager
-def sleeper():
-    """A process that does nothing."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-
-
-def leak_recorded(directory, target, child):
-    """A history of three days in which this process has leaked 2 MiB an hour."""
-    chance = random.Random(7)
-    recorded(directory / "history", target, child.pid, lambda minute: 40 * MEBI + minute / 60 * PER_HOUR + chance.gauss(0, 1e5), hours=72)
-
-
-def target_table(name, child):
-    return f"[[target]]\nname = '{name}'\npid = {child.pid}\n"
-
 
 def test_alertmanager_has_one_alert_for_each_leak_until_its_target_goes(tmp_path):
     with sleeper() as one, sleeper() as two, Service() as people, Alertmanager(tmp_path, f"http://127.0.0.1:{people.port}/") as alertmanager:
@@ -50,8 +21,7 @@ def test_alertmanager_has_one_alert_for_each_leak_until_its_target_goes(tmp_path
         config = tmp_path / "watch.toml"
         config.write_text(outputs + target_table("edge-1", one) + target_table("edge-2", two))
         with Watch(tmp_path, "--config", config) as watch:
-            alerts = {alert["labels"]["target"]: alert for alert in until(lambda: len(alerts := alertmanager.alerts()) == 2 and alerts)}
-            alert = alerts["edge-1"]
+            alert = alertmanager.until(["edge-1", "edge-2"])["edge-1"]
             assert alert["labels"] == {"alertname": "PlimsollWatchLeak", "target": "edge-1", "severity": "critical"}
             assert alert["annotations"]["summary"] == "edge-1 leaks memory"
             assert "leaking at 2.0" in alert["annotations"]["description"] and "MB/h" in alert["annotations"]["description"], alert
@@ -60,8 +30,8 @@ def test_alertmanager_has_one_alert_for_each_leak_until_its_target_goes(tmp_path
             # Everything is sent again with each change: edge-2 goes, and edge-1 stays the alert that it was.
             config.write_text(outputs + target_table("edge-1", one))
             watch.process.send_signal(signal.SIGHUP)
-            left = until(lambda: len(alerts := alertmanager.alerts()) == 1 and alerts)
-            assert left[0]["fingerprint"] == alert["fingerprint"] and left[0]["startsAt"] == alert["startsAt"]
+            left = alertmanager.until(["edge-1"])["edge-1"]
+            assert left["fingerprint"] == alert["fingerprint"] and left["startsAt"] == alert["startsAt"]
             assert watch.end() == 0, watch.output
         told = people.until(lambda requests: [json.loads(body) for _, _, body in requests if json.loads(body)["status"] == "resolved"])
         assert [group["groupLabels"]["target"] for group in told] == ["edge-2"]
@@ -89,9 +59,9 @@ def test_a_webhook_over_tls_is_told_and_one_that_nobody_has_vouched_for_is_not(t
         with Watch(tmp_path, *flags, "--push-cafile", authority.certificate) as watch:
             path, headers, body = service.until(lambda requests: requests[:1])[0]
             judged = json.loads(body)
-            assert path == "/hooks/s3cret" and headers["Authorization"] == "Bearer sesame"
+            assert path == "/hooks/s3cret" and headers["authorization"] == "Bearer sesame"
             assert (judged["event"], judged["target"], judged["verdict"]) == ("judged", "edge", "leaking")
-            assert abs(judged["rate_bytes_per_hour"] / PER_HOUR - 1) < 0.1 and judged["view"] == "resident", judged
+            assert abs(judged["rate_bytes_per_hour"] / LEAK_PER_HOUR - 1) < 0.1 and judged["view"] == "resident", judged
             assert judged["reasons"] and judged["reading"]["pid"] == child.pid
             child.kill()
             child.wait()
@@ -141,7 +111,7 @@ def test_elasticsearch_keeps_each_document_once_though_it_refuses_some_for_now(t
             service.until(lambda _: bulk.refused and len(bulk.kept) > 20)
             assert watch.end() == 0, watch.output
     assert bulk.wrong == []
-    assert all(headers["Content-Type"] == "application/x-ndjson" for _, headers, _ in service.requests)
+    assert all(headers["content-type"] == "application/x-ndjson" for _, headers, _ in service.requests)
     assert [document["event"] for document in bulk.kept + bulk.refused if document["kind"] == "event"][:1] == ["appeared"]
     times = [document["@timestamp"] for document in bulk.kept if document["kind"] == "reading"]
     assert len(times) == len(set(times)), "none is there twice"

@@ -10,8 +10,7 @@ import pytest
 import broker as brokers
 from chromium import PROGRAM, Page
 from services import until
-from test_watch_push import leak_recorded, sleeper
-from watching import Watch
+from watching import Watch, leak_recorded, sleeper
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own report")
 
@@ -46,7 +45,7 @@ def test_a_report_is_whole_in_one_file(page, tmp_path, series):
     page.until("document.readyState === 'complete' && document.querySelectorAll('svg').length >= 2")
     assert set(page.requests()[asked:]) == {path.as_uri()}, "it asks for nothing else"
     assert page.problems() == []
-    verdict = "growing with its state" if series == "growing" else "leaking at"
+    verdict = "Growing with its state" if series == "growing" else "Leaking at"
     assert verdict in page.run("document.body.innerText"), "the judgement is said"
     assert page.run("document.documentElement.lang") and page.run("document.title")
     light = page.run(BACKGROUND)
@@ -66,15 +65,15 @@ def test_a_report_is_whole_in_one_file(page, tmp_path, series):
 def test_the_page_of_a_running_watch_is_such_a_report(page, tmp_path):
     port = brokers.free_port()
     with sleeper() as child:
-        leak_recorded(tmp_path, "edge <1>", child)
-        flags = ["--pid", child.pid, "--name", "edge <1>", "--every", "200ms", "--history", tmp_path / "history", "--listen", f"127.0.0.1:{port}"]
+        leak_recorded(tmp_path, "edge-1", child)
+        flags = ["--pid", child.pid, "--name", "edge-1", "--every", "200ms", "--history", tmp_path / "history", "--listen", f"127.0.0.1:{port}"]
         with Watch(tmp_path, *flags) as watch:
             watch.await_line(lambda line: line.get("verdict") == "leaking")
             asked = len(page.requests())
             page.shape(1280)
             page.open(f"http://127.0.0.1:{port}/")
             page.until("document.querySelectorAll('svg').length >= 1")
-            assert "leaking at" in page.run("document.body.innerText") and "edge <1>" in page.run("document.body.innerText")
+            assert "Leaking at" in page.run("document.body.innerText") and "edge-1" in page.run("document.body.innerText")
             assert page.problems() == []
             until(lambda: page.run("document.readyState") == "complete")
             assert {url.split("/", 3)[2] for url in page.requests()[asked:]} == {f"127.0.0.1:{port}"}

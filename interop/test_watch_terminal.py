@@ -1,6 +1,5 @@
 """`plimsoll watch --tui` on a terminal that is one: what it shows, keys, other sizes, and that the terminal is given back."""
 
-import errno
 import fcntl
 import os
 import pty
@@ -17,12 +16,11 @@ import pyte
 import pytest
 
 import broker as brokers
-from test_watch_push import leak_recorded, sleeper, target_table
+from watching import leak_recorded, sleeper, target_table
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool")
 
 BRAILLE = re.compile("[\u2801-\u28ff]")
-ALTERNATE = 1049 << 5  # as pyte keeps a private mode
 
 
 class Terminal:
@@ -52,13 +50,13 @@ class Terminal:
         """Takes what is written for some time."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and select.select([self.master], [], [], left)[0]:
-            try:
-                piece = os.read(self.master, 1 << 16)
-            except OSError as error:
-                assert error.errno == errno.EIO
-                return
-            self.raw += piece
-            self.stream.feed(piece)
+            self.take()
+
+    def take(self):
+        """What lies there."""
+        piece = os.read(self.master, 1 << 16)
+        self.raw += piece
+        self.stream.feed(piece)
 
     def text(self):
         return "\n".join(row.rstrip() for row in self.screen.display)
@@ -77,7 +75,8 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "it goes on"
             self.read()
-        self.read()
+        while select.select([self.master], [], [], 0.1)[0]:
+            self.take()
         return self.process.returncode
 
     def __enter__(self):

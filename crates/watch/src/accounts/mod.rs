@@ -108,3 +108,26 @@ impl Accounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_lifted_to_what_it_is_at_least() {
+        let (direct, busy) = (Name::Figure(Figure::Direct), Name::Extra("busy".into()));
+        let mut pool = Accounts::default();
+        pool.add(&direct, 5.0);
+        pool.lift(&direct, 4.0);
+        assert_eq!(pool.get(Figure::Direct), Some(5.0), "part of it");
+        pool.lift(&direct, 7.0);
+        pool.lift(&busy, 2.0);
+        assert_eq!(pool.get(Figure::Direct), Some(7.0), "beside it");
+        let mut accounts = Accounts::default();
+        accounts.merge(&pool);
+        accounts.merge(&pool);
+        assert_eq!(accounts.get(Figure::Direct), Some(14.0), "sources are summed up");
+        assert_eq!(accounts.extras, [("busy".into(), 4.0)]);
+        assert_eq!(accounts.get(Figure::Account), None);
+    }
+}

@@ -30,9 +30,11 @@ pub(super) fn take() -> Result<(), String> {
         return Err("--tui needs a terminal for input and output".to_owned());
     }
     if env::var_os("TERM").is_none_or(|kind| kind.is_empty() || kind == "dumb") {
-        return Err("--tui needs a terminal that can move its cursor, and TERM says that this one \
+        return Err(
+            "--tui needs a terminal that can move its cursor, and TERM says that this one \
             cannot; try --log-every 10s"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let explain = |error: rustix::io::Errno| format!("--tui cannot set up the terminal: {error}");
     let before = tcgetattr(io::stdin()).map_err(explain)?;
