@@ -26,6 +26,7 @@ mod procfs;
 mod push;
 mod reading;
 mod recall;
+mod remark;
 mod replay;
 mod report;
 mod sampler;

@@ -20,6 +20,7 @@ use crate::outputs::OutputOptions;
 use crate::procfs::{Identity, Procfs};
 use crate::reading::Reading;
 use crate::recall::{self, Job, Past, Recall};
+use crate::remark::remark;
 use crate::sampler::Sampler;
 use crate::selector::Selector;
 use crate::target::Target;
@@ -130,7 +131,7 @@ impl Live {
             let strange = is_strange(&watched.target, past.last.identity);
             if strange {
                 let name = &watched.target.name;
-                eprintln!("Warning: the history of {name} is of another process that had its number: it is not judged.");
+                remark(format_args!("Warning: the history of {name} is of another process that had its number: it is not judged."));
             }
             !strange
         });
@@ -188,7 +189,7 @@ impl Live {
                     let plan = reload.map(|reload| reload());
                     match plan.unwrap_or_else(|| Err("there is none".into())) {
                         Ok(plan) => self.reload(plan),
-                        Err(error) => eprintln!("Error: {error}. All stays as it was."),
+                        Err(error) => remark(format_args!("Error: {error}. All stays as it was.")),
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -208,9 +209,9 @@ impl Live {
         match self.take_over(plan) {
             Ok(()) => {
                 self.outputs.iter_mut().for_each(|output| output.reopen());
-                eprintln!("The configuration was read again.");
+                remark("The configuration was read again.");
             }
-            Err(error) => eprintln!("Error: {error}. All stays as it was."),
+            Err(error) => remark(format_args!("Error: {error}. All stays as it was.")),
         }
     }
 
@@ -225,7 +226,7 @@ impl Live {
         }
         // From here on nothing can fail.
         if another {
-            eprintln!("Warning: another history and other outputs hold from the next start on.");
+            remark("Warning: another history and other outputs hold from the next start on.");
         }
         self.every = plan.every;
         let (mut jobs, mut ready) = (Vec::new(), ready.into_iter());
@@ -332,7 +333,7 @@ impl Eye {
     fn complain(&mut self, name: &str, error: &std::io::Error) {
         if !self.complained {
             self.complained = true;
-            eprintln!("Warning: the history of {name} cannot be written: {error}.");
+            remark(format_args!("Warning: the history of {name} cannot be written: {error}."));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::live::{EXIT_NOT_STARTED, Live};
 use crate::output::Output;
 use crate::outputs::{JSON_LINES_MAX, OutputOptions, Outputs};
 use crate::push::Trouble;
+use crate::remark::remark;
 use crate::target::Limits;
 use crate::{replay, report, units};
 
@@ -108,7 +109,7 @@ impl Options {
             Some(Command::Trace(options)) => options.run(),
             Some(Command::Report(options)) => options.run(),
             None => self.live.run().unwrap_or_else(|error| {
-                eprintln!("Error: {error}");
+                remark(format_args!("Error: {error}"));
                 ExitCode::from(EXIT_NOT_STARTED)
             }),
         }
@@ -191,12 +192,12 @@ fn all_outputs(plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
     // What is printed onto the view would be gone with its next picture.
     let trouble: Trouble = match on_terminal {
         true => Arc::new(|_| {}),
-        false => Arc::new(|text| eprintln!("Warning: {text}")),
+        false => Arc::new(|text| remark(format_args!("Warning: {text}"))),
     };
     let history = plan.history.as_deref();
     let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
     if let Some(address) = address.filter(|_| !on_terminal) {
-        eprintln!("Figures are served on http://{address}/metrics.");
+        remark(format_args!("Figures are served on http://{address}/metrics."));
     }
     outputs.extend(all);
     Ok(outputs)

@@ -9,6 +9,7 @@ use plimsoll_judgement::outside::{Judge, Sample, Settings};
 
 use crate::describe::Span;
 use crate::history::{History, Record};
+use crate::remark::remark;
 
 /// How much of a history is judged anew, seconds: what is older changes no judgement of today.
 const RECALL_S: f64 = 14.0 * 86_400.0;
@@ -83,7 +84,9 @@ pub(crate) fn start(jobs: Vec<Job>) {
         }
     };
     if let Err(error) = thread::Builder::new().name("recall".into()).spawn(body) {
-        eprintln!("Warning: what was recorded is not judged: no thread can be started: {error}.");
+        remark(format_args!(
+            "Warning: what was recorded is not judged: no thread can be started: {error}."
+        ));
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::describe::{Bytes, Rate, Sentence, Span};
 use crate::json;
+use crate::remark::remark;
 use crate::series::{Series, SeriesError};
 use crate::units;
 
@@ -92,7 +93,7 @@ impl Options {
             // Whoever reads has seen enough.
             Ok(None) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("Error: {error}");
+                remark(format_args!("Error: {error}"));
                 ExitCode::from(EXIT_NOT_READ)
             }
         }
@@ -104,7 +105,7 @@ impl Options {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let unused = series.unused().join(", ");
         if !unused.is_empty() {
-            eprintln!("Warning: {}: not used: {unused}.", self.file.display());
+            remark(format_args!("Warning: {}: not used: {unused}.", self.file.display()));
         }
         let mut late = None;
         while let Some(sample) = series.next() {
@@ -121,9 +122,9 @@ impl Options {
         }
         if let Some(line) = late {
             let (file, count) = (self.file.display(), replay.passed_over);
-            eprintln!(
+            remark(format_args!(
                 "Warning: {file}, line {line}: its time is not later than that before. {count} such lines are passed over; of several processes, keep one."
-            );
+            ));
         }
         if replay.samples == 0 {
             return Err(SeriesError {
