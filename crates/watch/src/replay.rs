@@ -167,13 +167,6 @@ impl Options {
             replay.samples,
             Sentence(&replay.verdict)
         )?;
-        if replay.passed_over > 0 {
-            writeln!(
-                out,
-                "{} lines were passed over: their time is not later than that before.",
-                replay.passed_over
-            )?;
-        }
         for alarm in &replay.alarms {
             let until = match alarm.to_s {
                 Some(to) => format!("until {}", replay.clock(to)),
