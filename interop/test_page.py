@@ -9,7 +9,7 @@ import pytest
 from chromium import PROGRAM, Page
 from test_http_api import broker_with_api, client, publish, until
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own page")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own page"), pytest.mark.xdist_group("page")]
 PHONE = 360
 VIEWS = ("overview", "clients", "retained", "top", "alarms")
 ROWS = "[...document.querySelectorAll('#client-rows tr')].map(row => row.querySelector('.link').textContent)"
