@@ -191,10 +191,8 @@ impl Run<'_> {
                 self.perform(due_us, task)?;
             }
             let next_us = self.state.schedule.next_us().unwrap_or(self.end_us).min(self.end_us);
-            // Poll sleeps whole milliseconds; what is due sooner is waited for awake, so that the tool's own
-            // lateness stays out of the latencies.
-            let wait = next_us.saturating_sub(self.state.now_us()) / 1000;
-            self.turn(Duration::from_millis(wait.min(100)))?;
+            let wait_us = next_us.saturating_sub(self.state.now_us());
+            self.turn(Duration::from_micros(wait_us.min(100_000)))?;
             self.check_reach()?;
             self.progress(&mut told);
         }

@@ -84,14 +84,19 @@ impl Place {
     fn tls(&self, host: &str) -> Result<Tls, String> {
         let server = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| format!("`{host}` is not a name that a certificate could have"))?;
-        let files = TlsFiles {
+        let files = self.tls_files();
+        let shared = files.config()?;
+        Ok(Tls { server, files, shared, cert_dir: self.cert_dir.clone() })
+    }
+
+    /// Whom to trust, and who all clients are.
+    pub(crate) fn tls_files(&self) -> TlsFiles {
+        TlsFiles {
             cafile: self.cafile.clone(),
             cert: self.cert.clone(),
             key: self.key.clone(),
             insecure: self.insecure,
-        };
-        let shared = files.config()?;
-        Ok(Tls { server, files, shared, cert_dir: self.cert_dir.clone() })
+        }
     }
 
     /// The same flags for another address.

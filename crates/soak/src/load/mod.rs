@@ -8,6 +8,7 @@ mod random;
 mod reading;
 mod strain;
 mod swarm;
+mod timer;
 
 pub(crate) use endpoint::{Endpoint, Place, raise_file_limit};
 pub(crate) use gaps::Gaps;

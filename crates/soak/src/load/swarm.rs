@@ -8,12 +8,16 @@ use plimsoll_client::Connection;
 use plimsoll_mqtt::{Connect, Packet, ReasonCode, encode};
 
 use super::Endpoint;
+use super::timer::Timer;
 
 /// Working space for reading, shared by all connections, in bytes.
 const ARENA_BYTES: usize = 64 * 1024;
 
 /// Events taken in one turn.
 const EVENTS: usize = 1024;
+
+/// The timer's token; no link has this number.
+const TIMER: Token = Token(usize::MAX);
 
 /// Who is told what happens on links. What it appends to `out` is sent on the link that it was told of,
 /// in one write for all packets that came with one read.
@@ -44,6 +48,7 @@ struct Link {
 pub(crate) struct Swarm {
     endpoint: Endpoint,
     poll: Poll,
+    timer: Timer,
     events: Events,
     links: Vec<Option<Link>>,
     free: Vec<usize>,
@@ -55,9 +60,11 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// A swarm without links.
     pub(crate) fn new(endpoint: Endpoint) -> io::Result<Self> {
+        let poll = Poll::new()?;
         Ok(Self {
             endpoint,
-            poll: Poll::new()?,
+            timer: Timer::new(poll.registry(), TIMER)?,
+            poll,
             events: Events::with_capacity(EVENTS),
             links: Vec::new(),
             free: Vec::new(),
@@ -132,6 +139,10 @@ impl Swarm {
     /// Sends what is queued, waits at most `timeout` for the network, and hands out what it brings.
     pub(crate) fn turn(&mut self, timeout: Duration, handler: &mut impl Handler) -> io::Result<()> {
         self.flush(handler);
+        // What is left of the last millisecond, which the poll would round up.
+        if !timeout.subsec_nanos().is_multiple_of(1_000_000) {
+            self.timer.set(timeout)?;
+        }
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,

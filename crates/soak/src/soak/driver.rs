@@ -3,12 +3,14 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use plimsoll_watch::{Clock, Sampler, Selector, Target};
+use plimsoll_watch::{Clock, Sampler, Selector, Source, Target};
 
 use super::absent::Absent;
 use super::broker::Broker;
+use super::figures::Figures;
 use super::growth::median;
-use super::outcome::{Point, Span};
+use super::latencies::{Latencies, Windows};
+use super::outcome::{Point, Span, View, Woes};
 use super::progress::{Progress, State};
 use super::scenario::Scenario;
 use super::world::{Mode, Role, World};
@@ -58,6 +60,9 @@ pub(super) struct Driver<'s> {
     pub(super) begin: Instant,
     pub(super) points: Vec<Point>,
     pub(super) spans: Vec<Span>,
+    pub(super) windows: Windows,
+    /// What sources say that the broker holds, in quiet.
+    pub(super) figures: Figures,
     /// The cycle that is under way, and how many there are.
     pub(super) cycle: (u32, u32),
     pub(super) progress: Progress,
@@ -80,9 +85,12 @@ impl<'s> Driver<'s> {
         endpoint: Endpoint,
         interrupts: Interrupts,
         planned: Duration,
+        accounts: &[Source],
     ) -> Result<Self, String> {
         let begin = Instant::now();
-        let sampler = Sampler::new(&Target::new("broker", Selector::Pid(broker.pid())));
+        let mut target = Target::new("broker", Selector::Pid(broker.pid()));
+        target.accounts = accounts.to_vec();
+        let sampler = Sampler::new(&target);
         Ok(Self {
             scenario,
             swarm: Swarm::new(endpoint).map_err(|error| format!("cannot poll: {error}"))?,
@@ -90,6 +98,8 @@ impl<'s> Driver<'s> {
             begin,
             points: Vec::new(),
             spans: Vec::new(),
+            windows: Windows::new(planned.as_secs_f64())?,
+            figures: Figures::default(),
             cycle: (0, 0),
             progress: Progress::new(planned),
             idle: Vec::new(),
@@ -121,6 +131,13 @@ impl<'s> Driver<'s> {
         }
         self.phase = phase;
         self.spans.push(Span { phase: phase.into(), from_s: now, to_s: now });
+        self.windows.begin(now, &mut self.world.latencies);
+    }
+
+    /// The latencies of the phase, which has ended.
+    pub(super) fn latencies(&mut self) -> &Latencies {
+        let now = self.elapsed_s();
+        self.windows.end(self.phase, now, &mut self.world.latencies)
     }
 
     /// One turn: what is queued is sent, what comes in is taken, the process looked at if it is time again.
@@ -134,6 +151,8 @@ impl<'s> Driver<'s> {
         }
         if self.sampled.elapsed() >= self.sample_every {
             self.sample()?;
+            let now = self.elapsed_s();
+            self.windows.look(self.phase, now, &mut self.world.latencies);
         }
         Ok(())
     }
@@ -178,15 +197,16 @@ impl<'s> Driver<'s> {
         }
         let reading = self.sampler.sample(self.clock.now());
         if let (Some(process), Some(sample)) = (reading.process, reading.sample) {
-            let steady = self.phase == "steady" && self.world.publish_us.count() > 100;
             self.points.push(Point {
                 t: self.elapsed_s(),
                 rss: sample.rss,
                 memory: sample.anon.unwrap_or(sample.rss),
-                account: self.world.books.account,
+                account: sample.account.or(self.world.books.account),
+                heap: sample.heap_used,
+                direct: sample.direct,
                 cpu_s: process.cpu_s,
                 updates: self.world.events.updates,
-                p99_ms: steady.then(|| self.world.publish_us.quantile_ms(0.99)),
+                woes: self.world.woes(),
             });
         }
         if self.points.len() > POINTS_MAX {
@@ -275,13 +295,15 @@ impl<'s> Driver<'s> {
         }
         self.sample()?;
         let from = begin + 0.5 * span.as_secs_f64();
-        let looks: Vec<f64> = self
-            .points
-            .iter()
-            .rev()
-            .take_while(|point| point.t >= from)
-            .map(|point| point.memory)
-            .collect();
+        let later = || self.points.iter().rev().take_while(|point| point.t >= from);
+        let events = self.world.events;
+        for view in View::ASKED {
+            let said: Vec<f64> = later().filter_map(|point| point.said(view)).collect();
+            if !said.is_empty() {
+                self.figures.note(view, events, median(&said));
+            }
+        }
+        let looks: Vec<f64> = later().map(|point| point.memory).collect();
         Ok(median(&looks))
     }
 

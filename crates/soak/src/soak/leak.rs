@@ -1,5 +1,6 @@
 //! From cycles to leaks: in which view memory grows, with which events, and what that is at production's rate.
 
+use super::figures::Figures;
 use super::growth::{Growth, growth, median};
 use super::outcome::{CycleRecord, Driver, Leak, View};
 use super::scenario::Production;
@@ -50,10 +51,10 @@ impl Driver {
     }
 }
 
-/// Looks at both views.
+/// Looks at all views.
 pub(crate) fn leaks(
     cycles: &[CycleRecord],
-    accounts: &[(Events, f64)],
+    figures: &Figures,
     production: &Production,
 ) -> Vec<Leak> {
     let judged: Vec<&CycleRecord> = cycles.iter().filter(|cycle| cycle.judged).collect();
@@ -81,8 +82,14 @@ pub(crate) fn leaks(
         found.push(project(View::Resident, driver, growth, shares, &judged, production));
     }
     let driver = if driver == Driver::Mixed { Driver::Updates } else { driver };
-    if let Some(growth) = growth(&account(accounts, &judged, driver)) {
-        found.push(project(View::Account, driver, growth, shares, &judged, production));
+    for view in View::ASKED {
+        let mut points = account(figures.of(view), &judged, driver);
+        if view == View::Heap {
+            points = low_waters(&points);
+        }
+        if let Some(growth) = growth(&points) {
+            found.push(project(view, driver, growth, shares, &judged, production));
+        }
     }
     found
 }
@@ -99,6 +106,12 @@ fn account(accounts: &[(Events, f64)], judged: &[&CycleRecord], driver: Driver) 
         .collect();
     let step = points.len().div_ceil(POINTS_MAX).max(1);
     points.into_iter().step_by(step).collect()
+}
+
+/// The lowest of each few figures: a managed heap holds what was dropped as well, until it is collected.
+fn low_waters(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let lowest = |few: &[(f64, f64)]| few.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
+    points.chunks(4).filter_map(lowest).collect()
 }
 
 /// How the growth of a cycle is spread over its phases: what each adds from quiet to quiet, in the middle of all
@@ -160,10 +173,10 @@ mod tests {
     use super::*;
     use crate::load::Random;
 
-    fn run(leak: impl Fn(&Events) -> f64) -> (Vec<CycleRecord>, Vec<(Events, f64)>) {
+    fn run(leak: impl Fn(&Events) -> f64) -> (Vec<CycleRecord>, Figures) {
         let mut random = Random::new(7);
         let (mut total, mut held, mut records, mut accounts) =
-            (Events::default(), 40e6, Vec::new(), Vec::new());
+            (Events::default(), 40e6, Vec::new(), Figures::default());
         for index in 0..9 {
             let parts = [
                 Events { updates: 400_000 + random.below(200_000) as u64, ..Events::default() },
@@ -185,7 +198,7 @@ mod tests {
             total.connects += cycle.connects;
             total.subscriptions += cycle.subscriptions;
             total.queued += cycle.queued;
-            accounts.push((total, held));
+            accounts.note(View::Account, total, held);
             records.push(CycleRecord {
                 judged: index > 0,
                 events: cycle,
@@ -229,6 +242,6 @@ mod tests {
         for leak in leaks(&cycles, &accounts, &Production::default()) {
             assert!(!leak.growth.grows && leak.resolution_per_hour > 0.0, "{leak:?}");
         }
-        assert!(leaks(&[], &[], &Production::default()).is_empty());
+        assert!(leaks(&[], &Figures::default(), &Production::default()).is_empty());
     }
 }

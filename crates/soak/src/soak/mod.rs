@@ -8,14 +8,17 @@ mod absent;
 mod books;
 mod broker;
 mod capacity;
+mod charts;
 mod cgroup;
 mod churner;
 mod compare;
 mod driver;
+mod figures;
 mod filler;
 mod growth;
 mod html;
 mod junit;
+mod latencies;
 mod leak;
 mod options;
 mod outcome;
@@ -157,6 +160,7 @@ fn one(
         scenario,
         duration: options.duration,
         seed: options.seed,
+        accounts: options.accounts()?,
     };
     run::run(&plan, interrupts)
 }

@@ -7,7 +7,7 @@ use plimsoll_mqtt::{Disconnect, Packet, ReasonCode};
 use super::driver::{Driver, PATIENCE, Stop};
 use super::publisher::{Body, Publisher};
 use super::world::{Mode, Role};
-use crate::load::{Latency, Strain, StrainMeter};
+use crate::load::{Strain, StrainMeter};
 
 /// How long a client may take that comes to go, µs.
 const CHURN_PATIENCE_US: u64 = 10_000_000;
@@ -44,7 +44,6 @@ impl Driver<'_> {
     /// Updates as fast as they are acknowledged, for a while.
     pub(super) fn updates(&mut self, span: Duration) -> Result<Strain, Stop> {
         self.enter("updates");
-        self.world.publish_us.clear();
         let meter = StrainMeter::start();
         self.world.mode = Mode::Flood { body: Body::Reading, once: false };
         let deadline = Instant::now() + span;
@@ -95,10 +94,8 @@ impl Driver<'_> {
     }
 
     /// Updates at an even rate, each at its time. Notes how late the tool itself was.
-    pub(super) fn steady(&mut self, span: Duration, late_us: &mut Latency) -> Result<(), Stop> {
+    pub(super) fn steady(&mut self, span: Duration) -> Result<(), Stop> {
         self.enter("steady");
-        self.world.publish_us.clear();
-        self.world.end_to_end_us.clear();
         let gap_us = 1e6 / f64::from(self.scenario.load.steady_per_second.max(1));
         let begin_us = self.world.now_us();
         let end_us = begin_us + span.as_micros() as u64;
@@ -112,12 +109,11 @@ impl Driver<'_> {
             }
             let now_us = self.world.now_us();
             if due_us > now_us {
-                // Whole milliseconds; the rest is waited for awake.
-                self.turn(Duration::from_millis((due_us - now_us) / 1000))?;
+                self.turn(Duration::from_micros(due_us - now_us))?;
                 continue;
             }
             self.publish_due(number as usize % publishers, due_us);
-            late_us.record(now_us - due_us);
+            self.world.latencies.late.record(now_us - due_us);
             number += 1;
             if number.is_multiple_of(BURST) {
                 self.turn(Duration::ZERO)?;

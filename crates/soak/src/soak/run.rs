@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use plimsoll_watch::json;
+use plimsoll_watch::{Source, json};
 
 use super::broker::Broker;
 use super::driver::{Driver, Stop};
+use super::latencies::Latencies;
 use super::leak::leaks;
 use super::outcome::{
     BrokerFacts, CycleRecord, Environment, FORMAT, Judgement, Loss, Memory, Outcome, Point,
-    Quantiles, Tool,
+    Quantiles, Tool, View,
 };
 use super::publisher::Body;
 use super::scenario::Scenario;
-use super::verdict::judge;
+use super::verdict::{is_punctual, judge};
 use super::world::{Events, Role};
 use crate::interrupts::Interrupts;
-use crate::load::{Endpoint, Latency, Strain, raise_file_limit};
+use crate::load::{Endpoint, Strain, raise_file_limit};
 use crate::quantity::{clock, count, size};
 
 /// Fewest and most judged cycles that are chosen by the duration.
@@ -40,16 +41,18 @@ pub(super) struct Plan<'p> {
     pub(super) scenario: &'p Scenario,
     pub(super) duration: Duration,
     pub(super) seed: u64,
+    /// Where the broker is asked what it holds.
+    pub(super) accounts: Vec<Source>,
 }
 
 /// What is measured on the way.
 struct Measured {
     memory: Memory,
     cycles: Vec<CycleRecord>,
-    steady: Latency,
-    end_to_end: Latency,
-    flood: Latency,
-    late: Latency,
+    steady: Latencies,
+    /// Of the cycles alone in which this tool was on time.
+    punctual: Latencies,
+    flood: Latencies,
     strain: Strain,
     /// Losses at the end of the cycles, before everything is deleted.
     lost: u64,
@@ -90,14 +93,14 @@ pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, S
         plan.endpoint.clone(),
         interrupts.clone(),
         plan.duration,
+        &plan.accounts,
     )?;
     let mut measured = Measured {
         memory: Memory::default(),
         cycles: Vec::new(),
-        steady: Latency::new()?,
-        end_to_end: Latency::new()?,
-        flood: Latency::new()?,
-        late: Latency::new()?,
+        steady: Latencies::new()?,
+        punctual: Latencies::new()?,
+        flood: Latencies::new()?,
         strain: Strain::default(),
         lost: 0,
     };
@@ -228,18 +231,20 @@ fn cycle(
     let flooded = (driver.world.events.updates - updates) as f64;
     record.updates_per_s = flooded / strain.wall.as_secs_f64().max(1e-3);
     record.cpu_us_per_update = 1e6 * (broker_cpu(driver) - cpu) / flooded.max(1.0);
-    let mut late = Latency::new().map_err(Stop::Broken)?;
-    measured.flood.add(&driver.world.publish_us);
-    driver.steady(length.mul_f64(shares.steady), &mut late)?;
-    let steady = Quantiles::from(&driver.world.publish_us);
-    (record.p50_ms, record.p99_ms) = (steady.p50, steady.p99);
-    record.end_to_end_p99_ms = driver.world.end_to_end_us.quantile_ms(0.99);
-    record.late_p99_ms = late.quantile_ms(0.99);
+    measured.flood.add(driver.latencies());
+    driver.steady(length.mul_f64(shares.steady))?;
+    let limits = &driver.scenario.limits;
+    let steady = driver.latencies();
+    let publish = Quantiles::from(&steady.publish);
+    (record.p50_ms, record.p99_ms) = (publish.p50, publish.p99);
+    record.end_to_end_p99_ms = steady.listener.quantile_ms(0.99);
+    record.late_p99_ms = steady.late.quantile_ms(0.99);
     if judged {
         measured.strain = measured.strain.and(&strain);
-        measured.steady.add(&driver.world.publish_us);
-        measured.end_to_end.add(&driver.world.end_to_end_us);
-        measured.late.add(&late);
+        measured.steady.add(steady);
+        if is_punctual(&record, limits) {
+            measured.punctual.add(steady);
+        }
     }
     record.quiet[1] = driver.quiet(pause)?;
     driver.connects(length.mul_f64(shares.connects))?;
@@ -272,6 +277,9 @@ fn conclude(
     driver.enter("end");
     driver.spans.pop();
     let world = &driver.world;
+    // What a source was asked for goes before what `$SYS` says.
+    let asked = !driver.figures.of(View::Account).is_empty() && !plan.accounts.is_empty();
+    let figures = if asked { &driver.figures } else { &world.books.figures };
     let production = &plan.scenario.production;
     let version = world.books.version.clone().or_else(|| driver.broker().version());
     facts.version = version;
@@ -289,7 +297,7 @@ fn conclude(
             Some(Stop::Broken(why)) => why.clone(),
         },
         criteria: Vec::new(),
-        leaks: leaks(&measured.cycles, &world.books.accounts, production),
+        leaks: leaks(&measured.cycles, &figures, production),
         broker: facts,
         environment: environment(plan, driver.elapsed_s(), started),
         scenario: plan.scenario.clone(),
@@ -297,17 +305,19 @@ fn conclude(
         hours: events.updates as f64 / production.updates_per_hour.max(1.0),
         loss: loss(driver, &measured, stop),
         memory,
-        steady: Quantiles::from(&measured.steady),
-        end_to_end: Quantiles::from(&measured.end_to_end),
-        flood: Quantiles::from(&measured.flood),
+        steady: Quantiles::from(&measured.steady.publish),
+        end_to_end: Quantiles::from(&measured.steady.listener),
+        flood: Quantiles::from(&measured.flood.publish),
+        punctual: Quantiles::from(&measured.punctual.publish),
         tool: Tool {
             cpu: measured.strain.cpu_share(),
             waited: measured.strain.waited_share(),
             bottleneck: measured.strain.is_bottleneck(),
-            late: Quantiles::from(&measured.late),
+            late: Quantiles::from(&measured.steady.late),
         },
         cycles: measured.cycles,
         series: thin(&driver.points),
+        windows: std::mem::take(&mut driver.windows.windows),
         spans: std::mem::take(&mut driver.spans),
     };
     (outcome.criteria, outcome.verdict) = judge(&outcome);

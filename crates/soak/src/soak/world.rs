@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::absent::Absent;
 use super::books::Books;
 use super::churner::Churn;
+use super::latencies::Latencies;
+use super::outcome::Woes;
 use super::publisher::{Body, Publisher, Scratch};
 use super::reader::Readers;
 use super::scenario::Load;
 use super::topics::Topics;
-use crate::load::{Gaps, Handler, Latency, acknowledge, parse_reading, subscribe};
+use crate::load::{Gaps, Handler, acknowledge, parse_reading, subscribe};
 
 /// Updates of the plant that is listened to that are under way to the listener at once: far fewer than any
 /// broker's queue holds, so that what is missing was lost and not turned away.
@@ -93,10 +95,8 @@ pub(crate) struct World {
     pub(crate) absent: Absent,
     pub(crate) books: Books,
     pub(crate) events: Events,
-    /// Due time to PUBACK of updates, since it was last cleared.
-    pub(crate) publish_us: Latency,
-    /// Due time to arrival at the witness, since it was last cleared.
-    pub(crate) end_to_end_us: Latency,
+    /// Of the window that goes on.
+    pub(crate) latencies: Latencies,
     /// Connections that ended though nobody of us meant it.
     pub(crate) disconnected: u64,
     /// Packets that do not belong here.
@@ -153,8 +153,7 @@ impl World {
             absent: Absent::new(load.offline_sessions as usize),
             books: Books::default(),
             events: Events::default(),
-            publish_us: Latency::new()?,
-            end_to_end_us: Latency::new()?,
+            latencies: Latencies::new()?,
             disconnected: 0,
             strange: 0,
             refused: None,
@@ -276,7 +275,7 @@ impl World {
             *count = (*count).max(update.sequence + 1);
         }
         self.events.updates += 1;
-        self.publish_us.record(now_us.saturating_sub(update.due_us));
+        self.latencies.publish.record(now_us.saturating_sub(update.due_us));
         if half_empty {
             self.refill(publisher, out);
         }
@@ -293,7 +292,7 @@ impl World {
         };
         let repeated = message.dup || self.repeated.contains(&(topic, sequence));
         self.gaps.arrived(topic, sequence, repeated);
-        self.end_to_end_us.record(self.now_us().saturating_sub(due_us));
+        self.latencies.listener.record(self.now_us().saturating_sub(due_us));
     }
 
     /// Updates that were acknowledged and have not arrived at the witness.
@@ -307,6 +306,17 @@ impl World {
             })
             .sum();
         self.gaps.missing() + tails
+    }
+
+    /// What has gone wrong so far.
+    pub(crate) fn woes(&self) -> Woes {
+        Woes {
+            missing: self.gaps.missing() + self.absent.gaps.missing(),
+            doubled: self.gaps.duplicated + self.absent.gaps.duplicated,
+            out_of_order: self.gaps.reordered + self.absent.gaps.reordered,
+            stale: self.readers.stale + self.readers.unknown,
+            cut_off: self.disconnected + self.absent.forgotten + self.churn.failed,
+        }
     }
 
     /// Appends again what a publisher had under way when its connection was lost.
