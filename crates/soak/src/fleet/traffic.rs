@@ -12,7 +12,7 @@ use super::report::{Ending, Report};
 use super::schedule::Task;
 use super::wave::{self, Progress};
 use crate::interrupts::Interrupts;
-use crate::load::{Latency, StrainMeter, Swarm, raise_file_limit, subscribe};
+use crate::load::{Latency, StrainMeter, Swarm, open_files, subscribe};
 
 /// Handshakes under way at one time.
 const CONNECTING_MAX: usize = 200;
@@ -47,14 +47,7 @@ struct Run<'o> {
 /// Runs the fleet.
 pub(super) fn run(options: &Options) -> Result<Report, String> {
     let endpoint = options.place.endpoint()?;
-    let wanted = u64::from(options.fleet_size()) + 64;
-    let files = raise_file_limit(wanted);
-    if files < wanted {
-        return Err(format!(
-            "{} sensors need {wanted} open files, and this process may have {files}: raise the limit (ulimit -n) or take fewer sensors",
-            options.fleet_size()
-        ));
-    }
+    open_files(u64::from(options.fleet_size()) + 64)?;
     let interrupts =
         Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
     let begin = Instant::now();

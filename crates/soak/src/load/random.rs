@@ -29,6 +29,13 @@ impl Random {
         -mean * (1.0 - self.uniform()).ln()
     }
 
+    /// Puts things into another order (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.below(last + 1));
+        }
+    }
+
     /// A number below `bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.word() % (bound.max(1) as u64)).unwrap_or(0)

@@ -1,6 +1,7 @@
 //! Many client connections on one thread: dialled, greeted, read, written.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -85,14 +86,16 @@ impl Swarm {
         let version = greeting.version;
         let (address, registry, token) =
             (self.endpoint.address, self.poll.registry(), Token(number));
+        let source = self.endpoint.source(number);
         let tls = self.endpoint.tls(greeting.client_identifier).map_err(io::Error::other)?;
         let connection = match tls {
-            None => Connection::open(address, registry, token),
+            None => Connection::open(address, source, registry, token),
             Some((config, server)) => {
-                Connection::open_tls(address, registry, token, server, config)
+                Connection::open_tls(address, source, registry, token, server, config)
             }
         };
-        let mut connection = connection?.in_version(version);
+        let connection = connection.map_err(|error| no_port(error, address))?;
+        let mut connection = connection.in_version(version);
         connection.queue(&Packet::Connect(Box::new(greeting)));
         let link = Some(Link { connection, stage: Stage::Dialling, touched: false });
         match self.links.get_mut(number) {
@@ -120,6 +123,13 @@ impl Swarm {
     pub(crate) fn send(&mut self, number: usize, packet: &Packet<'_>) {
         let version = self.endpoint.version;
         self.write(number, |out| encode::packet(packet, version, out));
+    }
+
+    /// Queues a PINGREQ on each link; handlers do not see the answers.
+    pub(crate) fn ping(&mut self) {
+        for number in 0..self.links.len() {
+            self.send(number, &Packet::Pingreq);
+        }
     }
 
     /// Cuts a link. Its handler is not told.
@@ -200,6 +210,7 @@ impl Swarm {
                 handler.ready(number, connack.session_present, out);
             }
             Packet::Connack(connack) => refused = Some(connack.reason),
+            Packet::Pingresp => {}
             other => handler.packet(number, other, out),
         };
         let received = if closing {
@@ -225,5 +236,15 @@ impl Swarm {
             handler.lost(number, why);
             self.free.push(number);
         }
+    }
+}
+
+/// Says what can be done where the system has no port left (`EADDRNOTAVAIL` of connect(2)).
+fn no_port(error: io::Error, address: SocketAddr) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => io::Error::other(format!(
+            "no port is left for connections to {address} ({error}): widen net.ipv4.ip_local_port_range, or connect from several addresses of this machine (--source)"
+        )),
+        _ => error,
     }
 }

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use plimsoll_watch::{Clock, Sampler, Selector, Source, Target};
 
-use super::absent::Absent;
 use super::broker::Broker;
 use super::figures::Figures;
 use super::growth::median;
 use super::latencies::{Latencies, Windows};
-use super::outcome::{Point, Span, View, Woes};
+use super::outcome::{Point, Span, View};
 use super::progress::{Progress, State};
 use super::scenario::Scenario;
 use super::world::{Mode, Role, World};
@@ -29,11 +28,14 @@ const CONNECTING_MAX: usize = 200;
 /// How long clients may take to connect, or to get what is under way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long what is left behind may take to be taken away.
+const FAREWELL: Duration = Duration::from_millis(300);
+
 /// How long to wait until a lost client connects again.
 const REDIAL_AFTER: Duration = Duration::from_millis(200);
 
-/// Keep alive of all clients, seconds: the longest.
-const KEEP_ALIVE: u16 = u16::MAX;
+/// Keep alive of all clients, seconds: long enough that none need be sent in a run of minutes.
+const KEEP_ALIVE_S: u16 = 3600;
 
 /// Why a run ends early.
 #[derive(Debug)]
@@ -66,8 +68,6 @@ pub(super) struct Driver<'s> {
     /// The cycle that is under way, and how many there are.
     pub(super) cycle: (u32, u32),
     pub(super) progress: Progress,
-    /// Links of clients that only have to be there.
-    pub(super) idle: Vec<usize>,
     pub(super) phase: &'static str,
     broker: Broker,
     sampler: Sampler,
@@ -76,6 +76,11 @@ pub(super) struct Driver<'s> {
     sampled: Instant,
     sample_every: Duration,
     lost_at: Option<Instant>,
+    /// Why the last look at the process has seen nothing.
+    unseen: Option<String>,
+    /// Part of all client identifiers, so that runs do not meet.
+    name: String,
+    pinged: Instant,
 }
 
 impl<'s> Driver<'s> {
@@ -85,6 +90,7 @@ impl<'s> Driver<'s> {
         endpoint: Endpoint,
         interrupts: Interrupts,
         planned: Duration,
+        seed: u64,
         accounts: &[Source],
     ) -> Result<Self, String> {
         let begin = Instant::now();
@@ -94,7 +100,7 @@ impl<'s> Driver<'s> {
         Ok(Self {
             scenario,
             swarm: Swarm::new(endpoint).map_err(|error| format!("cannot poll: {error}"))?,
-            world: World::new(&scenario.load, begin)?,
+            world: World::new(&scenario.load, seed, begin)?,
             begin,
             points: Vec::new(),
             spans: Vec::new(),
@@ -102,7 +108,6 @@ impl<'s> Driver<'s> {
             figures: Figures::default(),
             cycle: (0, 0),
             progress: Progress::new(planned),
-            idle: Vec::new(),
             phase: "start",
             broker,
             sampler,
@@ -111,6 +116,9 @@ impl<'s> Driver<'s> {
             sampled: begin,
             sample_every: SAMPLE_EVERY,
             lost_at: None,
+            unseen: None,
+            name: run_name(begin),
+            pinged: begin,
         })
     }
 
@@ -148,6 +156,10 @@ impl<'s> Driver<'s> {
         }
         if !self.world.redial.is_empty() {
             self.redial()?;
+        }
+        if self.pinged.elapsed() >= Duration::from_secs(u64::from(KEEP_ALIVE_S) / 2) {
+            self.pinged = Instant::now();
+            self.swarm.ping();
         }
         if self.sampled.elapsed() >= self.sample_every {
             self.sample()?;
@@ -196,6 +208,7 @@ impl<'s> Driver<'s> {
             return Err(Stop::Interrupted);
         }
         let reading = self.sampler.sample(self.clock.now());
+        self.unseen = reading.absent;
         if let (Some(process), Some(sample)) = (reading.process, reading.sample) {
             self.points.push(Point {
                 t: self.elapsed_s(),
@@ -229,31 +242,27 @@ impl<'s> Driver<'s> {
 
     /// Begins to connect a client.
     pub(super) fn dial(&mut self, role: Role) -> Result<usize, Stop> {
-        let (identifier, clean) = match role {
-            Role::Publisher(number) => (format!("soak-publisher-{number}"), true),
-            Role::Reader(number) => (format!("soak-reader-{number}"), true),
-            Role::Absent(session) => (Absent::identifier(session), false),
-            Role::Witness => ("soak-witness".into(), true),
-            Role::Courier => ("soak-courier".into(), true),
-            Role::Books => ("soak-books".into(), true),
-            Role::Inspector => ("soak-inspector".into(), true),
-            Role::Idle => (format!("soak-idle-{}", self.idle.len()), true),
-            Role::Churner(_) | Role::Nobody => ("soak-nobody".into(), true),
+        let (kind, clean) = match role {
+            Role::Publisher(number) => (format!("publisher-{number}"), true),
+            Role::Reader(number) => (format!("reader-{number}"), true),
+            Role::Absent(session) => (format!("absent-{session}"), false),
+            Role::Witness => ("witness".into(), true),
+            Role::Courier => ("courier".into(), true),
+            Role::Books => ("books".into(), true),
+            Role::Inspector => ("inspector".into(), true),
+            Role::Idle(number) => (format!("idle-{number}"), true),
+            Role::Churner(number) => (format!("churn-{number}"), true),
+            Role::Nobody => ("nobody".into(), true),
         };
-        self.dial_as(role, &identifier, clean)
+        self.dial_as(role, &kind, clean)
     }
 
-    /// Begins to connect a client under a name.
-    pub(super) fn dial_as(
-        &mut self,
-        role: Role,
-        identifier: &str,
-        clean: bool,
-    ) -> Result<usize, Stop> {
+    /// Begins to connect a client of a name, which gets the run's before it.
+    pub(super) fn dial_as(&mut self, role: Role, kind: &str, clean: bool) -> Result<usize, Stop> {
         let endpoint = self.swarm.endpoint().clone();
         let link = self
             .swarm
-            .dial(endpoint.greeting(identifier, clean, KEEP_ALIVE))
+            .dial(endpoint.greeting(&format!("{}-{kind}", self.name), clean, KEEP_ALIVE_S))
             .map_err(|error| Stop::Broken(format!("cannot connect a client: {error}")))?;
         self.world.own(link, role);
         Ok(link)
@@ -263,10 +272,7 @@ impl<'s> Driver<'s> {
     pub(super) fn connect(&mut self, roles: &[Role]) -> Result<(), Stop> {
         let before = self.world.settled;
         for (index, role) in roles.iter().enumerate() {
-            let link = self.dial(*role)?;
-            if *role == Role::Idle {
-                self.idle.push(link);
-            }
+            self.dial(*role)?;
             let settled = before + index.saturating_sub(CONNECTING_MAX);
             self.turn(Duration::ZERO)?;
             self.turn_until(PATIENCE, |driver| driver.world.settled >= settled)?;
@@ -304,11 +310,41 @@ impl<'s> Driver<'s> {
             }
         }
         let looks: Vec<f64> = later().map(|point| point.memory).collect();
+        if looks.is_empty() {
+            let why = self.unseen.as_deref().unwrap_or("there is no figure of it");
+            return Err(Stop::Broken(format!(
+                "the memory of process {} cannot be read: {why}",
+                self.broker.pid()
+            )));
+        }
         Ok(median(&looks))
     }
 
-    /// Closes all connections.
+    /// Ends the stored sessions, and closes all connections.
     pub(super) fn leave(&mut self) {
+        self.forget_sessions();
         self.swarm.close_all();
     }
+
+    /// Sessions that a broker would keep for the next run end when their clients come with a clean one. If they cannot,
+    /// the run is over all the same.
+    fn forget_sessions(&mut self) {
+        for session in 0..self.world.absent.links.len() {
+            if let Some(link) = self.world.absent.links.get(session).copied().flatten() {
+                self.world.disown(link);
+                self.swarm.close(link);
+            }
+            let _ = self.dial_as(Role::Nobody, &format!("absent-{session}"), true);
+        }
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline
+            && self.swarm.turn(Duration::from_millis(5), &mut self.world).is_ok()
+        {}
+    }
+}
+
+/// A name of the run that no other has.
+fn run_name(begin: Instant) -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_else(|_| begin.elapsed()).as_secs();
+    format!("soak-{:x}-{:x}", since & 0xFF_FFFF, std::process::id())
 }

@@ -59,6 +59,7 @@ fn one(outcome: &Outcome, body: &mut String) {
         Judgement::Pass => ("stable", "Pass: no limit missed"),
         Judgement::Fail => ("leaking", "Fail"),
         Judgement::Partial => ("warming_up", "Cut short; nothing was found until then"),
+        Judgement::Unjudged => ("warming_up", "Whether it leaks could not be judged"),
     };
     let failed: Vec<&str> = outcome
         .criteria
@@ -227,8 +228,8 @@ fn facts(outcome: &Outcome, body: &mut String) {
                 size(memory.started),
                 size(memory.connected),
                 size(memory.filled),
-                size(memory.cycled),
-                size(memory.cleared),
+                text::reached_size(memory.cycled),
+                text::reached_size(memory.cleared),
                 size(memory.peak)
             ),
         ),

@@ -2,7 +2,7 @@
 
 use super::figures::Figures;
 use super::growth::{Growth, growth, median};
-use super::outcome::{CycleRecord, Driver, Leak, View};
+use super::outcome::{CycleRecord, Driver, Leak, Seen, View};
 use super::scenario::Production;
 use super::world::Events;
 
@@ -23,7 +23,7 @@ impl Driver {
             Self::Connects => events.connects,
             Self::Subscriptions => events.subscriptions,
             Self::Queued => events.queued,
-            Self::Mixed => 0,
+            Self::Time | Self::Mixed => 0,
         };
         count as f64
     }
@@ -35,6 +35,7 @@ impl Driver {
             Self::Connects => production.connects_per_hour,
             Self::Subscriptions => production.subscriptions_per_hour,
             Self::Queued => production.queued_per_hour,
+            Self::Time => 3600.0,
             Self::Mixed => 0.0,
         }
     }
@@ -46,6 +47,7 @@ impl Driver {
             Self::Connects => "connection",
             Self::Subscriptions => "subscription",
             Self::Queued => "queued message",
+            Self::Time => "second",
             Self::Mixed => "cycle",
         }
     }
@@ -59,11 +61,12 @@ pub(crate) fn leaks(
 ) -> Vec<Leak> {
     let judged: Vec<&CycleRecord> = cycles.iter().filter(|cycle| cycle.judged).collect();
     let shares = shares(&judged);
-    let suspected = driver(shares);
-    let resident = |driver: Driver| -> Vec<(f64, f64)> {
+    let suspected = driver(shares, time_shares(&judged));
+    let resident_by = |driver: Driver| -> Vec<(f64, f64)> {
         let points = (0u32..).zip(&judged).map(|(index, cycle)| {
             let x = match driver {
                 Driver::Mixed => f64::from(index),
+                Driver::Time => cycle.to_s,
                 driver => driver.events(&cycle.events_total),
             };
             // All four were taken after the cycle's updates: the middle of them is the least noisy.
@@ -73,15 +76,29 @@ pub(crate) fn leaks(
     };
     let mut found = Vec::new();
     // What does not grow is said by updates: they are what there is most of.
-    let growing = growth(&resident(suspected)).filter(|growth| growth.grows);
+    let growing = growth(&resident_by(suspected)).filter(|growth| growth.grows);
     let (driver, resident) = match growing {
         Some(growth) => (suspected, Some(growth)),
-        None => (Driver::Updates, growth(&resident(Driver::Updates))),
+        None => (Driver::Updates, growth(&resident_by(Driver::Updates))),
     };
     if let Some(growth) = resident {
-        found.push(project(View::Resident, driver, growth, shares, &judged, production));
+        let mut leak = project(View::Resident, driver, growth, shares, &judged, production);
+        leak.others = Driver::ALL
+            .into_iter()
+            .filter(|other| *other != driver)
+            .filter_map(|other| {
+                let growth = self::growth(&resident_by(other))?;
+                Some(Seen {
+                    driver: other,
+                    per_event: growth.resolution,
+                    per_hour: growth.resolution * other.per_hour(production),
+                })
+            })
+            .collect();
+        found.push(leak);
     }
-    let driver = if driver == Driver::Mixed { Driver::Updates } else { driver };
+    let driver =
+        if matches!(driver, Driver::Mixed | Driver::Time) { Driver::Updates } else { driver };
     for view in View::ASKED {
         let mut points = account(figures.of(view), &judged, driver);
         if view == View::Heap {
@@ -114,25 +131,42 @@ fn low_waters(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(4).filter_map(lowest).collect()
 }
 
-/// How the growth of a cycle is spread over its phases: what each adds from quiet to quiet, in the middle of all
-/// cycles, as shares of the sum.
+/// How the growth is spread over the phases: what each adds from quiet to quiet, in all cycles together (a leak may come in
+/// bursts), as shares of the sum.
 fn shares(judged: &[&CycleRecord]) -> [f64; 4] {
+    shares_of(judged, |cycle| &cycle.quiet)
+}
+
+/// The same for the time that goes by.
+fn time_shares(judged: &[&CycleRecord]) -> [f64; 4] {
+    shares_of(judged, |cycle| &cycle.quiet_s)
+}
+
+fn shares_of(judged: &[&CycleRecord], of: impl Fn(&CycleRecord) -> &[f64; 5]) -> [f64; 4] {
     let mut added = [0.0; 4];
     for (phase, added) in added.iter_mut().enumerate() {
-        let steps: Vec<f64> = judged
-            .iter()
-            .filter_map(|cycle| Some(cycle.quiet.get(phase + 1)? - cycle.quiet.get(phase)?))
-            .collect();
-        *added = median(&steps).max(0.0);
+        let step = |cycle: &&CycleRecord| -> Option<f64> {
+            let values = of(cycle);
+            Some(values.get(phase + 1)? - values.get(phase)?)
+        };
+        *added = judged.iter().filter_map(step).sum::<f64>().max(0.0);
     }
     let sum: f64 = added.iter().sum();
     added.map(|part| if sum > 0.0 { part / sum } else { 0.0 })
 }
 
 /// What the growth goes with, if it is growth.
-fn driver(shares: [f64; 4]) -> Driver {
+fn driver(shares: [f64; 4], time: [f64; 4]) -> Driver {
     if shares.iter().sum::<f64>() <= 0.0 {
         return Driver::Updates;
+    }
+    // Whatever goes on: no kind of event is what it goes with.
+    let as_time = shares
+        .iter()
+        .zip(time)
+        .all(|(share, time)| time > 0.0 && (0.5 * time..=2.0 * time).contains(share));
+    if as_time {
+        return Driver::Time;
     }
     let decisive = Driver::ALL.into_iter().zip(shares).find(|(_, share)| *share >= DECISIVE);
     decisive.map_or(Driver::Mixed, |(driver, _)| driver)
@@ -165,6 +199,16 @@ fn project(
         per_hour_low: growth.low * factor,
         per_hour_high: growth.high * factor,
         resolution_per_hour: growth.resolution * factor,
+        clock_per_hour: growth.grown / hours(judged).max(1e-6),
+        others: Vec::new(),
+    }
+}
+
+/// Hours of the clock between the middles of the first and the last third of the cycles.
+fn hours(judged: &[&CycleRecord]) -> f64 {
+    match (judged.first(), judged.last()) {
+        (Some(first), Some(last)) => (last.to_s - first.to_s) * 2.0 / 3.0 / 3600.0,
+        _ => 0.0,
     }
 }
 
@@ -185,6 +229,8 @@ mod tests {
                 Events { queued: 4000, ..Events::default() },
             ];
             let mut quiet = [held; 5];
+            let from_s = 12.0 * f64::from(index);
+            let quiet_s = [0.0, 7.7, 9.3, 10.7, 12.0].map(|s| from_s + s);
             let mut cycle = Events::default();
             for (phase, part) in parts.iter().enumerate() {
                 held += leak(part);
@@ -204,6 +250,9 @@ mod tests {
                 events: cycle,
                 events_total: total,
                 quiet,
+                from_s,
+                to_s: from_s + 12.0,
+                quiet_s,
                 ..CycleRecord::default()
             });
         }
@@ -234,6 +283,39 @@ mod tests {
         assert!(found[0].growth.grows && found[0].driver == Driver::Mixed, "{found:?}");
         // 4.8 MB/h of updates and 12 MB/h of connections.
         assert!((found[0].per_hour / 1e6 - 16.8).abs() < 4.0, "{found:?}");
+    }
+
+    #[test]
+    fn a_leak_with_time_is_said_by_the_hour() {
+        let production = Production::default();
+        let (mut cycles, _) = run(|_| 0.0);
+        let mut random = Random::new(3);
+        for cycle in &mut cycles {
+            for (quiet, at) in cycle.quiet.iter_mut().zip(cycle.quiet_s) {
+                *quiet = 40e6 + 1e5 * at + 3e4 * random.uniform();
+            }
+        }
+        let found = leaks(&cycles, &Figures::default(), &production);
+        assert!(found[0].growth.grows && found[0].driver == Driver::Time, "{found:?}");
+        assert!((found[0].per_hour / 360e6 - 1.0).abs() < 0.05, "{found:?}");
+        assert!((found[0].clock_per_hour / 360e6 - 1.0).abs() < 0.1, "{found:?}");
+    }
+
+    #[test]
+    fn a_leak_in_bursts_goes_with_what_it_comes_in() {
+        // 48 B each, lost at every 1.5 millionth update.
+        let mut total = 0;
+        let (cycles, _) = {
+            let state = std::cell::RefCell::new(&mut total);
+            run(move |events| {
+                let mut total = state.borrow_mut();
+                let before: u64 = **total / 1_500_000;
+                **total += events.updates;
+                72e6 * (**total / 1_500_000 - before) as f64
+            })
+        };
+        let found = leaks(&cycles, &Figures::default(), &Production::default());
+        assert!(found[0].driver == Driver::Updates, "{found:?}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod absent;
 mod books;
 mod broker;
 mod capacity;
-mod charts;
 mod cgroup;
+mod charts;
 mod churner;
 mod compare;
 mod driver;
@@ -20,6 +20,7 @@ mod html;
 mod junit;
 mod latencies;
 mod leak;
+mod listening;
 mod options;
 mod outcome;
 mod phases;
@@ -80,21 +81,22 @@ fn watch_interrupts() -> Result<Interrupts, String> {
 fn soak(options: &RunOptions) -> Result<ExitCode, String> {
     let scenario = options.scenario()?;
     let interrupts = watch_interrupts()?;
-    let endpoint = options.place.endpoint()?;
+    options.try_files()?;
+    let endpoint = options.place.endpoint_of_many()?;
     let first = one(options, options.broker_cmd.as_deref(), endpoint, &scenario, &interrupts)?;
-    let mut outcomes = vec![first];
+    let (mut outcomes, mut failed) = (vec![first], None);
     if options.vs.is_some() && !interrupts.seen() {
         let place = match &options.vs_connect {
             Some(connect) => options.place.elsewhere(connect),
             None => options.place.clone(),
         };
-        outcomes.push(one(
-            options,
-            options.vs.as_deref(),
-            place.endpoint()?,
-            &scenario,
-            &interrupts,
-        )?);
+        let second = place.endpoint_of_many().and_then(|endpoint| {
+            one(options, options.vs.as_deref(), endpoint, &scenario, &interrupts)
+        });
+        match second {
+            Ok(second) => outcomes.push(second),
+            Err(error) => failed = Some(format!("the second broker: {error}")),
+        }
     }
     for outcome in &outcomes {
         print!("{}", text::text(outcome));
@@ -104,7 +106,8 @@ fn soak(options: &RunOptions) -> Result<ExitCode, String> {
         print!("{}", compare::text(first, second));
     }
     write_files(options, &outcomes)?;
-    Ok(exit_code(&outcomes))
+    // What the first one has come to is written all the same.
+    failed.map_or_else(|| Ok(exit_code(&outcomes)), Err)
 }
 
 /// Writes what is asked for beside standard output.
@@ -170,6 +173,7 @@ fn exit_code(outcomes: &[&Outcome]) -> ExitCode {
     match () {
         () if any(Judgement::Fail) => ExitCode::from(EXIT_FAILED),
         () if any(Judgement::Partial) => ExitCode::from(EXIT_INTERRUPTED),
+        () if any(Judgement::Unjudged) => ExitCode::from(EXIT_NOT_RUN),
         () => ExitCode::SUCCESS,
     }
 }

@@ -8,9 +8,9 @@ use clap::{ArgGroup, Args, Subcommand};
 use super::capacity;
 use super::compare;
 use super::scenario::Scenario;
-use plimsoll_watch::{Credentials, Kind, Source};
 use crate::load::Place;
 use crate::quantity::duration;
+use plimsoll_watch::{Credentials, Kind, Source};
 
 /// How often accounts are asked: quiet is short.
 const ACCOUNTS_EVERY: Duration = Duration::from_millis(100);
@@ -33,7 +33,8 @@ const ACCOUNTS_EVERY: Duration = Duration::from_millis(100);
   plimsoll soak scenario > soak.toml
 
 Exit code: 0 pass, 1 a leak, a loss or another limit missed, 2 it could not run, 130 interrupted and nothing
-found until then. Ctrl-C ends it early, with a report of what there is.")]
+found until then, 3 the command line is wrong. Ctrl-C ends it early, with a report of what there is; a second one at
+once.")]
 pub struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -111,6 +112,16 @@ impl RunOptions {
     /// The scenario that is asked for.
     pub(super) fn scenario(&self) -> Result<Scenario, String> {
         self.scenario.as_deref().map_or_else(|| Ok(Scenario::default()), Scenario::read)
+    }
+
+    /// Whether the files can be written that are asked for: it would be a pity after the run.
+    pub(super) fn try_files(&self) -> Result<(), String> {
+        let files = [&self.json, &self.junit, &self.report];
+        for path in files.into_iter().flatten() {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Where the broker is asked what it holds.

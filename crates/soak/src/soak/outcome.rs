@@ -16,7 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) format: u32,
     /// What the broker is called in tables.
     pub(crate) name: String,
-    /// `pass`, `fail` or `partial` (cut short, nothing found until then).
+    /// `pass`, `fail`, `partial` (cut short, nothing found until then) or `unjudged` (whether it leaks could not be
+    /// judged).
     pub(crate) verdict: Judgement,
     /// Why the run ended: `as planned`, `interrupted`, or what happened.
     pub(crate) ending: String,
@@ -51,6 +52,7 @@ pub(crate) enum Judgement {
     Pass,
     Fail,
     Partial,
+    Unjudged,
 }
 
 /// How one figure stands against its limit.
@@ -113,12 +115,14 @@ pub(crate) enum Driver {
     Connects,
     Subscriptions,
     Queued,
+    /// Time alone: something that goes on whatever clients do; per event is per second then.
+    Time,
     /// Several; per event is per cycle then.
     Mixed,
 }
 
 /// Growth in one view, or the lack of it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Leak {
     pub(crate) view: View,
     pub(crate) driver: Driver,
@@ -129,6 +133,22 @@ pub(crate) struct Leak {
     pub(crate) per_hour_high: f64,
     /// What would have been seen, bytes per hour.
     pub(crate) resolution_per_hour: f64,
+    /// What was added in an hour of the clock, at the pace of this run: of a leak that goes with time, the truth.
+    #[serde(default)]
+    pub(crate) clock_per_hour: f64,
+    /// What would have been seen of other events.
+    #[serde(default)]
+    pub(crate) others: Vec<Seen>,
+}
+
+/// What would have been seen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) driver: Driver,
+    /// Bytes.
+    pub(crate) per_event: f64,
+    /// Bytes, at production's rate.
+    pub(crate) per_hour: f64,
 }
 
 /// What is known of the broker.
@@ -185,6 +205,9 @@ pub(crate) struct Loss {
     pub(crate) restarts: u64,
     /// Retained messages that were read and checked.
     pub(crate) checked: u64,
+    /// Updates that were listened to, and arrived.
+    #[serde(default)]
+    pub(crate) listened: u64,
 }
 
 impl Loss {
@@ -274,6 +297,9 @@ pub(crate) struct CycleRecord {
     pub(crate) events_total: Events,
     /// Memory in quiet: before, and after updates, connects, subscriptions, absent sessions.
     pub(crate) quiet: [f64; 5],
+    /// When that was, seconds since the beginning.
+    #[serde(default)]
+    pub(crate) quiet_s: [f64; 5],
     /// The most in it.
     pub(crate) peak: f64,
     /// Updates a second in the update phase.
@@ -377,6 +403,7 @@ pub(super) mod tests {
                     ..Events::default()
                 },
                 quiet: [40e6; 5],
+                quiet_s: [0.0; 5],
                 peak: 41e6,
                 updates_per_s: 50_000.0,
                 p50_ms: 1.0,

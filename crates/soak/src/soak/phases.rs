@@ -18,6 +18,9 @@ const COURIER_WINDOW: u64 = 64;
 /// Most updates under way of one publisher in a steady phase: packet identifiers end.
 const STEADY_MAX: usize = 30_000;
 
+/// How long a broker may take that has lost messages before: what has not come by then is lost as well.
+const LOSERS_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Messages published before the network is looked at again.
 const BURST: u32 = 256;
 
@@ -77,11 +80,18 @@ impl Driver<'_> {
         let done = |driver: &Self| {
             driver.world.unacknowledged() == 0 && driver.world.under_way_to_witness() == 0
         };
-        self.turn_until(PATIENCE, done)?;
-        match self.world.unacknowledged() {
-            0 => Ok(()),
-            _ => Err(self.stuck()),
+        // Whoever has lost something before is not waited for as long again.
+        let lost = self.world.given_up > 0;
+        let arrived = self.turn_until(if lost { LOSERS_PATIENCE } else { PATIENCE }, done)?;
+        if self.world.unacknowledged() > 0
+            && !self.turn_until(PATIENCE, |driver| driver.world.unacknowledged() == 0)?
+        {
+            return Err(self.stuck());
         }
+        if !arrived {
+            self.world.give_up_waiting();
+        }
+        Ok(())
     }
 
     fn stuck(&self) -> Stop {
@@ -208,7 +218,10 @@ impl Driver<'_> {
             self.send_to_absent(sessions)?;
             let roles: Vec<Role> = (0..sessions).map(Role::Absent).collect();
             self.connect(&roles)?;
-            self.turn_until(PATIENCE, |driver| driver.world.absent.lost() == 0)?;
+            let lost = self.world.absent.given_up;
+            let patience = if lost > 0 { LOSERS_PATIENCE } else { PATIENCE };
+            self.turn_until(patience, |driver| driver.world.absent.lost() <= lost)?;
+            self.world.absent.given_up = self.world.absent.lost();
         }
         Ok(())
     }

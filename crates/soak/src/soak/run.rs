@@ -14,10 +14,11 @@ use super::outcome::{
 };
 use super::publisher::Body;
 use super::scenario::Scenario;
+use super::topics::Topics;
 use super::verdict::{is_punctual, judge};
 use super::world::{Events, Role};
 use crate::interrupts::Interrupts;
-use crate::load::{Endpoint, Strain, raise_file_limit};
+use crate::load::{Endpoint, Strain, open_files};
 use crate::quantity::{clock, count, size};
 
 /// Fewest and most judged cycles that are chosen by the duration.
@@ -61,23 +62,11 @@ struct Measured {
 /// Runs it. An error says why there is nothing to report at all.
 pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, String> {
     let load = &plan.scenario.load;
-    let wanted = u64::from(
-        load.idle_connections
-            + load.publishers
-            + load.readers
-            + load.churners
-            + load.offline_sessions,
-    ) + 100;
-    let files = raise_file_limit(wanted);
-    if files < wanted {
-        return Err(format!(
-            "the scenario needs {wanted} open files, and this process may have {files}: raise the limit (ulimit -n)"
-        ));
-    }
+    open_files(u64::from(load.clients()) + 100)?;
     let started = json::time(std::time::SystemTime::now());
     let broker = match (plan.command, plan.pid) {
         (Some(command), _) => Broker::start(command, plan.endpoint.address, None)?,
-        (None, Some(pid)) => Broker::attach(pid)?,
+        (None, Some(pid)) => Broker::attach(pid, plan.endpoint.address)?,
         (None, None) => return Err("neither a command nor a process to judge".into()),
     };
     let facts = BrokerFacts {
@@ -93,6 +82,7 @@ pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, S
         plan.endpoint.clone(),
         interrupts.clone(),
         plan.duration,
+        plan.seed,
         &plan.accounts,
     )?;
     let mut measured = Measured {
@@ -106,13 +96,22 @@ pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, S
     };
     let stop = soak(&mut driver, &mut measured, plan.duration).err();
     driver.progress.end();
+    if matches!(stop, Some(Stop::Interrupted)) {
+        driver.leave();
+    }
     match &stop {
-        Some(Stop::Broken(why)) if measured.cycles.is_empty() => return Err(why.clone()),
-        Some(Stop::Died(how)) if measured.cycles.is_empty() => {
+        // Before there was any load there is nothing to judge.
+        Some(Stop::Broken(why)) if driver.world.events.updates == 0 => return Err(why.clone()),
+        Some(Stop::Died(how)) if driver.world.events.updates == 0 => {
             return Err(format!(
-                "the broker's process has ended ({how}) before the first cycle was over"
+                "the broker's process has ended ({how}) before anything was published"
             ));
         }
+        Some(Stop::Interrupted) if plan.pid.is_some() => eprintln!(
+            "What was published stays in the broker: up to {} retained messages at {}",
+            count(plan.scenario.load.retained.into()),
+            Topics::EVERYTHING
+        ),
         _ => {}
     }
     Ok(conclude(plan, &mut driver, measured, stop.as_ref(), facts, started))
@@ -146,7 +145,7 @@ fn begin(driver: &mut Driver<'_>, measured: &mut Measured) -> Result<(), Stop> {
     memory.started = driver.quiet(Duration::from_millis(600))?;
     driver.enter("connecting");
     driver.dial(Role::Books)?;
-    driver.connect(&vec![Role::Idle; load.idle_connections as usize])?;
+    driver.connect(&(0..load.idle_connections as usize).map(Role::Idle).collect::<Vec<_>>())?;
     memory.connected = driver.quiet(Duration::from_millis(600))?;
     if load.idle_connections >= 100 {
         memory.per_connection =
@@ -224,8 +223,13 @@ fn cycle(
     let pause = length.mul_f64((1.0 - busy) / 4.0);
     let (from_s, before) = (driver.elapsed_s(), driver.world.events);
     let quiet_before = measured.cycles.last().map_or(measured.memory.filled, |last| last.quiet[4]);
-    let mut record =
-        CycleRecord { judged, from_s, quiet: [quiet_before; 5], ..CycleRecord::default() };
+    let mut record = CycleRecord {
+        judged,
+        from_s,
+        quiet: [quiet_before; 5],
+        quiet_s: [from_s; 5],
+        ..CycleRecord::default()
+    };
     let (updates, cpu) = (driver.world.events.updates, broker_cpu(driver));
     let strain = driver.updates(length.mul_f64(shares.updates))?;
     let flooded = (driver.world.events.updates - updates) as f64;
@@ -247,12 +251,16 @@ fn cycle(
         }
     }
     record.quiet[1] = driver.quiet(pause)?;
+    record.quiet_s[1] = driver.elapsed_s();
     driver.connects(length.mul_f64(shares.connects))?;
     record.quiet[2] = driver.quiet(pause)?;
+    record.quiet_s[2] = driver.elapsed_s();
     driver.subscriptions(length.mul_f64(shares.subscriptions))?;
     record.quiet[3] = driver.quiet(pause)?;
+    record.quiet_s[3] = driver.elapsed_s();
     driver.offline(length.mul_f64(shares.offline))?;
     record.quiet[4] = driver.quiet(pause)?;
+    record.quiet_s[4] = driver.elapsed_s();
     record.to_s = driver.elapsed_s();
     record.events_total = driver.world.events;
     record.events = driver.world.events.since(&before);
@@ -329,7 +337,8 @@ fn loss(driver: &Driver<'_>, measured: &Measured, stop: Option<&Stop>) -> Loss {
     // What was under way when the run was cut short is nobody's loss.
     let whole = stop.is_none();
     Loss {
-        lost: measured.lost,
+        lost: measured.lost + world.churn.lost,
+        listened: world.gaps.received,
         queued_lost: if whole { world.absent.lost() } else { world.absent.gaps.missing() },
         stale: world.readers.stale,
         unknown: world.readers.unknown,

@@ -15,7 +15,7 @@ use super::publisher::{Body, Publisher, Scratch};
 use super::reader::Readers;
 use super::scenario::Load;
 use super::topics::Topics;
-use crate::load::{Gaps, Handler, acknowledge, parse_reading, subscribe};
+use crate::load::{Gaps, Handler, Random, acknowledge, parse_reading, subscribe};
 
 /// Updates of the plant that is listened to that are under way to the listener at once: far fewer than any
 /// broker's queue holds, so that what is missing was lost and not turned away.
@@ -43,7 +43,7 @@ pub(crate) enum Role {
     /// Looks at what is left once all is cleared.
     Inspector,
     /// Is there.
-    Idle,
+    Idle(usize),
 }
 
 /// The links of those who are spoken to by number; `None` while they are not connected.
@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) publishers: Vec<Publisher>,
     /// Updates that were sent to the plant that is listened to.
     pub(crate) witnessed: u64,
+    /// Of those, how many are not waited for any more.
+    pub(crate) given_up: u64,
     pub(crate) gaps: Gaps,
     pub(crate) readers: Readers,
     pub(crate) churn: Churn,
@@ -119,7 +121,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(load: &Load, begin: Instant) -> Result<Self, String> {
+    pub(crate) fn new(load: &Load, seed: u64, begin: Instant) -> Result<Self, String> {
         let topics = Topics::new(load.retained, load.plants);
         let count = load.publishers as usize;
         let mut lines = vec![Vec::new(); count + 1];
@@ -135,6 +137,8 @@ impl World {
                 lines.push(line);
             }
         }
+        let mut random = Random::new(seed);
+        lines.iter_mut().for_each(|lines| random.shuffle(lines));
         let mut gaps = Gaps::new(load.retained as usize);
         for topic in 0..load.retained {
             gaps.expect(topic, 0);
@@ -145,8 +149,12 @@ impl World {
             window: load.window as usize,
             sent: vec![0; load.retained as usize],
             acknowledged: vec![0; load.retained as usize],
-            publishers: lines.into_iter().map(Publisher::new).collect(),
+            publishers: lines
+                .into_iter()
+                .map(|lines| Publisher::new(lines, random.word() as u32))
+                .collect(),
             witnessed: 0,
+            given_up: 0,
             gaps,
             readers: Readers::new(load.readers as usize, topics),
             churn: Churn::new(load.churners as usize),
@@ -186,9 +194,6 @@ impl World {
         if let Some(slot) = self.roles.get_mut(link) {
             *slot = role;
         }
-        if let Some(slot) = self.link_of(role) {
-            *slot = Some(link);
-        }
     }
 
     /// Where a client's link is kept.
@@ -205,7 +210,7 @@ impl World {
     /// A link has no owner any more.
     pub(crate) fn disown(&mut self, link: usize) -> Role {
         let role = self.role(link);
-        if let Some(slot) = self.link_of(role) {
+        if let Some(slot) = self.link_of(role).filter(|slot| **slot == Some(link)) {
             *slot = None;
         }
         if let Some(slot) = self.roles.get_mut(link) {
@@ -218,9 +223,14 @@ impl World {
         self.roles.get(link).copied().unwrap_or_default()
     }
 
-    /// Updates to the plant that is listened to that have not arrived yet.
+    /// Updates to the plant that is listened to that have not arrived yet, and are waited for.
     pub(crate) fn under_way_to_witness(&self) -> u64 {
-        self.witnessed.saturating_sub(self.gaps.received)
+        self.witnessed.saturating_sub(self.gaps.received + self.given_up)
+    }
+
+    /// What has not arrived until now is not waited for any more. It is lost, unless it comes after all.
+    pub(crate) fn give_up_waiting(&mut self) {
+        self.given_up = self.witnessed.saturating_sub(self.gaps.received);
     }
 
     /// Updates that are not acknowledged yet.
@@ -337,7 +347,12 @@ impl World {
 impl Handler for World {
     fn ready(&mut self, link: usize, session_present: bool, out: &mut Vec<u8>) {
         self.refused = None;
-        match self.role(link) {
+        let role = self.role(link);
+        // Not before: what is queued behind a CONNECT would be sent once more by `repeat`.
+        if let Some(slot) = self.link_of(role) {
+            *slot = Some(link);
+        }
+        match role {
             Role::Publisher(publisher) => {
                 self.settled += 1;
                 self.repeat(publisher, out);
@@ -350,7 +365,7 @@ impl Handler for World {
             }
             Role::Books => Books::greeted(out),
             Role::Inspector => subscribe(out, 1, QoS::AtMostOnce, &[Topics::EVERYTHING]),
-            Role::Reader(_) | Role::Courier | Role::Idle => self.settled += 1,
+            Role::Reader(_) | Role::Courier | Role::Idle(_) => self.settled += 1,
             Role::Nobody => {}
         }
     }
@@ -385,8 +400,8 @@ impl Handler for World {
             (Role::Absent(session), Packet::Publish(message)) => {
                 self.events.queued += self.absent.message(session, message);
             }
-            (Role::Absent(_) | Role::Books, Packet::Suback(_)) | (Role::Idle | Role::Nobody, _) => {
-            }
+            (Role::Absent(_) | Role::Books, Packet::Suback(_))
+            | (Role::Idle(_) | Role::Nobody, _) => {}
             (Role::Courier, Packet::Puback(_)) => self.absent.delivered += 1,
             (Role::Books, Packet::Publish(message)) => self.books.message(message, self.events),
             (Role::Inspector, Packet::Publish(_)) => self.left_behind += 1,
