@@ -24,6 +24,7 @@ pub mod plot;
 mod procfs;
 mod push;
 mod reading;
+mod remark;
 mod replay;
 mod report;
 mod sampler;

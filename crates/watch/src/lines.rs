@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::json;
 use crate::output::Output;
 use crate::reading::Reading;
+use crate::remark::remark;
 use crate::watched::Watched;
 
 /// A line of JSON for each look and each event.
@@ -56,7 +57,7 @@ impl JsonLines {
         if !self.broken
             && let Place::File { path, .. } = &self.place
         {
-            eprintln!("Warning: {} cannot be written: {error}.", path.display());
+            remark(format_args!("Warning: {} cannot be written: {error}.", path.display()));
         }
         self.broken = true;
     }

@@ -17,6 +17,7 @@ use crate::happenings::happenings;
 use crate::history::{self, History};
 use crate::output::Output;
 use crate::outputs::OutputOptions;
+use crate::remark::remark;
 use crate::sampler::Sampler;
 use crate::target::Target;
 use crate::watched::Watched;
@@ -167,9 +168,9 @@ impl Live {
             match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Wake::Reload) => match reload().map(|plan| self.take_over(plan)) {
-                    Ok(Ok(())) => eprintln!("The configuration was read again."),
-                    Ok(Err(error)) => eprintln!("Error: {error}."),
-                    Err(error) => eprintln!("Error: {error}. All stays as it was."),
+                    Ok(Ok(())) => remark("The configuration was read again."),
+                    Ok(Err(error)) => remark(format_args!("Error: {error}.")),
+                    Err(error) => remark(format_args!("Error: {error}. All stays as it was.")),
                 },
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -195,7 +196,7 @@ impl Live {
         (self.watched, self.eyes) = kept.into_iter().unzip();
         self.every = plan.every;
         if place != self.history || plan.outputs != self.begun_with {
-            eprintln!("Warning: another history and other outputs hold from the next start on.");
+            remark("Warning: another history and other outputs hold from the next start on.");
         }
         new.into_iter().try_for_each(|target| self.add(target))
     }
@@ -265,7 +266,7 @@ impl Eye {
     fn complain(&mut self, name: &str, error: &std::io::Error) {
         if !self.complained {
             self.complained = true;
-            eprintln!("Warning: the history of {name} cannot be written: {error}.");
+            remark(format_args!("Warning: the history of {name} cannot be written: {error}."));
         }
     }
 }

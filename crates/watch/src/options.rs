@@ -16,6 +16,7 @@ use crate::live::{EXIT_NOT_STARTED, Live};
 use crate::output::Output;
 use crate::outputs::{OutputOptions, Outputs};
 use crate::push::Trouble;
+use crate::remark::remark;
 use crate::{replay, report, units};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
@@ -199,12 +200,12 @@ impl LiveOptions {
         // What is printed onto the view would be gone with its next picture.
         let trouble: Trouble = match on_terminal {
             true => Arc::new(|_| {}),
-            false => Arc::new(|text| eprintln!("Warning: {text}")),
+            false => Arc::new(|text| remark(format_args!("Warning: {text}"))),
         };
         let history = plan.history.as_deref();
         let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
         if let Some(address) = address.filter(|_| !on_terminal) {
-            eprintln!("Figures are served on http://{address}/metrics.");
+            remark(format_args!("Figures are served on http://{address}/metrics."));
         }
         outputs.extend(all);
         Ok(outputs)

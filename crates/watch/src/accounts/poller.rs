@@ -112,11 +112,18 @@ impl Poller {
             value.filter(|(_, at)| at.elapsed() <= oldest).map(|(value, _)| value)
         };
         let said = || self.source.map.iter().zip(latest.values.iter().map(fresh));
-        for (mapping, value) in said() {
-            if let Some(value) = value {
-                accounts.add(&mapping.name, value * mapping.scale);
+        // Sums first, and then what they are at least, whatever the order of the mappings.
+        let mut own = Accounts::default();
+        for at_least in [false, true] {
+            for (mapping, value) in said().filter(|(mapping, _)| mapping.at_least == at_least) {
+                match value.map(|value| value * mapping.scale) {
+                    Some(value) if at_least => own.lift(&mapping.name, value),
+                    Some(value) => own.add(&mapping.name, value),
+                    None => {}
+                }
             }
         }
+        accounts.merge(&own);
         // A sum with a part missing would look like a drop.
         for ((mapping, value), known) in said().zip(&latest.known) {
             if *known && value.is_none() {
