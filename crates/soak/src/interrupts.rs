@@ -36,7 +36,7 @@ impl Interrupts {
                         // It may have ended meanwhile.
                         let _ = kill_process_group(group, Signal::TERM);
                     }
-                    std::process::exit(i32::from(EXIT_INTERRUPTED));
+                    signal_hook::low_level::exit(i32::from(EXIT_INTERRUPTED));
                 }
             }
         };

@@ -39,7 +39,7 @@ pub(crate) struct Place {
     /// Its key (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// A certificate for each client: CLIENT-ID.crt and CLIENT-ID.key (PEM) in this directory (fleet only)
+    /// A certificate for each client: CLIENT-ID.crt and CLIENT-ID.key (PEM) in this directory, plant-control's too (fleet only)
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) cert_dir: Option<PathBuf>,
     /// Address of this machine to connect from (again for more): each has some 28,000 ports. Of 127.0.0.0/8 they are

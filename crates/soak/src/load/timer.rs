@@ -54,7 +54,8 @@ mod tests {
             timer.set(wait).expect("set");
             poll.poll(&mut events, Some(Duration::from_secs(20))).expect("polled");
             assert!(begin.elapsed() >= wait);
-            assert_eq!(events.iter().map(|event| event.token()).collect::<Vec<_>>(), [Token(7)]);
+            let tokens: Vec<Token> = events.iter().map(mio::event::Event::token).collect();
+            assert_eq!(tokens, [Token(7)]);
         }
     }
 }

@@ -31,6 +31,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is left behind may take to be taken away.
 const FAREWELL: Duration = Duration::from_millis(300);
 
+/// How long the first clients are tried again if they are refused.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long to wait until a lost client connects again.
 const REDIAL_AFTER: Duration = Duration::from_millis(200);
 
@@ -273,20 +276,28 @@ impl<'s> Driver<'s> {
         let before = self.world.settled;
         for (index, role) in roles.iter().enumerate() {
             self.dial(*role)?;
-            let settled = before + index.saturating_sub(CONNECTING_MAX);
             self.turn(Duration::ZERO)?;
-            self.turn_until(PATIENCE, |driver| driver.world.settled >= settled)?;
+            self.settle(before, index.saturating_sub(CONNECTING_MAX), roles.len())?;
         }
-        let all = before + roles.len();
-        if self.turn_until(PATIENCE, |driver| driver.world.settled >= all)? {
+        self.settle(before, roles.len(), roles.len())
+    }
+
+    /// Waits until `wanted` more clients are ready than `before`.
+    fn settle(&mut self, before: usize, wanted: usize, all: usize) -> Result<(), Stop> {
+        let (begin, nobody) = (Instant::now(), self.world.settled == 0);
+        let settled = self.turn_until(PATIENCE, |driver| {
+            // Who refuses even the first one will refuse all.
+            let refused = nobody && driver.world.settled == 0 && driver.world.refused.is_some();
+            driver.world.settled >= before + wanted || (refused && begin.elapsed() > FIRST_PATIENCE)
+        })?;
+        let there = self.world.settled - before;
+        if settled && there >= wanted {
             return Ok(());
         }
         let why = self.world.refused.clone().unwrap_or_else(|| "no answer".into());
-        let there = self.world.settled - before;
         Err(Stop::Broken(format!(
-            "{there} of {} clients could connect within {} s: {why}",
-            roles.len(),
-            PATIENCE.as_secs()
+            "{there} of {all} clients could connect within {:.0} s: {why}",
+            begin.elapsed().as_secs_f64()
         )))
     }
 

@@ -200,7 +200,7 @@ mod tests {
         assert!((step.grown - 20e6).abs() < 2e6, "{step:?}");
         let slowing = of(&|x| 20e6 * (1.0 - (-x / 1.5e6).exp()));
         assert_eq!((slowing.shape, slowing.grows), (Shape::Slowing, false), "{slowing:?}");
-        let swinging = of(&|x| if (x / 2e6) as u32 % 2 == 1 { 20e6 } else { 0.0 });
+        let swinging = of(&|x| if x % 4e6 > 2e6 { 20e6 } else { 0.0 });
         assert!(!swinging.grows, "{swinging:?}");
         // Growth that begins late, and one that becomes faster, go on.
         let late = of(&|x| (x - 2e6).max(0.0) * 48.0);

@@ -32,6 +32,9 @@ pub(super) fn report(outcomes: &[&Outcome]) -> String {
     if let [first, second] = outcomes {
         let _ = write!(body, "<h1>{}</h1>", escaped(&names.join(" and ")));
         comparison(&compare::rows(first, second), &names, &mut body);
+        for line in compare::differences(first, second) {
+            let _ = write!(body, "<p>{}</p>", escaped(&line));
+        }
     }
     for outcome in outcomes {
         one(outcome, &mut body);

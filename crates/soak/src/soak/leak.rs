@@ -204,12 +204,13 @@ fn project(
     }
 }
 
-/// Hours of the clock between the middles of the first and the last third of the cycles.
+/// Hours of the clock between the middles of the first and the last third of the cycles, as growth is told.
 fn hours(judged: &[&CycleRecord]) -> f64 {
-    match (judged.first(), judged.last()) {
-        (Some(first), Some(last)) => (last.to_s - first.to_s) * 2.0 / 3.0 / 3600.0,
-        _ => 0.0,
-    }
+    let third = judged.len() / 3;
+    let middle =
+        |part: &[&CycleRecord]| median(&part.iter().map(|cycle| cycle.to_s).collect::<Vec<f64>>());
+    let (first, rest) = judged.split_at(third);
+    (middle(rest.split_at(rest.len() - third).1) - middle(first)) / 3600.0
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub use options::Options;
 use options::{Command, RunOptions};
 use outcome::{Judgement, Outcome};
 use run::Plan;
-use scenario::Scenario;
+use scenario::{Scenario, TEMPLATE};
 
 use crate::interrupts::{EXIT_INTERRUPTED, Interrupts};
 use crate::load::Endpoint;
@@ -63,10 +63,10 @@ pub fn run(options: &Options) -> ExitCode {
                 .map(|interrupted| {
                     if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
                 }),
-            Some(Command::Scenario) => Scenario::template().map(|text| {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }),
+            Some(Command::Scenario) => {
+                print!("{TEMPLATE}");
+                Ok(ExitCode::SUCCESS)
+            }
         };
     result.unwrap_or_else(|error| {
         eprintln!("Error: {error}");
@@ -146,17 +146,8 @@ fn one(
     scenario: &Scenario,
     interrupts: &Interrupts,
 ) -> Result<Outcome, String> {
-    let program = command.and_then(|command| command.split_whitespace().next());
-    let short = program
-        .and_then(|program| Path::new(program).file_name())
-        .map(|name| name.to_string_lossy().into_owned());
-    let name = options
-        .name
-        .clone()
-        .or(short)
-        .unwrap_or_else(|| format!("process {}", options.pid.unwrap_or(0)));
     let plan = Plan {
-        name,
+        name: options.name.clone(),
         command,
         pid: options.pid,
         endpoint,

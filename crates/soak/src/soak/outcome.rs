@@ -161,6 +161,16 @@ pub(crate) struct BrokerFacts {
     pub(crate) address: String,
 }
 
+impl BrokerFacts {
+    /// The name of its program.
+    pub(crate) fn name(&self) -> String {
+        let program = self.program.as_deref().and_then(|program| program.rsplit('/').next());
+        // The kernel says so behind a file that was replaced meanwhile.
+        let name = program.map(|name| name.trim_end_matches(" (deleted)").to_owned());
+        name.unwrap_or_else(|| format!("process {}", self.pid))
+    }
+}
+
 /// Where it ran.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Environment {
@@ -359,7 +369,6 @@ pub(crate) struct Woes {
 }
 
 impl Woes {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     fn is_none(&self) -> bool {
         *self == Self::default()
     }

@@ -35,7 +35,8 @@ const PLOT_POINTS: usize = 900;
 
 /// What to soak.
 pub(super) struct Plan<'p> {
-    pub(super) name: String,
+    /// What the broker is called; else its program's name.
+    pub(super) name: Option<String>,
     pub(super) command: Option<&'p str>,
     pub(super) pid: Option<u32>,
     pub(super) endpoint: Endpoint,
@@ -296,7 +297,7 @@ fn conclude(
     let events = world.events;
     let mut outcome = Outcome {
         format: FORMAT,
-        name: plan.name.clone(),
+        name: plan.name.clone().unwrap_or_else(|| facts.name()),
         verdict: Judgement::Partial,
         ending: match stop {
             None => "as planned".into(),
@@ -305,7 +306,7 @@ fn conclude(
             Some(Stop::Broken(why)) => why.clone(),
         },
         criteria: Vec::new(),
-        leaks: leaks(&measured.cycles, &figures, production),
+        leaks: leaks(&measured.cycles, figures, production),
         broker: facts,
         environment: environment(plan, driver.elapsed_s(), started),
         scenario: plan.scenario.clone(),

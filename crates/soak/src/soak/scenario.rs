@@ -13,6 +13,9 @@ const CYCLES_MAX: u32 = 1000;
 /// The largest rate or limit.
 const FIGURE_MAX: f64 = 1e12;
 
+/// The defaults as a file, with which a scenario of one's own begins.
+pub(crate) const TEMPLATE: &str = include_str!("scenario.toml");
+
 /// Everything about a run but for where and how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -254,11 +257,6 @@ impl Scenario {
             }
         }
     }
-
-    /// The defaults as a file, with which a scenario of one's own begins.
-    pub(crate) fn template() -> Result<String, String> {
-        toml::to_string(&Self::default()).map_err(|error| error.to_string())
-    }
 }
 
 #[cfg(test)]
@@ -271,7 +269,10 @@ mod tests {
         assert_eq!(scenario.check(), Ok(()));
         let production = &scenario.production;
         assert!((production.hours * production.updates_per_hour - 172.8e6).abs() < 1.0);
-        assert_eq!(toml::from_str(&Scenario::template().expect("TOML")), Ok(scenario));
+        assert_eq!(toml::from_str(TEMPLATE), Ok(scenario));
+        // All figures are in it.
+        let named = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
+        assert_eq!(named(TEMPLATE), named(&toml::to_string(&Scenario::default()).expect("TOML")));
     }
 
     #[test]

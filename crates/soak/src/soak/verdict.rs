@@ -142,7 +142,7 @@ fn explain(leak: &Leak, limit: f64) -> String {
     match times {
         times if times <= 1.0 => {}
         times if times < 100.0 => {
-            parts.push(format!("for the limit itself run {times:.0} times as long"))
+            parts.push(format!("for the limit itself run {times:.0} times as long"));
         }
         _ => parts.push("the limit itself needs far more events than these".into()),
     }
@@ -371,7 +371,7 @@ mod tests {
         let mut slow = sample();
         slow.steady = Quantiles { p99: 120.0, count: 1000, ..Quantiles::default() };
         assert_eq!(standing(&slow, "p99"), Standing::Fail);
-        slow.tool.late.p99 = 60.0;
+        (slow.tool.late.p99, slow.tool.late.p999) = (60.0, 90.0);
         slow.cycles.iter_mut().for_each(|cycle| cycle.late_p99_ms = 60.0);
         assert_eq!((standing(&slow, "p99"), judge(&slow).1), (Standing::Skipped, Judgement::Pass));
         // What was measured while the tool was on time counts.
@@ -383,6 +383,10 @@ mod tests {
         assert_eq!((latency.standing, latency.measured.as_str()), (Standing::Pass, "12.0 ms"));
         assert!(latency.note.contains("5 of 8 cycles"), "{}", latency.note);
         slow.punctual.p99 = 100.0;
+        assert_eq!(standing(&slow, "p99"), Standing::Fail);
+        // What is beyond the tool's own worst is the broker's.
+        slow.punctual.p99 = 12.0;
+        slow.steady.p99 = 300.0;
         assert_eq!(standing(&slow, "p99"), Standing::Fail);
     }
 

@@ -115,6 +115,8 @@ pub(crate) struct World {
     pub(crate) left_behind: u64,
     pub(crate) links: Links,
     roles: Vec<Role>,
+    /// Links that the broker has greeted.
+    greeted: Vec<bool>,
     repeated: HashSet<(u32, u32)>,
     scratch: Scratch,
     begin: Instant,
@@ -138,7 +140,9 @@ impl World {
             }
         }
         let mut random = Random::new(seed);
-        lines.iter_mut().for_each(|lines| random.shuffle(lines));
+        for lines in &mut lines {
+            random.shuffle(lines);
+        }
         let mut gaps = Gaps::new(load.retained as usize);
         for topic in 0..load.retained {
             gaps.expect(topic, 0);
@@ -175,6 +179,7 @@ impl World {
                 courier: None,
             },
             roles: Vec::new(),
+            greeted: Vec::new(),
             repeated: HashSet::new(),
             scratch: Scratch::default(),
             begin,
@@ -190,9 +195,13 @@ impl World {
     pub(crate) fn own(&mut self, link: usize, role: Role) {
         if self.roles.len() <= link {
             self.roles.resize(link + 1, Role::Nobody);
+            self.greeted.resize(link + 1, false);
         }
         if let Some(slot) = self.roles.get_mut(link) {
             *slot = role;
+        }
+        if let Some(greeted) = self.greeted.get_mut(link) {
+            *greeted = false;
         }
     }
 
@@ -352,6 +361,9 @@ impl Handler for World {
         if let Some(slot) = self.link_of(role) {
             *slot = Some(link);
         }
+        if let Some(greeted) = self.greeted.get_mut(link) {
+            *greeted = true;
+        }
         match role {
             Role::Publisher(publisher) => {
                 self.settled += 1;
@@ -425,7 +437,8 @@ impl Handler for World {
             }
             _ => self.redial.push(role),
         }
-        self.disconnected += 1;
+        // Who could not come was not cut off.
+        self.disconnected += u64::from(self.greeted.get(link).copied().unwrap_or(false));
         self.refused = Some(why.to_owned());
     }
 }
