@@ -80,7 +80,7 @@ pub struct Mapping {
 pub enum Name {
     /// One that is judged.
     Figure(Figure),
-    /// One that is only shown and recorded.
+    /// One that is only shown: in metrics, in JSON and to Elasticsearch.
     Extra(Arc<str>),
 }
 
