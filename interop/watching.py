@@ -46,10 +46,10 @@ COLUMNS = {
 }
 
 # The form of a history, and the figures that it ends with.
-HISTORY_VERSION = 1
+HISTORY_VERSION = 2
 HISTORY_FIGURES = [
     *("account", "heap_used", "heap_committed", "direct", "retained", "connections", "sessions", "subscriptions"),
-    *("queued", "published_total", "connected_total", "limit", "direct_limit"),
+    *("queued", "published_total", "connected_total", "limit", "heap_limit", "direct_limit"),
 ]
 
 
