@@ -354,7 +354,7 @@ def test_a_cgroup_is_watched_as_a_whole_until_the_kernel_kills_in_it(tmp_path):
 
 def history_of(path):
     """The resident set of the last record (docs/formats.md)."""
-    return struct.unpack_from("<3d", path.read_bytes()[-208:])[2]
+    return struct.unpack_from("<3d", path.read_bytes()[-216:])[2]
 
 
 def test_history_goes_on_after_a_restart_of_watch(tmp_path):

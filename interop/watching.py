@@ -78,8 +78,8 @@ class Watch:
         return self.process.returncode
 
     def lines(self):
-        """What it has written."""
-        return [json.loads(line) for line in self.lines_path.read_text().splitlines()]
+        """What it has written: whole lines."""
+        return [json.loads(line) for line in self.lines_path.read_text().rpartition("\n")[0].splitlines()]
 
     def looks(self, target):
         """Looks at a target while it was there."""

@@ -194,6 +194,7 @@ impl Broker {
             published_total: count(self.published),
             connected_total: count(self.connected),
             limit: None,
+            heap_limit: None,
             direct_limit: None,
         })
     }

@@ -47,7 +47,9 @@ impl Accounts {
     /// A figure, if a source has said it of late. A difference of figures that were not said at the same moment is not
     /// less than nothing.
     pub fn get(&self, figure: Figure) -> Option<f64> {
-        self.values.get(figure as usize).copied().flatten().map(|value| value.max(0.0))
+        let value = self.values.get(figure as usize).copied().flatten()?.max(0.0);
+        // A limit of nothing is how runtimes say that there is none.
+        (value > 0.0 || !figure.is_limit()).then_some(value)
     }
 
     /// Adds what a source says. Several sources of one figure are summed up: a JVM's buffer pools and Netty's own

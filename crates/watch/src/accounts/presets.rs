@@ -40,11 +40,14 @@ const SYS: &[&str] = &[
     "uptime_seconds=$SYS/broker/uptime",
 ];
 
-/// A JVM by its management beans.
+/// A JVM by its management beans. `MaxDirectMemorySize` is an option, which an operation answers; it is 0 if nobody
+/// has set it, and then as much as the heap's limit (`Runtime.maxMemory`) holds.
 const BEANS: &[&str] = &[
     "heap_used=java.lang:type=Memory/HeapMemoryUsage/used",
     "heap_committed=java.lang:type=Memory/HeapMemoryUsage/committed",
     "direct=java.nio:type=BufferPool,name=direct/MemoryUsed",
+    "heap_limit=java.lang:type=Memory/HeapMemoryUsage/max",
+    "direct_limit=com.sun.management:type=HotSpotDiagnostic/getVMOption(MaxDirectMemorySize)/value",
     "nonheap_used=java.lang:type=Memory/NonHeapMemoryUsage/used",
     "jvm_threads=java.lang:type=Threading/ThreadCount",
 ];
@@ -58,6 +61,7 @@ const MICROMETER: &[&str] = &[
     r#"direct=jvm_buffer_memory_used_bytes{id="direct"}"#,
     r#"direct>=netty_allocator_memory_used{memory_type="direct"}"#,
     "direct>=reactor_netty_bytebuf_allocator_used_direct_memory",
+    r#"heap_limit=jvm_memory_max_bytes{area="heap"}"#,
     r#"nonheap_used=jvm_memory_used_bytes{area="nonheap"}"#,
     "jvm_threads=jvm_threads_live_threads",
 ];
@@ -82,6 +86,7 @@ const EMQX: &[&str] = &[
 const HIVEMQ: &[&str] = &[
     "heap_used=com_hivemq_jvm_memory_heap_used",
     "heap_committed=com_hivemq_jvm_memory_heap_committed",
+    "heap_limit=com_hivemq_jvm_memory_heap_max",
     "direct=com_hivemq_jvm_buffer_pool_direct_used",
     "retained=com_hivemq_messages_retained_current",
     "connections=com_hivemq_networking_connections_current",

@@ -10,6 +10,8 @@ use plimsoll_client::TlsFiles;
 use super::http::HttpReader;
 use super::mqtt::MqttReader;
 use super::poller::Reader;
+use super::presets;
+use crate::configuration::Login;
 use crate::figure::Figure;
 
 /// Where figures come from.
@@ -78,11 +80,21 @@ pub struct Mapping {
 pub enum Name {
     /// One that is judged.
     Figure(Figure),
-    /// One that is only shown and recorded.
+    /// One that is only shown: in metrics, in JSON and to Elasticsearch.
     Extra(Arc<str>),
 }
 
 impl Source {
+    /// A source of a preset, as `--accounts` and `--map` describe it: `PRESET[=URL]`, and `FIGURE=WHERE` for each figure
+    /// that the preset does not have. Credentials, authorities and pace are the caller's to set.
+    ///
+    /// # Errors
+    ///
+    /// The preset, the address or a figure is not understood; the text names it.
+    pub fn described(preset: &str, map: &[String]) -> Result<Self, String> {
+        presets::described(preset, map, &Login::default())
+    }
+
     /// Its address without secrets.
     pub fn shown(&self) -> String {
         without_secrets(&self.url)

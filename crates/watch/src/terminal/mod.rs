@@ -91,7 +91,7 @@ impl Output for Terminal {
         draw(&scene);
     }
 
-    fn is_broken(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 
