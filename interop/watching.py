@@ -36,6 +36,7 @@ COLUMNS = {
     "heap_b": "heap_used_bytes",
     "heapc_b": "heap_committed_bytes",
     "direct_b": "direct_bytes",
+    "heap_limit_b": "heap_limit_bytes",
     "direct_limit_b": "direct_limit_bytes",
     "retained": "retained",
     "conns": "connections",
