@@ -15,7 +15,7 @@ import pytest
 
 import broker as brokers
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line"), pytest.mark.xdist_group("measures")]
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

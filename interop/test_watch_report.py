@@ -12,7 +12,7 @@ from chromium import PROGRAM, Page
 from services import until
 from watching import Watch, leak_recorded, sleeper
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own report")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own report"), pytest.mark.xdist_group("page")]
 
 EXAMPLES = brokers.ROOT / "docs" / "examples"
 PHONE = 360
