@@ -175,7 +175,7 @@ def test_each_device_has_a_certificate(tmp_path):
     assert made.returncode == 0, made.stderr
     pki, port = tmp_path / "pki", brokers.free_port()
     tls = f"cafile {pki}/ca.crt\ncertfile {pki}/server.crt\nkeyfile {pki}/server.key\nrequire_certificate true\nuse_identity_as_username true\n"
-    with broker_at(tmp_path, more=f"listener {port} 127.0.0.1\n{tls}"):
+    with broker_at(tmp_path, more=f"user root\nlistener {port} 127.0.0.1\n{tls}"):
         common = ["--connect", f"mqtts://127.0.0.1:{port}", "--cafile", f"{pki}/ca.crt"]
         fleet = [brokers.program(), "fleet", *common, "--sensors", "30", "--every", "1s", "--for", "3s", "--json"]
         done = subprocess.run([*fleet, "--cert-dir", f"{pki}/devices"], capture_output=True, text=True, timeout=30)
