@@ -252,7 +252,8 @@ impl Judge {
         let Some(standing) = &mut self.standing else { return };
         let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
         let day = 24.0 * self.settings.settle_s;
-        let least = if standing.stairs { day.max(standing.length) } else { standing.length };
+        let least = if standing.stairs { day } else { 6.0 * self.settings.settle_s };
+        let least = least.max(standing.length);
         let row = series.t.partition_point(|t| *t < standing.leak.since);
         let (Some(t), Some(q)) = (series.t.get(row..), whole.get(row..)) else { return };
         let overhead = standing.model.overhead();

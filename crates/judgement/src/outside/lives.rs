@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::Settings;
 use super::bucket::Life;
 use super::columns::Columns;
-use super::rules::{comes_to_an_end, least};
+use super::bend::comes_to_an_end;
+use super::rules::least;
 use super::views::{Series, Sight, ends, series};
 use super::window::{Growth, POINTS, Thin, measure, thin};
 

@@ -2,6 +2,7 @@
 //!
 //! [`Judge`] takes [`Sample`]s as they come and answers with a [`Verdict`].
 
+mod bend;
 mod bucket;
 mod changes;
 mod columns;

@@ -1,7 +1,8 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::columns::{Columns, largest_so_far};
+use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
+use super::columns::{Columns, largest_so_far, there};
 use super::views::{Model, Series, Sight, ends, look, rise, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
@@ -10,6 +11,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
 /// waits for the end of that has lost much.
 const FAST: f64 = 2.0 * MIB;
+/// The same beside a managed heap that has had its size from the start on: such a process is not warming up.
+const SETTLED_FAST: f64 = 1.0 * MIB;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -46,6 +49,7 @@ pub(super) fn candidates(
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
     let age = now - start;
+    let beside = matches!(series.sight, Sight::Native | Sight::Direct);
     for window in 0..WINDOWS - 1 {
         let length = length(settings, window);
         let hours = length / settings.settle_s;
@@ -76,7 +80,9 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles, level };
+        let settled = beside && heap_has_its_size(columns, &growth);
+        let past =
+            Past { t: &series.t, q: &whole, start, age, stairs, doubles, level, settled };
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
@@ -141,6 +147,7 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         stairs: true,
         doubles: false,
         level,
+        settled: false,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     if comes_to_an_end(&whole, start) {
@@ -153,6 +160,22 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let (sight, whole) = (series.sight, series.q.clone());
     let window = WINDOWS - 1;
     Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
+}
+
+/// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
+/// what fills with one of its length.
+fn bends_little(points: &[(f64, f64)]) -> bool {
+    slowest(points).is_none_or(|bend| {
+        bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
+    })
+}
+
+/// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.
+fn heap_has_its_size(columns: &Columns, growth: &Growth) -> bool {
+    let known = columns.committed.iter().copied().filter(|size| size.is_finite());
+    let (low, high) =
+        known.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), size| (low.min(size), high.max(size)));
+    there(&columns.committed) && high - low < (0.01 * high).max(0.25 * growth.grown)
 }
 
 /// Growth that is never called a leak, bytes.
@@ -174,6 +197,8 @@ struct Past<'a> {
     doubles: bool,
     /// What it is a part of, bytes.
     level: f64,
+    /// It is beside a managed heap that has had its size from the start on.
+    settled: bool,
 }
 
 impl Past<'_> {
@@ -207,6 +232,9 @@ impl Past<'_> {
         if growth.keeps < 0.5 {
             return false;
         }
+        if self.cannot_fill(hour, growth) {
+            return true;
+        }
         if self.age < 12.0 * hour {
             return growth.rate * hour > FAST && self.is_dead_straight(hour, growth.to);
         }
@@ -231,6 +259,7 @@ impl Past<'_> {
         });
         if began_here {
             let points = self.between(growth.from, growth.to);
+            let lasts = fast || (lasts && bends_little(&points));
             return lasts && !comes_to_an_end(&points, growth.from - hour);
         }
         self.went_on(hour, growth, before.map(|before| before.rate))
@@ -258,7 +287,26 @@ impl Past<'_> {
         let whole = self.between(self.start + hour.max(self.age / 6.0), growth.to);
         let Some(all) = measure(&whole) else { return true };
         let wanted = (0.95 - 0.05 * age / 12.0).max(0.8);
-        all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
+        all.keeps >= wanted && bends_little(&whole) && !comes_to_an_end(&whole, self.start)
+    }
+
+    /// Whether it has grown since the start as nothing does that fills: what bends so little would end far above what
+    /// a cache or a pool of such a process may be.
+    fn cannot_fill(&self, hour: f64, growth: &Growth) -> bool {
+        let least = if self.settled { SETTLED_FAST } else { FAST };
+        if self.age > 24.0 * hour || growth.rate * hour < least {
+            return false;
+        }
+        let begin = self.t.partition_point(|t| *t < self.start + hour);
+        let (Some(t), Some(q)) = (self.t.get(begin..), self.q.get(begin..)) else { return false };
+        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
+        let Some(bend) = slowest(&points) else { return false };
+        if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
+            return false;
+        }
+        let (slow, size) =
+            if self.settled { (8.0, 40.0 * MIB) } else { (40.0, 128.0 * MIB + self.level) };
+        bend.slow(2.0) > slow * hour && bend.rate * bend.slow(2.0) > size
     }
 
     /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
@@ -275,48 +323,4 @@ impl Past<'_> {
             && noise < 0.0012 * span * grown
             && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
     }
-}
-
-/// Whether growth that slows down fits better than growth that does not.
-pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
-    let span = last.0 - first.0;
-    let Some((straight, _)) = squares(points, |t| t - start) else { return false };
-    bending(points, start).is_some_and(|(squares, rate, grown)| {
-        squares < 0.85 * straight && rate * span < 0.85 * grown
-    })
-}
-
-/// The growth that slows down which fits best: with the logarithm of age, or towards a limit. What is left in
-/// squares, the rate at the end, and the growth within the window.
-fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
-    let (first, last) = (points.first()?, points.last()?);
-    let span = last.0 - first.0;
-    let logarithm = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
-        let ages = (last.0 - start, first.0 - start);
-        (squares, unit / ages.0, unit * (ages.0 / ages.1).ln())
-    });
-    let limits = [0.25, 0.5, 1.0, 2.0].into_iter().filter_map(|share| {
-        let slow = share * span;
-        let (squares, unit) = squares(points, |t| -(-(t - first.0) / slow).exp())?;
-        let left = (-span / slow).exp();
-        Some((squares, unit / slow * left, unit * (1.0 - left)))
-    });
-    logarithm.into_iter().chain(limits).min_by(|one, other| one.0.total_cmp(&other.0))
-}
-
-/// Least squares of one function: what is left, and the factor.
-fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
-    let count = points.len() as f64;
-    let xs: Vec<f64> = points.iter().map(|(t, _)| function(*t)).collect();
-    let x_mean = xs.iter().sum::<f64>() / count;
-    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
-    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-    for (x, (_, y)) in xs.iter().zip(points) {
-        let (x, y) = (x - x_mean, y - y_mean);
-        xx += x * x;
-        xy += x * y;
-        yy += y * y;
-    }
-    (xx > 0.0).then(|| (yy - xy * xy / xx, xy / xx))
 }
