@@ -106,7 +106,7 @@ impl Lives {
     }
 
     /// Rate and its error, bytes per second, if the last lives grew to the end, each by half of what it began with
-    /// at the least, and ended near a limit; or to double that, and ended at a like size.
+    /// at the least, and ended near a limit; or by two fifths, and ended at a like size.
     pub(super) fn all_grow(&self, limit: Option<f64>) -> Option<(f64, f64)> {
         let last: Vec<&Span> = self.spans.iter().rev().take(WANTED).collect();
         if last.len() < WANTED {
@@ -117,7 +117,7 @@ impl Lives {
             Some(limit) => {
                 span.last > 1.5 * span.first && span.tail > 0.2 && span.last > 0.75 * limit
             }
-            None => span.last > 2.0 * span.first && span.tail > 0.28 && span.last > 0.85 * highest,
+            None => span.last > 1.4 * span.first && span.tail > 0.25 && span.last > 0.9 * highest,
         });
         let rates: Vec<f64> = last.iter().map(|s| (s.last - s.first) / s.length.max(1.0)).collect();
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;

@@ -25,4 +25,4 @@ mod window;
 pub use changes::{Change, ChangeKind};
 pub use judge::{Judge, Settings};
 pub use sample::Sample;
-pub use verdict::{Driver, Leak, Verdict, View};
+pub use verdict::{Driver, Explained, Leak, Verdict, View};

@@ -14,6 +14,11 @@ const FAST: f64 = 2.0 * MIB;
 /// The same beside a managed heap that has had its size from the start on: such a process is not warming up.
 const SETTLED_FAST: f64 = 1.0 * MIB;
 
+/// Growth of less than this may wait: in a day it is little.
+const SLOW: f64 = 0.8 * MIB;
+/// A process that was so old when it was seen first has no warm-up, settling times.
+const OLD: f64 = 48.0;
+
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
 
@@ -49,6 +54,7 @@ pub(super) fn candidates(
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
     let age = now - start;
+    let old = first - start > OLD * settings.settle_s;
     let beside = matches!(series.sight, Sight::Native | Sight::Direct);
     for window in 0..WINDOWS - 1 {
         let length = length(settings, window);
@@ -61,7 +67,7 @@ pub(super) fn candidates(
             break;
         }
         let mut least = least(hours, series.level);
-        if series.sight == Sight::Bare && hours < 22.0 {
+        if matches!(series.sight, Sight::Bare | Sight::Counted) && hours < 22.0 {
             // Less than a day is part of a swing, unless it is beyond any.
             least = least.max(0.4 * series.level);
         }
@@ -80,9 +86,14 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let settled = beside && heap_has_its_size(columns, &growth);
+        let settled = old || beside && heap_has_its_size(columns, &growth);
+        let bare = stairs && seen.model == Model::AsIs;
+        let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
         let past =
-            Past { t: &series.t, q: &whole, start, age, stairs, doubles, level, settled };
+            Past { t: &series.t, q: &whole, start, age, stairs, doubles, level, settled, bare, floor };
+        if !is_in_use(series, columns, &growth) || (bare && in_leaps(series, &growth)) {
+            continue;
+        }
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
@@ -148,8 +159,14 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         doubles: false,
         level,
         settled: false,
+        bare: false,
+        floor: false,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
+    let span = Growth { from, to: now, grown: levels.first()? - levels.last()?, ..measure(&whole)? };
+    if series.sight != Sight::Ratchet && in_leaps(series, &span) {
+        return None;
+    }
     if comes_to_an_end(&whole, start) {
         return None;
     }
@@ -168,6 +185,38 @@ fn bends_little(points: &[(f64, f64)]) -> bool {
     slowest(points).is_none_or(|bend| {
         bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
     })
+}
+
+/// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
+fn in_leaps(series: &Series, growth: &Growth) -> bool {
+    let row = series.t.partition_point(|t| *t < growth.from);
+    let known: Vec<f64> =
+        series.q.get(row..).unwrap_or_default().iter().copied().filter(|q| q.is_finite()).collect();
+    let leaps: f64 = known
+        .windows(2)
+        .map(|pair| pair.last().unwrap_or(&0.0) - pair.first().unwrap_or(&0.0))
+        .filter(|leap| *leap > 0.12 * growth.grown)
+        .sum();
+    leaps > 0.6 * growth.grown
+}
+
+/// Whether growth of a managed process can be more than memory that it was given before and had not touched yet, or
+/// garbage that it has no reason yet to look for: collectors leave old regions alone below about 45 % of the heap.
+fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
+    if !there(&columns.committed) {
+        return true;
+    }
+    let row = columns.t.partition_point(|t| *t < growth.from);
+    let committed = columns.committed.get(row..).unwrap_or_default();
+    let committed = committed.iter().copied().filter(|size| size.is_finite()).fold(0.0, f64::max);
+    match series.sight {
+        Sight::HeapFloor => series.level > 0.45 * committed,
+        Sight::Native => {
+            let beside = series.q.get(series.t.partition_point(|t| *t < growth.from)..);
+            beside.unwrap_or_default().iter().take(8).all(|beside| beside.is_nan() || *beside >= 0.0)
+        }
+        _ => true,
+    }
 }
 
 /// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.
@@ -197,8 +246,13 @@ struct Past<'a> {
     doubles: bool,
     /// What it is a part of, bytes.
     level: f64,
-    /// It is beside a managed heap that has had its size from the start on.
+    /// It is not warming up: it is beside a managed heap that has had its size from the start on, or the process was
+    /// days old when it was seen first.
     settled: bool,
+    /// Nothing is known of what it holds.
+    bare: bool,
+    /// It is the floor of a sawtooth, and the next tooth may fall lower.
+    floor: bool,
 }
 
 impl Past<'_> {
@@ -232,7 +286,7 @@ impl Past<'_> {
         if growth.keeps < 0.5 {
             return false;
         }
-        if self.cannot_fill(hour, growth) {
+        if !self.floor && self.cannot_fill(hour, growth) {
             return true;
         }
         if self.age < 12.0 * hour {
@@ -240,7 +294,8 @@ impl Past<'_> {
         }
         let day = 24.0 * hour;
         let fast = growth.rate * hour > FAST;
-        let lasts = fast || (length > 15.0 * hour && growth.keeps > 0.8);
+        let slow = growth.rate * hour < SLOW;
+        let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
             let before = self.between(growth.from - day, growth.from);
@@ -273,7 +328,7 @@ impl Past<'_> {
         let small = growth.grown < 0.1 * self.level;
         let wanted = if self.stairs {
             36.0
-        } else if small {
+        } else if small || growth.rate * hour < SLOW {
             20.0
         } else {
             12.0
@@ -287,14 +342,16 @@ impl Past<'_> {
         let whole = self.between(self.start + hour.max(self.age / 6.0), growth.to);
         let Some(all) = measure(&whole) else { return true };
         let wanted = (0.95 - 0.05 * age / 12.0).max(0.8);
-        all.keeps >= wanted && bends_little(&whole) && !comes_to_an_end(&whole, self.start)
+        all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
     }
 
     /// Whether it has grown since the start as nothing does that fills: what bends so little would end far above what
     /// a cache or a pool of such a process may be.
     fn cannot_fill(&self, hour: f64, growth: &Growth) -> bool {
         let least = if self.settled { SETTLED_FAST } else { FAST };
-        if self.age > 24.0 * hour || growth.rate * hour < least {
+        let first = self.t.first().copied().unwrap_or(growth.to);
+        let seen = growth.to - first;
+        if seen > 24.0 * hour || growth.rate * hour < least {
             return false;
         }
         let begin = self.t.partition_point(|t| *t < self.start + hour);
@@ -304,8 +361,11 @@ impl Past<'_> {
         if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
             return false;
         }
-        let (slow, size) =
-            if self.settled { (8.0, 40.0 * MIB) } else { (40.0, 128.0 * MIB + self.level) };
+        let (slow, size) = match (self.settled, self.bare) {
+            (true, false) => (8.0, 40.0 * MIB),
+            (true, true) => (20.0, 40.0 * MIB + self.level),
+            (false, _) => (40.0, 128.0 * MIB + self.level),
+        };
         bend.slow(2.0) > slow * hour && bend.rate * bend.slow(2.0) > size
     }
 

@@ -33,7 +33,8 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
         return Verdict::Stable;
     }
     let account = if there(&columns.account) { grown(&columns.account) } else { 0.0 };
-    let counted = columns.counts.iter().filter(|column| there(column)).any(|column| {
+    // An account that is there says more than numbers of what it counts.
+    let counted = !there(&columns.account) && columns.counts.iter().filter(|column| there(column)).any(|column| {
         let now = column.last().copied().unwrap_or(0.0);
         let before = now - grown(column);
         before > 0.0 && (now - before) / before > 0.6 * growth / (level - growth).max(1.0)
