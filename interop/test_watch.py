@@ -1,4 +1,4 @@
-"""`plimsoll watch` on real targets: mosquitto with more and more retained messages, one that leaks, a JVM that leaks."""
+"""`plimsoll watch` on real targets: mosquitto with more and more retained messages, one that leaks, JVMs that leak."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ import pytest
 import broker as brokers
 import overload
 from broker import Broker
+import netty
 from durable import STAY
 from pki import Authority
 from raw import Raw, frame, string
@@ -95,20 +96,35 @@ preset = "json"
 url = "http://127.0.0.1:{jvm_port}/memory"
 every = "{look}s"
 map = {{ direct = "/used", direct_limit = "/limit" }}
+
+[[target]]
+name = "platform"
+pid = {platform.process.pid}
+[[target.accounts]]
+preset = "jolokia"
+url = "{jolokia}"
+every = "{look}s"
+[[target.accounts]]
+preset = "json"
+url = "{counter}"
+every = "{look}s"
+map = {{ direct = "/used", direct_limit = "/limit", connections = "/connections", published_total = "/messages" }}
 """
 
 
 class Run:
-    """Three targets under one `plimsoll watch`, for a minute."""
+    """Four targets under one `plimsoll watch`, for a minute."""
 
     def __init__(self, directory):
         self.directory = directory
         growing = Broker("sys_interval 1\npersistence false\n", broker="mosquitto").start()
         forgetful = forgetful_mosquitto(directory)
+        platform = self.platform = netty.Platform(netty.compiled(directory / "classes"), counter=True)
+        jolokia, counter = platform.url(), platform.url("/netty")
         jvm_port = brokers.free_port()
         config = directory / "watch.toml"
         config.write_text(CONFIG.format(look=LOOK_SECONDS, **locals()))
-        self.added = self.updated = 0
+        self.added = self.updated = self.forgotten = 0
         self.jvms = []
         with Watch(directory, "--config", config) as self.watch:
             # The JVM is watched before it is there.
@@ -117,7 +133,7 @@ class Run:
                 self.drive(Raw(growing.port, "plant", clean=True), Raw(forgetful.port, "plant", clean=True), jvm_port)
                 self.code = self.watch.end()
             finally:
-                for target in (*self.jvms, growing, forgetful):
+                for target in (*self.jvms, growing, forgetful, platform):
                     target.stop()
 
     def drive(self, growing, forgetful, jvm_port):
@@ -131,6 +147,8 @@ class Run:
             if elapsed % 2 < 1:
                 retain(forgetful, range(300))
                 self.updated += 300
+                self.platform.talk(20, forgotten=True)
+                self.forgotten += 20
             if elapsed > SECONDS / 3 and len(self.jvms) == 1:
                 self.jvms[0].stop()
                 self.jvms.append(Jvm(self.directory, jvm_port))
@@ -191,6 +209,20 @@ def test_a_jvm_that_leaks_beside_its_heap_leaks_by_its_counter_over_a_restart(ru
     _, result = run.judged("jvm")
     assert result["verdict"] == "leaking" and result["view"] == "direct", result
     assert abs(result["rate_bytes_per_hour"] * MINUTES_PER_LOOK / (60 * UNRELEASED_BYTES) - 1) < 0.25, result
+    assert result["limit_in_s"] > 0, result
+
+
+def test_a_netty_that_forgets_to_release_buffers_leaks_by_its_counter_with_each_message(run):
+    looks = [look for look in run.watch.looks("platform") if "direct_bytes" in look and "heap_used_bytes" in look]
+    assert looks[-1]["published_total"] == run.forgotten and looks[-1]["direct_limit_bytes"] == netty.LIMIT
+    grown = looks[-1]["direct_bytes"] - looks[0]["direct_bytes"]
+    assert 0.9 < grown / (netty.BUFFER * run.forgotten) < 1.2, "Netty has it in chunks"
+    assert looks[-1]["rss_bytes"] - looks[0]["rss_bytes"] > grown * 0.7, "it shows in RSS too"
+    assert max(look["heap_used_bytes"] for look in looks) < 64 << 20, "and not in the heap"
+    hours, result = run.judged("platform")
+    assert result["verdict"] == "leaking" and result["view"] == "direct", result
+    expected = netty.BUFFER * run.forgotten / hours
+    assert abs(result["rate_bytes_per_hour"] / expected - 1) < 0.25, (result, expected)
     assert result["limit_in_s"] > 0, result
 
 
@@ -322,7 +354,7 @@ def test_a_cgroup_is_watched_as_a_whole_until_the_kernel_kills_in_it(tmp_path):
 
 def history_of(path):
     """The resident set of the last record (docs/formats.md)."""
-    return struct.unpack_from("<3d", path.read_bytes()[-208:])[2]
+    return struct.unpack_from("<3d", path.read_bytes()[-216:])[2]
 
 
 def test_history_goes_on_after_a_restart_of_watch(tmp_path):

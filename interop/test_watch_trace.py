@@ -1,7 +1,9 @@
 """`plimsoll watch trace` on programs that were not made for it: Debian's mosquitto under load, and a C program that leaks."""
 
+import ctypes.util
 import json
 import os
+import pathlib
 import random
 import struct
 import subprocess
@@ -132,6 +134,101 @@ def test_mosquitto_is_traced_without_a_frame_pointer():
         names = [[call["function"] for call in holder["calls"]] for holder in report["holders"]]
         assert any("handle__publish" in calls and calls[-1] == "_start" for calls in names), report
         assert broker.alive()
+
+
+# Each function that allocates, of fixtures/each.c, by what it is called there.
+OF_C = {"malloc", "calloc", "realloc_of_none", "realloc", "aligned_alloc", "memalign", "posix_memalign", "strdup"}
+OF_CXX = {"new", "new_array", "new_aligned"}
+
+
+def library(name):
+    """The path of a library of Debian's. One that is not installed is a mistake: .ci/run does it."""
+    file = ctypes.util.find_library(name)
+    assert file, f"there is no lib{name}: apt-get install libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4"
+    return next(str(path) for path in pathlib.Path("/usr/lib").glob(f"*/{file}"))
+
+
+# How it is compiled, the allocator that is preloaded, and the file that `malloc` is found in.
+ALLOCATORS = {
+    "glibc": (["cc"], None, "libc.so.6"),
+    "glibc-static": (["cc", "-static"], None, "each"),
+    "glibc-c++": (["g++"], None, "libc.so.6"),
+    "glibc-c++-static": (["g++", "-static"], None, "each"),
+    "jemalloc": (["g++"], "jemalloc", "libjemalloc.so.2"),
+    "mimalloc": (["g++"], "mimalloc", "libmimalloc.so.2.0"),
+    "tcmalloc": (["g++"], "tcmalloc_minimal", "libtcmalloc_minimal.so.4"),
+    "musl-static": (["musl-gcc", "-static"], None, "each"),
+}
+
+
+def each(directory, compiler, preload):
+    """fixtures/each.c, that runs."""
+    program = directory / "each"
+    language = ["-x", "c++", "-std=c++17"] if compiler[0] == "g++" else []
+    words = [*compiler, "-O2", "-fno-builtin", "-o", program, *language, FIXTURES / "each.c"]
+    subprocess.run(words, check=True)
+    environment = os.environ | ({"LD_PRELOAD": library(preload)} if preload else {})
+    process = subprocess.Popen([program], stdout=subprocess.PIPE, env=environment)
+    assert process.stdout.readline() == b"READY\n"
+    return process
+
+
+@pytest.mark.parametrize("name", ALLOCATORS)
+def test_each_block_of_each_allocator_is_seen_once(name, tmp_path):
+    compiler, preload, module = ALLOCATORS[name]
+    with each(tmp_path, compiler, preload) as process:
+        run = trace("--pid", process.pid, "--for", "2s", "--sample", "1", "--stack", "2048", "--top", "50", "--json")
+        scan = trace("--pid", process.pid, "--scan", "--apart", "500ms", "--json")
+        process.kill()
+    if run.returncode == NOT_ALLOWED:
+        pytest.skip(run.stderr)
+    assert run.returncode == 0, run.stderr
+    assert f"malloc of {module}" in run.stderr.replace(str(tmp_path), ""), run.stderr
+    report = json.loads(run.stdout.splitlines()[-1])
+    expected = OF_C | OF_CXX if compiler[0] == "g++" else OF_C
+    held = {}
+    for holder in report["holders"]:
+        names = [call["function"].split("(")[0].split(".")[0] for call in holder["calls"]]
+        by = next((name[3:] for name in names if name.startswith("by_")), None)
+        held[by] = held.get(by, 0) + holder["held_samples"]
+    assert set(held) == expected, (held, run.stderr)
+    assert report["samples_lost"] + report["samples_without_room"] == 0, "the machine is too busy for this test"
+    # One of each stays in a round. What is being done at the start and the end is not whole.
+    assert max(held.values()) - min(held.values()) <= 2 and min(held.values()) > 10, held
+    # Each is counted once: all were sampled, and no other allocates.
+    counted = report["load"]["allocations_per_second"] * report["seconds"]
+    assert abs(counted - report["samples"]) < 0.05 * report["samples"], report
+    # A scan knows glibc's heap alone, and says so.
+    if name.startswith("glibc"):
+        assert scan.returncode in (0, 1), scan.stderr
+    else:
+        assert scan.returncode == 5 and "no heap of glibc" in scan.stderr, scan.stdout + scan.stderr
+        assert name.removesuffix("-static") in scan.stderr, scan.stderr
+
+
+def test_java_is_said_to_have_a_heap_of_its_own(tmp_path):
+    source = tmp_path / "Idle.java"
+    source.write_text("""class Idle { public static void main(String[] a) throws Exception {
+        var held = new java.util.ArrayList<java.util.zip.Deflater>();
+        System.out.println("READY");
+        while (true) { held.add(new java.util.zip.Deflater()); Thread.sleep(50); } } }""")
+    with subprocess.Popen(["java", "-Xmx64m", str(source)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"READY\n"
+        run = trace("--pid", process.pid, "--for", "2s")
+        process.kill()
+    if run.returncode == NOT_ALLOWED:
+        pytest.skip(run.stderr)
+    assert run.returncode == 0, run.stderr
+    assert "no malloc leads there: Java's heap" in run.stdout, run.stdout
+    # What its native libraries ask for is seen all the same.
+    assert "libzip" in run.stdout, run.stdout
+
+
+def test_a_static_program_without_symbols_is_said_to_be_one(tmp_path):
+    with each(tmp_path, ["cc", "-static", "-s"], None) as process:
+        run = trace("--pid", process.pid, "--for", "2s")
+        process.kill()
+    assert run.returncode == 5 and "must not be stripped" in run.stderr, run.stderr
 
 
 def test_a_trace_ends_when_nobody_reads(leak):

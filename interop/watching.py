@@ -8,14 +8,22 @@ others do slowly, and then judged by `watch replay` with each look taken for two
 import csv
 import json
 import os
+import random
 import signal
+import struct
 import subprocess
+import sys
 import time
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import broker as brokers
 
 LOOK_SECONDS = 0.1
+MINUTE = 60
+# What `leak_recorded` leaks.
+LEAK_PER_HOUR = 2 << 20
 MINUTES_PER_LOOK = 2
 
 # Columns of a series, and the names of JSON lines.
@@ -25,6 +33,8 @@ COLUMNS = {
     "anon_b": "anon_bytes",
     "file_b": "file_bytes",
     "acc_b": "account_bytes",
+    "heap_b": "heap_used_bytes",
+    "heapc_b": "heap_committed_bytes",
     "direct_b": "direct_bytes",
     "direct_limit_b": "direct_limit_bytes",
     "retained": "retained",
@@ -34,6 +44,13 @@ COLUMNS = {
     "queued": "queued",
     "pub_total": "published_total",
 }
+
+# The form of a history, and the figures that it ends with.
+HISTORY_VERSION = 1
+HISTORY_FIGURES = [
+    *("account", "heap_used", "heap_committed", "direct", "retained", "connections", "sessions", "subscriptions"),
+    *("queued", "published_total", "connected_total", "limit", "direct_limit"),
+]
 
 
 class Watch:
@@ -61,14 +78,14 @@ class Watch:
         return self.process.returncode
 
     def lines(self):
-        """What it has written."""
-        return [json.loads(line) for line in self.lines_path.read_text().splitlines()]
+        """What it has written: whole lines."""
+        return [json.loads(line) for line in self.lines_path.read_text().rpartition("\n")[0].splitlines()]
 
     def looks(self, target):
         """Looks at a target while it was there."""
         return [line for line in self.lines() if "rss_bytes" in line and line["target"] == target]
 
-    def await_line(self, wanted, seconds=30):
+    def await_line(self, wanted, seconds=60):
         """Waits for a line that `wanted` takes; the last one then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -104,3 +121,44 @@ def replay(path, *flags):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def recorded(directory, target, pid, rss, hours):
+    """Writes a history (docs/formats.md) of the last hours of a process, as a `watch` with `--history` would have left it.
+
+    `rss` gives the resident set for each minute.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    identity = struct.pack("<IQ", pid, int(stat[19]))
+    end = time.time() // MINUTE * MINUTE
+    start = end - hours * 3600
+    missing = [float("nan")] * (8 + len(HISTORY_FIGURES))
+    records = []
+    for minute in range(1, hours * 60):
+        numbers = [start + minute * MINUTE, start, rss(minute), *missing]
+        body = struct.pack(f"<{len(numbers)}d", *numbers) + identity
+        records.append(body + struct.pack("<I", zlib.crc32(body)))
+    header = b"PLIMHIST" + struct.pack("<II", HISTORY_VERSION, len(records[0]))
+    Path(directory).mkdir(exist_ok=True)
+    (Path(directory) / f"{target}.history").write_bytes(header + b"".join(records))
+
+
+@contextmanager
+def sleeper():
+    """A process that does nothing."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def leak_recorded(directory, target, child):
+    """A history of three days in which this process has leaked 2 MiB an hour."""
+    chance = random.Random(7)
+    recorded(directory / "history", target, child.pid, lambda minute: (40 << 20) + minute / 60 * LEAK_PER_HOUR + chance.gauss(0, 1e5), hours=72)
+
+
+def target_table(name, child):
+    return f"[[target]]\nname = '{name}'\npid = {child.pid}\n"

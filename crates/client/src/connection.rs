@@ -1,12 +1,14 @@
 //! One client connection: bytes in and out, packets in between.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use plimsoll_mqtt::{DecodeLimits, Decoded, Packet, Version, decode, encode};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
@@ -22,31 +24,36 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, as a client of MQTT 3.1.1.
-    pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
-        Self::over(address, registry, token, None)
+    /// Begins to connect, as a client of MQTT 3.1.1, from an address of this machine if one is named.
+    pub fn open(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        Self::over(dial(address, source)?, registry, token, None)
     }
 
     /// The same over TLS. The handshake goes on as the connection is flushed and received from; what is queued
     /// meanwhile leaves after it.
     pub fn open_tls(
         address: SocketAddr,
+        source: Option<IpAddr>,
         registry: &Registry,
         token: Token,
         server_name: ServerName<'static>,
         config: Arc<ClientConfig>,
     ) -> io::Result<Self> {
         let tls = ClientConnection::new(config, server_name).map_err(io::Error::other)?;
-        Self::over(address, registry, token, Some(Box::new(tls)))
+        Self::over(dial(address, source)?, registry, token, Some(Box::new(tls)))
     }
 
     fn over(
-        address: SocketAddr,
+        mut socket: TcpStream,
         registry: &Registry,
         token: Token,
         tls: Option<Box<ClientConnection>>,
     ) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(address)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             layer: Layer::new(socket, tls),
@@ -182,4 +189,18 @@ fn hand_out(
         }
     }
     Ok(used)
+}
+
+/// Begins a handshake of TCP; from `source`, if the system is not to choose the address.
+fn dial(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address) };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddr::new(source, 0))?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }

@@ -262,9 +262,9 @@ impl Stream {
         let session = ClientConnection::new(Arc::clone(config), name)
             .map_err(|error| format!("TLS: {error}"))?;
         let mut stream = StreamOwned::new(session, socket);
+        let until = Instant::now() + endpoint.timeout;
         while stream.conn.is_handshaking() {
-            let step = stream.conn.complete_io(&mut stream.sock);
-            step.map_err(|error| format!("TLS: {error}"))?;
+            shake_hands(&mut stream, until).map_err(|error| format!("TLS: {error}"))?;
         }
         Ok(Self::Tls(Box::new(stream)))
     }
@@ -289,6 +289,33 @@ impl Stream {
             Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
+}
+
+/// A step of the handshake. All of it ends in time, however slowly the server drips.
+fn shake_hands(
+    stream: &mut StreamOwned<ClientConnection, TcpStream>,
+    until: Instant,
+) -> io::Result<()> {
+    let StreamOwned { conn, sock } = stream;
+    while conn.wants_write() {
+        conn.write_tls(sock)?;
+    }
+    if !conn.is_handshaking() {
+        return Ok(());
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake takes too long"));
+    }
+    sock.set_read_timeout(Some(left))?;
+    if conn.read_tls(sock)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    conn.process_new_packets().map(drop).map_err(|error| {
+        // It is told what is wrong, if it still listens.
+        let _ = conn.write_tls(sock);
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    })
 }
 
 #[cfg(test)]
@@ -325,6 +352,24 @@ mod tests {
     }
 
     const CONNACK: &[u8] = b"\x20\x02\0\0";
+
+    #[test]
+    fn a_handshake_that_drips_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            // The beginning of a record of 16 KiB.
+            socket.write_all(&[0x16, 3, 3, 0x40, 0]).unwrap();
+            while socket.write_all(&[0]).is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let tls = crate::TlsFiles { insecure: true, ..crate::TlsFiles::default() };
+        let endpoint = Endpoint { tls: Some(tls.config().unwrap()), port, ..broker(&[]) };
+        let refused = Subscriber::connect(&endpoint, &["#"]).err();
+        assert!(refused.is_some_and(|error| error.starts_with("TLS: ")));
+    }
 
     #[test]
     fn messages_are_heard_whole_even_with_the_answer_to_the_subscription() {

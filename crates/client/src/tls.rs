@@ -31,6 +31,35 @@ impl TlsFiles {
     ///
     /// A file cannot be read, or has nothing in it that fits: the text names it.
     pub fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let roots = if self.insecure { RootCertStore::empty() } else { self.roots()? };
+        Ok(Arc::new(self.trusting(Arc::new(roots))?))
+    }
+
+    /// The authorities that are trusted, for [`TlsFiles::trusting`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`TlsFiles::config`].
+    pub fn roots(&self) -> Result<RootCertStore, String> {
+        let system = authorities::of_system().map(Path::new);
+        let path = self.cafile.as_deref().or(system).ok_or(
+            "this system has no certificates of authorities: name a file of them (cafile)",
+        )?;
+        let mut store = RootCertStore::empty();
+        let (taken, _) = store.add_parsable_certificates(certificates(path)?);
+        if taken == 0 {
+            return Err(format!("{}: no certificate in it can be used", path.display()));
+        }
+        Ok(store)
+    }
+
+    /// The same as [`TlsFiles::config`] with authorities that were read before: for thousands of clients, each with a
+    /// certificate of its own.
+    ///
+    /// # Errors
+    ///
+    /// Certificate or key cannot be read, or do not fit: the text names the file.
+    pub fn trusting(&self, roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -38,7 +67,7 @@ impl TlsFiles {
         let builder = if self.insecure {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
         } else {
-            builder.with_root_certificates(self.roots()?)
+            builder.with_root_certificates(roots)
         };
         let config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
@@ -56,20 +85,7 @@ impl TlsFiles {
                 return Err(format!("{}: its certificate is missing", key.display()));
             }
         };
-        Ok(Arc::new(config))
-    }
-
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let system = authorities::of_system().map(Path::new);
-        let path = self.cafile.as_deref().or(system).ok_or(
-            "this system has no certificates of authorities: name a file of them (cafile)",
-        )?;
-        let mut store = RootCertStore::empty();
-        let (taken, _) = store.add_parsable_certificates(certificates(path)?);
-        if taken == 0 {
-            return Err(format!("{}: no certificate in it can be used", path.display()));
-        }
-        Ok(store)
+        Ok(config)
     }
 }
 

@@ -3,6 +3,7 @@
 mod options;
 pub mod problem;
 pub mod process;
+mod program;
 mod quantity;
 pub mod scan;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

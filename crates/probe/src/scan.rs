@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::process::Process;
 use crate::process::maps::Mapping;
 use crate::process::memory::Memory;
+use crate::program;
 
 mod blocks;
 mod cached;
@@ -183,11 +184,12 @@ fn look(
 ) -> Result<Look, Problem> {
     let started = Instant::now();
     let mappings = process.mappings()?;
-    let Found { regions, arenas, taken, not_understood, heaps } =
-        regions(process, memory, &mappings, settings, pace)?;
-    if heaps == 0 {
+    // Memory of another allocator could look like a heap: glibc's is there only if its main arena is.
+    let Some(main_arena) = glibc::main_arena(memory, &data_of_libc(&mappings)) else {
         return Err(not_glibc(process, &mappings));
-    }
+    };
+    let Found { regions, arenas, taken, not_understood, heaps } =
+        regions(process, memory, &mappings, main_arena, settings, pace)?;
     let heap = Heap::new(regions);
     let free = cached::chunks(memory, &heap, &arenas);
     let mut heap = heap.without(free);
@@ -224,12 +226,13 @@ fn regions(
     process: &Process,
     memory: &Memory,
     mappings: &[Mapping],
+    main_arena: u64,
     settings: &Settings,
     pace: &mut Pace<'_>,
 ) -> Result<Found, Problem> {
     let mut found = Found {
         regions: Vec::new(),
-        arenas: Vec::new(),
+        arenas: vec![main_arena],
         taken: Vec::new(),
         not_understood: 0,
         heaps: 0,
@@ -259,7 +262,9 @@ fn regions(
             let now = main_heaps(&process.mappings().ok()?);
             now.iter().find(|now| now.start == heap.start).map(|now| now.end)
         };
-        walk(&mut found, heap.clone(), heap.start, &end_now)?;
+        let chunks = glibc::main_chunks(memory, main_arena, &heap)..heap.end;
+        // What lies before is of others, and may hold pointers.
+        walk(&mut found, chunks.clone(), chunks.start, &end_now)?;
     }
     for mapping in mappings.iter().filter(written).filter(|mapping| mapping.path.is_empty()) {
         let heaps = glibc::arena_heaps(memory, &mapping.range());
@@ -278,7 +283,6 @@ fn regions(
             }
         }
     }
-    found.arenas.extend(glibc::main_arena(memory, &data_of_libc(mappings)));
     found.arenas.sort_unstable();
     found.arenas.dedup();
     found.taken.sort_by_key(|range| range.start);
@@ -316,18 +320,15 @@ fn data_of_libc(mappings: &[Mapping]) -> Vec<Range<u64>> {
 }
 
 fn not_glibc(process: &Process, mappings: &[Mapping]) -> Problem {
-    let names = ["jemalloc", "tcmalloc", "mimalloc", "musl"];
-    let other = mappings
-        .iter()
-        .map(Mapping::file_name)
-        .find(|file| names.iter().any(|name| file.contains(name)));
-    let why = match other {
-        Some(file) => format!("it has mapped {file}"),
-        None => "an allocator that is linked in, or a runtime with a heap of its own".to_owned(),
+    let heaps = program::heaps_beside_glibc(process, mappings);
+    let why = if heaps.is_empty() {
+        "malloc was never called, it is another one, or glibc is none of 2.27 to 2.42".to_owned()
+    } else {
+        format!("there is {}", heaps.join(", "))
     };
     Problem::NotThisProgram(format!(
-        "process {} ({}) has no heap of glibc ({why}): a scan knows glibc's only. Without --scan, allocations of \
-         jemalloc and mimalloc can be traced too",
+        "process {} ({}) has no heap of glibc ({why}): a scan knows glibc's only. Without --scan, allocations by \
+         malloc are traced whosever it is, if it has symbols",
         process.pid(),
         process.name()
     ))

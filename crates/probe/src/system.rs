@@ -333,7 +333,8 @@ impl Ring {
         self.map.number()
     }
 
-    /// Hands each record that is complete to `take`, oldest first; answers how many there were.
+    /// Hands each record that is complete now to `take`, oldest first; answers how many there were. Those that come
+    /// meanwhile wait for the next time, so that it ends.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(&[u8])) -> usize {
         // SAFETY: the page is mapped as long as `self` is, aligned, and written by us alone.
         let ours = unsafe { AtomicU64::from_ptr(self.ours.cast()) };
@@ -341,7 +342,8 @@ impl Ring {
         let theirs = unsafe { AtomicU64::from_ptr(self.theirs.cast()) };
         let mut position = ours.load(Ordering::Relaxed);
         let mut records = 0;
-        while position < theirs.load(Ordering::Acquire) {
+        let end = theirs.load(Ordering::Acquire);
+        while position < end {
             let offset = self.page + position as usize % self.size;
             // SAFETY: the position is within the records, which are mapped twice behind the first page.
             let record = unsafe { self.theirs.add(offset) };

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::problem::Problem;
 use crate::process::Process;
+use crate::program;
 use crate::scan::{self, Pace};
 
+mod allocators;
 mod assembler;
 mod cost;
 mod functions;
+mod instructions;
 mod kernel;
 mod module;
 mod names;
@@ -22,6 +25,7 @@ mod outstanding;
 mod programs;
 mod report;
 mod sampling;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod unwind;
@@ -104,6 +108,7 @@ pub struct Trace {
     outstanding: Outstanding,
     cost: Cost,
     functions: Vec<String>,
+    heaps_not_seen: Vec<&'static str>,
     mean: u64,
     started: Instant,
     sampling_since: Option<Instant>,
@@ -156,6 +161,7 @@ impl Trace {
                 .iter()
                 .map(|function| format!("{} of {}", function.name, function.module))
                 .collect(),
+            heaps_not_seen: program::heaps_without_malloc(process, &process.mappings()?),
             mean: settings.sample_bytes,
             started: now,
             sampling_since: (settings.sample_bytes > 0).then_some(now),
@@ -297,6 +303,8 @@ impl Trace {
             self.mean,
             sampled,
         );
+        report.lost = only.is_some();
+        report.heaps_not_seen.clone_from(&self.heaps_not_seen);
         report.fill(&tallies, &before, self.settings.top, &self.outstanding, &mut self.unwinder);
         Ok(report)
     }

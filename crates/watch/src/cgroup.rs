@@ -3,6 +3,7 @@
 //! cgroups(7); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,6 +16,17 @@ pub(crate) struct Cgroup {
     version: Version,
     mount: PathBuf,
     directory: PathBuf,
+}
+
+/// Counters of processes that were killed for want of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kills {
+    /// Which directory it is: one that is made anew has another number. `None` if it is gone.
+    pub(crate) directory_number: Option<u64>,
+    /// In the cgroup and those in it.
+    pub(crate) own: Option<u64>,
+    /// In the cgroup around it, as far as it counts what happens below: version 2.
+    pub(crate) around: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +67,12 @@ impl Cgroup {
         places.into_iter().find(Self::counts)
     }
 
+    /// One of version 2 below a directory that looks like a mounted hierarchy.
+    #[cfg(test)]
+    pub(crate) fn version_2(mount: &Path, below: &str) -> Self {
+        Self { version: Version::V2, mount: mount.into(), directory: mount.join(below) }
+    }
+
     /// Its directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -93,7 +111,7 @@ impl Cgroup {
             anon,
             cache,
             limit: self.limit(procfs),
-            oom_kills: self.oom_kills(procfs),
+            oom_kills: self.oom_kills(procfs, &self.directory),
             directory: self.directory.clone(),
         })
     }
@@ -120,12 +138,23 @@ impl Cgroup {
             .reduce(f64::min)
     }
 
-    fn oom_kills(&self, procfs: &mut Procfs) -> Option<u64> {
+    /// Who was killed in it until now, and around it.
+    pub(crate) fn kills(&self, procfs: &mut Procfs) -> Kills {
+        let above = self.directory.parent().filter(|path| path.starts_with(&self.mount));
+        let above = above.filter(|_| self.version == Version::V2);
+        Kills {
+            directory_number: fs::metadata(&self.directory).ok().map(|metadata| metadata.ino()),
+            own: self.oom_kills(procfs, &self.directory),
+            around: above.and_then(|directory| self.oom_kills(procfs, directory)),
+        }
+    }
+
+    fn oom_kills(&self, procfs: &mut Procfs, directory: &Path) -> Option<u64> {
         let file = match self.version {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
         };
-        named(procfs.read(self.directory.join(file)).ok()?, "oom_kill")
+        named(procfs.read(directory.join(file)).ok()?, "oom_kill")
     }
 
     fn current_file(&self) -> &'static str {
@@ -300,8 +329,7 @@ mod tests {
                 ("a/b/c/cgroup.procs", "4\n"),
             ],
         );
-        let cgroup =
-            Cgroup { version: Version::V2, mount: mount.clone(), directory: mount.join("a/b") };
+        let cgroup = Cgroup::version_2(&mount, "a/b");
         let mut procfs = Procfs::default();
         let reading = cgroup.read(&mut procfs).unwrap();
         assert_eq!((reading.current, reading.held), (1000.0, 740.0));

@@ -13,7 +13,7 @@ use crate::accounts::{Source, presets};
 use crate::history;
 use crate::outputs::OutputOptions;
 use crate::selector::Selector;
-use crate::target::Target;
+use crate::target::{Limits, Target};
 use crate::units;
 
 /// What is to be done.
@@ -22,8 +22,8 @@ pub(crate) struct Plan {
     pub(crate) every: Duration,
     pub(crate) targets: Vec<Target>,
     pub(crate) history: Option<PathBuf>,
-    /// How long histories are kept.
-    pub(crate) keep: Duration,
+    /// How long histories are kept, if that is said.
+    pub(crate) keep: Option<Duration>,
     pub(crate) outputs: OutputOptions,
 }
 
@@ -59,6 +59,8 @@ struct TargetTable {
     #[serde(flatten)]
     which: Which,
     settle: Option<String>,
+    #[serde(flatten)]
+    limits: Limits,
     #[serde(default)]
     accounts: Vec<AccountsTable>,
 }
@@ -124,10 +126,10 @@ pub(crate) struct Login {
     #[arg(long, value_name = "FILE", requires = "accounts")]
     cafile: Option<PathBuf>,
     /// Own certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires_all = ["key", "accounts"])]
     cert: Option<PathBuf>,
     /// Its key (PEM)
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE", requires_all = ["cert", "accounts"])]
     key: Option<PathBuf>,
     /// Do not check whose certificate it is
     #[arg(long, requires = "accounts")]
@@ -145,9 +147,9 @@ impl Configuration {
 
     /// What it says, checked.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let every = self.every.as_deref().map(units::duration).transpose()?;
+        let every = self.every.as_deref().map(pace).transpose()?;
         let keep = self.keep.as_deref().map(units::duration).transpose()?;
-        let (history, keep) = (self.history.clone(), keep.unwrap_or(history::KEEP));
+        let history = self.history.clone();
         let targets = self.targets.iter().map(TargetTable::target);
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         check(&targets)?;
@@ -160,12 +162,17 @@ impl Plan {
     /// Where histories lie, if they are kept.
     pub(crate) fn place(&self) -> Option<history::Place> {
         let directory = self.history.clone()?;
-        Some(history::Place { directory, keep: self.keep })
+        Some(history::Place { directory, keep: self.keep.unwrap_or(history::KEEP) })
     }
 }
 
 /// How often targets are looked at if nothing is said.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
+
+/// How often something is looked at, or asked: not so often that watching is a load.
+pub(crate) fn pace(text: &str) -> Result<Duration, String> {
+    units::duration_within(text, Duration::from_millis(100)..=Duration::from_secs(86_400))
+}
 
 /// What no single target can say.
 fn check(targets: &[Target]) -> Result<(), String> {
@@ -192,7 +199,7 @@ impl TargetTable {
         let accounts = self.accounts.iter().map(AccountsTable::source);
         let accounts: Vec<Source> = accounts.collect::<Result<_, _>>().map_err(named)?;
         let settle = self.settle.as_deref().map(units::duration).transpose().map_err(named)?;
-        target(self.name.clone(), selector, accounts, settle)
+        target(self.name.clone(), selector, accounts, self.limits, settle)
     }
 }
 
@@ -201,6 +208,7 @@ pub(crate) fn target(
     name: Option<String>,
     selector: Selector,
     accounts: Vec<Source>,
+    limits: Limits,
     settle: Option<Duration>,
 ) -> Result<Target, String> {
     const NAME_BYTES_MAX: usize = 60;
@@ -215,7 +223,7 @@ pub(crate) fn target(
     if let Some(settle) = settle {
         judgement.settle_s = settle.as_secs_f64();
     }
-    Ok(Target { name, selector, accounts, judgement })
+    Ok(Target { name, selector, accounts, limits, judgement })
 }
 
 impl Which {
@@ -260,7 +268,7 @@ impl AccountsTable {
         let map: Vec<String> = self.map.iter().flat_map(|(name, places)| places.of(name)).collect();
         let mut source = presets::described(&preset, &map, &self.login)?;
         if let Some(every) = &self.every {
-            source.every = units::duration(every)?;
+            source.every = pace(every)?;
         }
         Ok(source)
     }
@@ -284,6 +292,9 @@ impl Login {
             Some(path) => Ok(Some(text_of(path)?.trim_end_matches(['\n', '\r']).to_owned())),
             None => Ok::<_, String>(None),
         };
+        if self.cert.is_some() != self.key.is_some() {
+            return Err("a certificate needs its key, and a key its certificate".into());
+        }
         source.credentials.user.clone_from(&self.user);
         source.credentials.password = secret(&self.password_file)?;
         source.credentials.token = secret(&self.token_file)?;
@@ -332,6 +343,7 @@ mod tests {
             name = "access-platform"
             cgroup = "/docker/abc"
             settle = "30m"
+            direct_limit = "96MiB"
             [[target.accounts]]
             preset = "json"
             url = "http://127.0.0.1:8080/metrics/netty"
@@ -356,6 +368,7 @@ mod tests {
         assert_eq!((source.kind, source.every), (Kind::Json, Duration::from_secs(5)));
         assert_eq!(source.map.len(), 3);
         assert_eq!((source.map[0].scale, second.judgement.settle_s), (1024.0, 1800.0));
+        assert_eq!((second.limits.direct_limit, second.limits.limit), (Some(100_663_296.0), None));
     }
 
     #[test]
@@ -401,6 +414,11 @@ mod tests {
         );
         let file = "[[target]]\npid = 1\n[[target.accounts]]\npreset = \"mosquitto\"\npassword_file = \"/nowhere\"";
         assert!(wrong(file).contains("/nowhere: No such file"));
+        let cert =
+            "[[target]]\npid = 1\n[[target.accounts]]\npreset = \"mosquitto\"\ncert = \"/c\"";
+        assert!(wrong(cert).contains("needs its key"), "{}", wrong(cert));
+        let often = wrong("every = \"1ms\"\n[[target]]\npid = 1");
+        assert_eq!(often, "`1ms` is not between 100 ms and 1 d");
         assert!(wrong("every = 1").contains("line 1"), "{}", wrong("every = 1"));
     }
 }

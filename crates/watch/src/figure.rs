@@ -29,6 +29,8 @@ pub enum Figure {
     ConnectedTotal,
     /// What the resident set must not reach.
     Limit,
+    /// What the managed heap must not reach.
+    HeapLimit,
     /// What the memory beside the managed heap must not reach.
     DirectLimit,
 }
@@ -38,7 +40,7 @@ impl Figure {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Account,
         Self::HeapUsed,
         Self::HeapCommitted,
@@ -51,6 +53,7 @@ impl Figure {
         Self::PublishedTotal,
         Self::ConnectedTotal,
         Self::Limit,
+        Self::HeapLimit,
         Self::DirectLimit,
     ];
 
@@ -69,6 +72,7 @@ impl Figure {
             Self::PublishedTotal => "published_total",
             Self::ConnectedTotal => "connected_total",
             Self::Limit => "limit",
+            Self::HeapLimit => "heap_limit",
             Self::DirectLimit => "direct_limit",
         }
     }
@@ -87,8 +91,14 @@ impl Figure {
                 | Self::HeapCommitted
                 | Self::Direct
                 | Self::Limit
+                | Self::HeapLimit
                 | Self::DirectLimit
         )
+    }
+
+    /// Whether it is what another figure must not reach.
+    pub fn is_limit(self) -> bool {
+        matches!(self, Self::Limit | Self::HeapLimit | Self::DirectLimit)
     }
 
     /// Whether it only grows while the process lives.
@@ -117,6 +127,7 @@ impl Figure {
             Self::PublishedTotal => &mut sample.published_total,
             Self::ConnectedTotal => &mut sample.connected_total,
             Self::Limit => &mut sample.limit,
+            Self::HeapLimit => &mut sample.heap_limit,
             Self::DirectLimit => &mut sample.direct_limit,
         }
     }

@@ -3,7 +3,7 @@
 use crate::accounts::SourceState;
 use crate::event::Happening;
 use crate::procfs::Identity;
-use crate::reading::{CgroupReading, Reading};
+use crate::reading::Reading;
 
 /// Compares a look with the one before; `known` is the last process that was ever seen of the target, and `found` what
 /// it was found by now.
@@ -30,21 +30,14 @@ pub(crate) fn happenings(
         }
         _ => {}
     }
-    let cgroups = last.and_then(|last| last.cgroup.as_ref()).zip(reading.cgroup.as_ref());
-    if let Some(count) = cgroups.and_then(|(before, now)| oom_kills(before, now)) {
-        happened.push(Happening::OomKilled { count });
+    if reading.oom_killed > 0 {
+        happened.push(Happening::OomKilled { count: reading.oom_killed });
     }
     for (number, state) in reading.accounts.sources.iter().enumerate() {
         let before = last.and_then(|last| last.accounts.sources.get(number));
         happened.extend(source(before, state));
     }
     happened
-}
-
-/// Processes that were killed for want of memory since the look before.
-fn oom_kills(before: &CgroupReading, now: &CgroupReading) -> Option<u64> {
-    let count = now.oom_kills?.checked_sub(before.oom_kills?)?;
-    (count > 0 && before.directory == now.directory).then_some(count)
 }
 
 fn source(before: Option<&SourceState>, now: &SourceState) -> Option<Happening> {
@@ -67,7 +60,7 @@ mod tests {
     use crate::accounts::Accounts;
     use crate::procfs::ProcessReading;
 
-    fn look(pid: Option<u32>, kills: u64, source: Option<Result<(), &str>>) -> Reading {
+    fn look(pid: Option<u32>, killed: u64, source: Option<Result<(), &str>>) -> Reading {
         let identity = |pid| Identity { pid, start_ticks: u64::from(pid) };
         let sources = source.map(|state| SourceState {
             address: "mqtt://broker".into(),
@@ -82,15 +75,8 @@ mod tests {
             t: 0.0,
             process: pid
                 .map(|pid| ProcessReading { identity: identity(pid), ..ProcessReading::default() }),
-            cgroup: Some(CgroupReading {
-                directory: "/g".into(),
-                current: 0.0,
-                held: 0.0,
-                anon: None,
-                cache: None,
-                limit: None,
-                oom_kills: Some(kills),
-            }),
+            cgroup: None,
+            oom_killed: killed,
             pressure: None,
             accounts,
             sample: None,
@@ -120,16 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn kills_are_counted_from_look_to_look() {
+    fn kills_are_said_also_of_the_target_itself() {
         let (none, two) = (look(Some(7), 0, None), look(Some(7), 2, None));
         let said = "the kernel has killed 2 of its processes for want of memory";
         assert_eq!(names(Some(&none), Some(7), &two), [said]);
-        assert_eq!(names(Some(&two), Some(7), &two), [""; 0]);
-        assert_eq!(names(Some(&two), Some(7), &none), [""; 0], "a cgroup that was made anew");
+        assert_eq!(names(Some(&two), Some(7), &none), [""; 0]);
         let killed = names(Some(&none), Some(7), &look(None, 1, None));
         assert_eq!(killed.len(), 2, "the target itself: {killed:?}");
         assert!(killed[1].starts_with("the kernel has killed 1"), "{killed:?}");
-        assert_eq!(names(None, None, &two), ["is there: process 7"], "from before `watch` began");
     }
 
     #[test]

@@ -117,7 +117,18 @@ impl History {
 
     /// The newest record.
     pub fn last(&self) -> io::Result<Option<Record>> {
-        Ok(records(&self.path, f64::NEG_INFINITY)?.last())
+        let mut file = File::open(&self.path)?;
+        let mut bytes = [0; RECORD_BYTES];
+        for number in (0..self.count).rev() {
+            let at = HEADER.len() as u64 + number * RECORD_BYTES as u64;
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut bytes)?;
+            // One that is damaged is passed over.
+            if let Some(record) = Record::parse(&bytes) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
     fn append(&mut self, record: &Record) -> io::Result<()> {
@@ -196,7 +207,9 @@ fn check_header(file: &mut File) -> io::Result<()> {
     if header == HEADER {
         return Ok(());
     }
-    Err(io::Error::other("is not a history of this version of `plimsoll watch`"))
+    Err(io::Error::other(
+        "is not a history of this version of `plimsoll watch`; move it away, or use another --history",
+    ))
 }
 
 fn path_of(directory: &Path, target: &str) -> PathBuf {
@@ -265,6 +278,7 @@ mod tests {
             t,
             process: Some(process),
             cgroup: None,
+            oom_killed: 0,
             pressure: None,
             accounts,
             sample: Some(sample),

@@ -155,6 +155,7 @@ mod tests {
             t: 0.0,
             process: None,
             cgroup: None,
+            oom_killed: 0,
             pressure: None,
             accounts: Accounts::default(),
             sample: Some(sample),

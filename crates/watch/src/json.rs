@@ -213,6 +213,7 @@ mod tests {
             t: 60.25,
             process: None,
             cgroup: None,
+            oom_killed: 0,
             pressure: None,
             accounts,
             sample: Some(sample),

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::json;
 use crate::output::Output;
 use crate::reading::Reading;
+use crate::remark::remark;
 use crate::watched::Watched;
 
 /// A line of JSON for each look and each event.
@@ -31,14 +32,13 @@ enum Place {
 
 impl JsonLines {
     /// Opens the file, `-` is standard output.
-    pub(crate) fn open(path: &Path, length_max: f64) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, length_max: u64) -> Result<Self, String> {
         let place = if path == Path::new("-") {
             Place::Stdout(io::stdout())
         } else {
             let opened = append(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let (file, length) = opened;
-            let length_max = length_max.max(1.0) as i64;
-            Place::File { path: path.into(), file, length, length_max: length_max.unsigned_abs() }
+            Place::File { path: path.into(), file, length, length_max }
         };
         Ok(Self { place, broken: false })
     }
@@ -56,7 +56,7 @@ impl JsonLines {
         if !self.broken
             && let Place::File { path, .. } = &self.place
         {
-            eprintln!("Warning: {} cannot be written: {error}.", path.display());
+            remark(format_args!("Warning: {} cannot be written: {error}.", path.display()));
         }
         self.broken = true;
     }
@@ -86,6 +86,15 @@ impl Place {
         }
     }
 
+    /// Goes on in a file of that name: the one before may have been moved away.
+    fn reopen(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if let Self::File { path, file, length, .. } = self {
+            (*file, *length) = append(path)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
@@ -111,6 +120,12 @@ impl Output for JsonLines {
         }
     }
 
+    fn reopen(&mut self) {
+        if let Err(error) = self.place.reopen() {
+            self.failed(&error);
+        }
+    }
+
     fn is_broken(&self) -> bool {
         // A disk that is full may have room again; a pipe that is closed stays so.
         self.broken && matches!(self.place, Place::Stdout(_))
@@ -129,7 +144,7 @@ mod tests {
     fn a_file_has_a_bound() {
         let path = std::env::temp_dir().join(format!("watch-lines-{}", std::process::id()));
         let old = path.with_file_name(format!("watch-lines-{}.1", std::process::id()));
-        let mut lines = JsonLines::open(&path, 100.0).unwrap();
+        let mut lines = JsonLines::open(&path, 100).unwrap();
         for number in 0..10 {
             lines.write(Map::from_iter([("number".to_owned(), Value::from(number))]));
         }
@@ -137,8 +152,15 @@ mod tests {
         let (new, before) = (fs::read_to_string(&path).unwrap(), fs::read_to_string(&old).unwrap());
         assert_eq!(new, "{\"number\":7}\n{\"number\":8}\n{\"number\":9}\n");
         assert!(before.len() <= 100 && before.ends_with("{\"number\":6}\n"), "{before}");
+        // Another program may move it away.
+        let mut lines = JsonLines::open(&path, 100).unwrap();
+        fs::rename(&path, &old).unwrap();
+        lines.reopen();
+        lines.write(Map::from_iter([("number".to_owned(), Value::from(9))]));
+        lines.end();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"number\":9}\n");
         // It is gone on with.
-        let mut lines = JsonLines::open(&path, 100.0).unwrap();
+        let mut lines = JsonLines::open(&path, 100).unwrap();
         lines.write(Map::new());
         lines.end();
         assert!(fs::read_to_string(&path).unwrap().ends_with("9}\n{}\n"));

@@ -9,13 +9,14 @@ use clap::{Args, Subcommand};
 
 use crate::accounts::presets;
 use crate::configuration::{self, Configuration, EVERY, Login, Plan, Which};
-use crate::history;
 use crate::journal::Journal;
 use crate::lines::JsonLines;
 use crate::live::{EXIT_NOT_STARTED, Live};
 use crate::output::Output;
-use crate::outputs::{OutputOptions, Outputs};
+use crate::outputs::{JSON_LINES_MAX, OutputOptions, Outputs};
 use crate::push::Trouble;
+use crate::remark::remark;
+use crate::target::Limits;
 use crate::{replay, report, units};
 
 /// Leak, or just more state? Watch the memory of any broker from outside
@@ -29,7 +30,7 @@ takes hours, so leave it running: as a service with --config, or with --history,
 Presets of --accounts: mosquitto (any broker with its $SYS), plimsoll, jolokia, actuator, emqx, hivemq; and
 mqtt, prometheus, json for what --map says. Figures are account, heap_used, heap_committed, direct,
 retained, connections, sessions, subscriptions, queued, published_total, connected_total, limit,
-direct_limit; other names are shown and not judged. Several places for one figure are summed up.
+heap_limit, direct_limit; other names are shown and not judged. Several places for one figure are summed up.
 
 Examples:
   plimsoll watch --process mosquitto --accounts mosquitto
@@ -40,7 +41,7 @@ Examples:
   plimsoll watch replay incident.csv
 
 Exit code: 0 it was ended; 1 with --check if a target leaks at the end; 2 it could not begin; 3 a mistake
-in the command. SIGHUP reads --config again."
+in the command. SIGHUP reads --config again; without one it ends watch, as SIGTERM does."
 )]
 pub struct Options {
     #[command(subcommand)]
@@ -70,13 +71,15 @@ struct LiveOptions {
     /// Where the target says what it holds, such as mosquitto or actuator=http://127.0.0.1:8080; may be given several times
     #[arg(long, value_name = "PRESET[=URL]", conflicts_with = "config")]
     accounts: Vec<String>,
-    /// A figure and where it is, such as \"direct=/netty/used * 1024\"; of the last --accounts
+    /// A figure and where it is, such as `direct=/netty/used * 1024`; of the last --accounts
     #[arg(long, value_name = "FIGURE=WHERE", requires = "accounts")]
     map: Vec<String>,
     #[command(flatten)]
     login: Login,
+    #[command(flatten)]
+    limits: Limits,
     /// How often to look [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", value_parser = configuration::pace)]
     every: Option<Duration>,
     /// What is passed over after the start of a process [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "config")]
@@ -94,22 +97,7 @@ struct LiveOptions {
     #[arg(long)]
     check: bool,
     #[command(flatten)]
-    lines: LineOptions,
-    #[command(flatten)]
     outputs: OutputOptions,
-}
-
-#[derive(Args, Clone, Debug)]
-struct LineOptions {
-    /// A line of JSON for each look and each event, to a file; - is standard output
-    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
-    json_lines: Option<PathBuf>,
-    /// How long that file becomes, before it is renamed to FILE.1 and another is begun
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes, default_value = "100MiB", help_heading = "Outputs")]
-    json_lines_max: f64,
-    /// A line for people about each target so often, not only when something happens
-    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Outputs")]
-    log_every: Option<Duration>,
 }
 
 impl Options {
@@ -121,7 +109,7 @@ impl Options {
             Some(Command::Trace(options)) => options.run(),
             Some(Command::Report(options)) => options.run(),
             None => self.live.run().unwrap_or_else(|error| {
-                eprintln!("Error: {error}");
+                remark(format_args!("Error: {error}"));
                 ExitCode::from(EXIT_NOT_STARTED)
             }),
         }
@@ -131,9 +119,11 @@ impl Options {
 impl LiveOptions {
     fn run(&self) -> Result<ExitCode, String> {
         let plan = self.plan()?;
-        let outputs = self.all_outputs(&plan)?;
+        let outputs = all_outputs(&plan)?;
         let mut live = Live::new(plan, outputs)?;
-        live.run(self.length, || self.plan())?;
+        let reload = || self.plan();
+        let reload = self.config.is_some().then_some(&reload as &dyn Fn() -> _);
+        live.run(self.length, reload)?;
         Ok(live.exit_code(self.check))
     }
 
@@ -146,13 +136,12 @@ impl LiveOptions {
             }
             None => self.single()?,
         };
-        // Either the outputs of the command line or those of the file; the terminal is for whoever sits at it.
-        let terminal = self.outputs.terminal.clone();
-        let of_file = OutputOptions { terminal, ..plan.outputs };
-        let alone = OutputOptions { terminal: of_file.terminal.clone(), ..Default::default() };
-        plan.outputs = if self.outputs == alone { of_file } else { self.outputs.clone() };
+        plan.outputs = self.outputs.over(plan.outputs);
         plan.history = self.history.clone().or(plan.history);
-        plan.keep = self.keep.unwrap_or(plan.keep);
+        if plan.history.is_none() && (self.keep.is_some() || plan.keep.is_some()) {
+            return Err("how long to keep is said, and not where: give --history DIR".into());
+        }
+        plan.keep = self.keep.or(plan.keep);
         plan.every = self.every.unwrap_or(plan.every);
         Ok(plan)
     }
@@ -161,7 +150,7 @@ impl LiveOptions {
     fn single(&self) -> Result<Plan, String> {
         if !self.which.is_given() {
             return Err(
-                "say what to watch: --pid, --pid-file, --process, --cgroup, --systemd or --config"
+                "say what to watch, such as --process mosquitto; or by --pid, --pid-file, --cgroup or --systemd, or several in a file with --config"
                     .into(),
             );
         }
@@ -172,41 +161,44 @@ impl LiveOptions {
         });
         let sources = sources.collect::<Result<_, String>>()?;
         let selector = self.which.selector()?;
-        let target = configuration::target(self.name.clone(), selector, sources, self.settle)?;
+        let target =
+            configuration::target(self.name.clone(), selector, sources, self.limits, self.settle)?;
         Ok(Plan {
             every: EVERY,
             targets: vec![target],
             history: None,
-            keep: history::KEEP,
+            keep: None,
             outputs: OutputOptions::default(),
         })
     }
+}
 
-    fn all_outputs(&self, plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
-        let lines = &self.lines;
-        let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
-        let on_terminal = self.outputs.terminal.tui;
-        if on_terminal && json_to_stdout {
-            return Err("--tui and --json-lines - both need standard output".into());
-        }
-        let mut outputs: Vec<Box<dyn Output>> = Vec::new();
-        if !on_terminal {
-            outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
-        }
-        if let Some(path) = &lines.json_lines {
-            outputs.push(Box::new(JsonLines::open(path, lines.json_lines_max)?));
-        }
-        // What is printed onto the view would be gone with its next picture.
-        let trouble: Trouble = match on_terminal {
-            true => Arc::new(|_| {}),
-            false => Arc::new(|text| eprintln!("Warning: {text}")),
-        };
-        let history = plan.history.as_deref();
-        let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
-        if let Some(address) = address.filter(|_| !on_terminal) {
-            eprintln!("Figures are served on http://{address}/metrics.");
-        }
-        outputs.extend(all);
-        Ok(outputs)
+/// All outputs, started: lines on standard output unless the view is there, and what else was said.
+fn all_outputs(plan: &Plan) -> Result<Vec<Box<dyn Output>>, String> {
+    let lines = &plan.outputs.lines;
+    let json_to_stdout = lines.json_lines.as_deref() == Some(Path::new("-"));
+    let on_terminal = plan.outputs.terminal.tui;
+    if on_terminal && json_to_stdout {
+        return Err("--tui and --json-lines - both need standard output".into());
     }
+    let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+    if !on_terminal {
+        outputs.push(Box::new(Journal::new(json_to_stdout, lines.log_every)));
+    }
+    if let Some(path) = &lines.json_lines {
+        outputs
+            .push(Box::new(JsonLines::open(path, lines.json_lines_max.unwrap_or(JSON_LINES_MAX))?));
+    }
+    // What is printed onto the view would be gone with its next picture.
+    let trouble: Trouble = match on_terminal {
+        true => Arc::new(|_| {}),
+        false => Arc::new(|text| remark(format_args!("Warning: {text}"))),
+    };
+    let history = plan.history.as_deref();
+    let Outputs { all, address } = plan.outputs.start(&trouble, history)?;
+    if let Some(address) = address.filter(|_| !on_terminal) {
+        remark(format_args!("Figures are served on http://{address}/metrics."));
+    }
+    outputs.extend(all);
+    Ok(outputs)
 }

@@ -7,7 +7,7 @@ use crate::watched::Watched;
 /// Something that is told what was seen. It is called on the sampling thread and must not block there: what may
 /// take long goes to a thread of the output's own, through a queue with a bound.
 pub trait Output {
-    /// A target was looked at; `watched.last` is the look before.
+    /// A target was looked at, which is `watched.last`. What has happened was told before.
     fn reading(&mut self, watched: &Watched, reading: &Reading) {
         let _ = (watched, reading);
     }
@@ -27,8 +27,16 @@ pub trait Output {
         let _ = watched;
     }
 
-    /// Whether nobody listens any more, so that `watch` may end: a pipe was closed.
+    /// The configuration was read again: files may have been moved away.
+    fn reopen(&mut self) {}
+
+    /// Whether nobody listens any more: a pipe was closed. When this is so of all outputs, `watch` ends.
     fn is_broken(&self) -> bool {
+        false
+    }
+
+    /// Whether who sat at it has gone, so that `watch` shall end.
+    fn is_over(&self) -> bool {
         false
     }
 

@@ -17,6 +17,9 @@ use crate::units;
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(from = "Keys")]
 pub struct OutputOptions {
+    /// Lines.
+    #[command(flatten)]
+    pub lines: LineOptions,
     /// Over HTTP.
     #[command(flatten)]
     pub export: ExportOptions,
@@ -27,6 +30,23 @@ pub struct OutputOptions {
     #[command(flatten)]
     pub terminal: TerminalOptions,
 }
+
+/// Lines for people and for programs.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct LineOptions {
+    /// A line of JSON for each look and each event, to a file; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Outputs")]
+    pub json_lines: Option<PathBuf>,
+    /// How long that file becomes, before it is renamed to FILE.1 and another is begun [default: 100MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes, help_heading = "Outputs")]
+    pub json_lines_max: Option<u64>,
+    /// A line for people about each target so often, not only when something happens
+    #[arg(long, value_name = "TIME", value_parser = units::duration, help_heading = "Outputs")]
+    pub log_every: Option<Duration>,
+}
+
+/// How long a file of JSON lines becomes if nothing is said, bytes.
+pub(crate) const JSON_LINES_MAX: u64 = 100 << 20;
 
 /// The same in a file: one table, in which a key that is none is a mistake.
 #[derive(Deserialize)]
@@ -44,6 +64,11 @@ struct Keys {
     elasticsearch_queue: usize,
     elasticsearch_headers: Option<PathBuf>,
     push_cafile: Option<PathBuf>,
+    json_lines: Option<PathBuf>,
+    #[serde(deserialize_with = "size")]
+    json_lines_max: Option<u64>,
+    #[serde(deserialize_with = "some_duration")]
+    log_every: Option<Duration>,
 }
 
 impl Default for Keys {
@@ -61,6 +86,9 @@ impl Default for Keys {
             elasticsearch_queue: push.elasticsearch_queue,
             elasticsearch_headers: push.elasticsearch_headers,
             push_cafile: push.push_cafile,
+            json_lines: None,
+            json_lines_max: None,
+            log_every: None,
         }
     }
 }
@@ -79,14 +107,30 @@ impl From<Keys> for OutputOptions {
             elasticsearch_headers: keys.elasticsearch_headers,
             push_cafile: keys.push_cafile,
         };
+        let lines = LineOptions {
+            json_lines: keys.json_lines,
+            json_lines_max: keys.json_lines_max,
+            log_every: keys.log_every,
+        };
         let export = ExportOptions { listen: keys.listen };
-        Self { export, push, terminal: TerminalOptions::default() }
+        Self { lines, export, push, terminal: TerminalOptions::default() }
     }
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     units::duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn some_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    units::bytes(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// Outputs that have been started.
@@ -98,6 +142,24 @@ pub struct Outputs {
 }
 
 impl OutputOptions {
+    /// What the command line says, over what a file says: each of its words on lines counts, else either all of its
+    /// outputs or those of the file. The terminal is for whoever sits at it.
+    pub(crate) fn over(&self, file: Self) -> Self {
+        let (own, theirs) = (&self.lines, file.lines);
+        let lines = LineOptions {
+            json_lines: own.json_lines.clone().or(theirs.json_lines),
+            json_lines_max: own.json_lines_max.or(theirs.json_lines_max),
+            log_every: own.log_every.or(theirs.log_every),
+        };
+        let is_silent =
+            self.export == ExportOptions::default() && self.push == PushOptions::default();
+        let (export, push) = match is_silent {
+            true => (file.export, file.push),
+            false => (self.export.clone(), self.push.clone()),
+        };
+        Self { lines, export, push, terminal: self.terminal.clone() }
+    }
+
     /// Listens, and starts a thread for each destination. `trouble` is told, in a sentence, which destination does not
     /// work, and when it works again; it is called on other threads. The page shows what is recorded in `history`, too.
     /// With [`OutputOptions::terminal`] nothing else may be printed on the terminal until all outputs are dropped.
@@ -135,5 +197,21 @@ mod tests {
         assert_eq!(toml::from_str::<OutputOptions>("").unwrap(), OutputOptions::default());
         let wrong = toml::from_str::<OutputOptions>("lissten = 'x'").unwrap_err().to_string();
         assert!(wrong.contains("unknown field `lissten`"), "{wrong}");
+    }
+
+    #[test]
+    fn the_command_line_goes_over_the_file() {
+        let text =
+            "listen = '127.0.0.1:1'\nlog_every = '1m'\njson_lines = '/a'\njson_lines_max = '1MiB'";
+        let file: OutputOptions = toml::from_str(text).unwrap();
+        assert_eq!(OutputOptions::default().over(file.clone()), file);
+        let mut own = OutputOptions::default();
+        own.lines.log_every = Some(Duration::from_secs(1));
+        let both = own.over(file.clone());
+        assert_eq!(both.lines.log_every, Some(Duration::from_secs(1)));
+        assert_eq!((both.lines.json_lines_max, both.export), (Some(1 << 20), file.export.clone()));
+        own.push.webhook.push("http://x".into());
+        let own = own.over(file);
+        assert_eq!((own.export.listen, own.push.webhook.len()), (None, 1));
     }
 }

@@ -19,6 +19,8 @@ pub struct Reading {
     pub process: Option<ProcessReading>,
     /// The memory cgroup that it is in; `None` if none can be read.
     pub cgroup: Option<CgroupReading>,
+    /// Processes of that cgroup that the kernel has killed for want of memory since the look before.
+    pub oom_killed: u64,
     /// Memory pressure of the cgroup, else of the machine; `None` if the kernel does not count it.
     pub pressure: Option<Pressure>,
     /// What the target says of itself.

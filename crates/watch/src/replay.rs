@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::describe::{Bytes, Rate, Sentence, Span};
 use crate::json;
+use crate::remark::remark;
 use crate::series::{Series, SeriesError};
 use crate::units;
 
@@ -18,7 +19,7 @@ use crate::units;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Columns, by the names in the header; the time and RSS are enough:
   t (seconds, or a date and a time), start, rss_kb, anon_kb, file_kb, acc_b, heap_kb, heapc_kb, direct_kb,
-  limit_kb, direct_limit_kb, retained, conns, sess, subs, queued, pub_total, conn_total
+  limit_kb, heap_limit_kb, direct_limit_kb, retained, conns, sess, subs, queued, pub_total, conn_total
 The unit is the end of the name: _b, _kb or _mb. An empty field is a source that does not exist. What
 Grafana exports (Time, process_resident_memory_bytes) is understood. gzip too.
 
@@ -39,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long)]
     check: bool,
     /// What memory must not reach, if the series has no column for it
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     limit: Option<f64>,
     /// What is passed over after the start of a process
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]
@@ -92,24 +93,38 @@ impl Options {
             // Whoever reads has seen enough.
             Ok(None) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("Error: {error}");
+                remark(format_args!("Error: {error}"));
                 ExitCode::from(EXIT_NOT_READ)
             }
         }
     }
 
     fn replay(&self) -> Result<Option<Replay>, SeriesError> {
-        let series = Series::open(&self.file)?;
+        let mut series = Series::open(&self.file)?;
         let mut replay = Replay::new(Settings { settle_s: self.settle.as_secs_f64() });
         let mut out = io::BufWriter::new(io::stdout().lock());
-        for sample in series {
+        let unused = series.unused().join(", ");
+        if !unused.is_empty() {
+            remark(format_args!("Warning: {}: not used: {unused}.", self.file.display()));
+        }
+        let mut late = None;
+        while let Some(sample) = series.next() {
             let mut sample = sample?;
             sample.limit = sample.limit.or(self.limit);
+            if sample.t <= replay.last_t {
+                late.get_or_insert(series.line());
+            }
             if let Some(before) = replay.push(&sample)
                 && self.changed(&replay, &before, &mut out).is_err()
             {
                 return Ok(None);
             }
+        }
+        if let Some(line) = late {
+            let (file, count) = (self.file.display(), replay.passed_over);
+            remark(format_args!(
+                "Warning: {file}, line {line}: its time is not later than that before. {count} such lines are passed over; of several processes, keep one."
+            ));
         }
         if replay.samples == 0 {
             return Err(SeriesError {

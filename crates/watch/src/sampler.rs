@@ -1,15 +1,18 @@
 //! Looks at one target.
 
+use std::time::Instant;
+
 use plimsoll_judgement::outside::Sample;
 
 use crate::accounts::{Accounts, Poller};
 use crate::cgroup::{Cgroup, host_pressure};
 use crate::clock::Now;
 use crate::figure::Figure;
+use crate::oom::OomWatch;
 use crate::procfs::{Identity, ProcessReading, Procfs, host_memory, ticks_per_second};
 use crate::reading::{CgroupReading, Reading};
 use crate::selector::{Found, Selector};
-use crate::target::Target;
+use crate::target::{Limits, Target};
 
 /// How long what is dear to read is kept, seconds.
 const DEAR_EVERY_S: f64 = 60.0;
@@ -17,14 +20,19 @@ const DEAR_EVERY_S: f64 = 60.0;
 /// How long to wait until a target that is dear to find is looked for again, seconds.
 const FIND_EVERY_S: f64 = 2.0;
 
+/// For how many times as long as it took it is not looked for again: a `systemctl` that hangs is asked once a minute.
+const FIND_PAUSE: f64 = 60.0;
+
 /// Looks at one target whenever it is asked to; its accounts are asked on threads of their own meanwhile.
 #[derive(Debug)]
 pub struct Sampler {
     selector: Selector,
+    limits: Limits,
     procfs: Procfs,
     pollers: Vec<Poller>,
     host_memory: Option<f64>,
     current: Option<Current>,
+    oom: OomWatch,
     /// The first process that was found.
     first: Option<Identity>,
     /// A process that was seen by a `watch` before this one, and its beginning.
@@ -52,10 +60,12 @@ impl Sampler {
     pub fn new(target: &Target) -> Self {
         Self {
             selector: target.selector.clone(),
+            limits: target.limits,
             procfs: Procfs::default(),
             pollers: target.accounts.iter().map(Poller::start).collect(),
             host_memory: host_memory(),
             current: None,
+            oom: OomWatch::default(),
             first: None,
             remembered: None,
             absent: format!("{} was not looked for yet", target.selector),
@@ -83,6 +93,7 @@ impl Sampler {
         let group_now = self.current.as_ref().and_then(|current| current.cgroup.clone());
         // Once more after its end: whoever was killed for want of memory is counted there.
         let group = group_now.or(group_before);
+        let oom_killed = self.oom.since(&mut self.procfs, group.as_ref());
         let cgroup = group.as_ref().and_then(|group| group.read(&mut self.procfs));
         if process.is_none() && self.current.take().is_some() {
             self.absent = format!("{} has ended", self.selector);
@@ -101,8 +112,13 @@ impl Sampler {
             compose(now, process, if whole { Some(cgroup?) } else { None }, &accounts)
                 .map(|sample| self.limited(sample, cgroup))
         });
-        let absent = sample.is_none().then(|| self.absent.clone());
-        Reading { time: now.time, t: now.t, process, cgroup, pressure, accounts, sample, absent }
+        let absent = sample.is_none().then(|| match &process {
+            None => self.absent.clone(),
+            Some(_) if whole && cgroup.is_none() => format!("{} cannot be read", self.selector),
+            Some(_) => format!("{} has no memory of its own", self.selector),
+        });
+        let (time, t) = (now.time, now.t);
+        Reading { time, t, process, cgroup, oom_killed, pressure, accounts, sample, absent }
     }
 
     /// Finds the target, or the process that has taken its place.
@@ -115,10 +131,14 @@ impl Sampler {
         if (alive && !cheap) || (!alive && now.t < self.find_again_t) {
             return;
         }
+        let began = Instant::now();
+        let found = self.selector.find(&mut self.procfs);
         if self.selector.is_dear() {
-            self.find_again_t = now.t + FIND_EVERY_S;
+            // The other targets wait meanwhile.
+            let took_s = began.elapsed().as_secs_f64();
+            self.find_again_t = now.t + FIND_EVERY_S.max(took_s * FIND_PAUSE);
         }
-        match self.selector.find(&mut self.procfs) {
+        match found {
             Ok(found) if self.is_strange(&found) => {
                 self.current = None;
                 self.absent = format!("{} has ended; another has its number", self.selector);
@@ -165,6 +185,7 @@ impl Sampler {
     }
 
     fn limited(&self, mut sample: Sample, cgroup: Option<&CgroupReading>) -> Sample {
+        self.limits.apply(&mut sample);
         let around = cgroup.and_then(|cgroup| cgroup.limit);
         let host = [around, self.host_memory].into_iter().flatten().reduce(f64::min);
         sample.limit = sample.limit.or(host);

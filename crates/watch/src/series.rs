@@ -1,6 +1,7 @@
 //! A recorded series: CSV with a header, one sample a line, perhaps compressed with gzip.
 
 mod columns;
+mod fields;
 
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -10,7 +11,12 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use plimsoll_judgement::outside::Sample;
 
+use crate::describe::Span;
 use columns::Columns;
+
+/// How far times may go back, seconds: a clock was corrected, or summer time is over. Such lines are for whoever
+/// takes the samples to pass over.
+const BACK_MAX_S: f64 = 7200.0;
 
 /// Longest line that is read.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -25,6 +31,8 @@ pub struct Series {
     lines: Lines,
     columns: Columns,
     start: Option<f64>,
+    /// The latest time until now.
+    latest: f64,
     over: bool,
 }
 
@@ -86,13 +94,23 @@ impl Series {
         let error = |line, column, what| SeriesError { file: name.clone(), line, column, what };
         let opened = plain(input).map_err(|failed| error(0, None, failed.to_string()))?;
         let mut lines = Lines { input: opened, number: 0, line: Vec::new() };
-        let header = match lines.next() {
-            Ok(Some(header)) => header,
+        let header = match lines.header() {
+            Ok(Some(header)) => header.to_owned(),
             Ok(None) => return Err(error(0, None, "is empty".into())),
             Err(failed) => return Err(error(lines.number, None, failed)),
         };
-        let columns = Columns::of(header).map_err(|what| error(lines.number, None, what))?;
-        Ok(Self { name, lines, columns, start: None, over: false })
+        let columns = Columns::of(&header).map_err(|what| error(lines.number, None, what))?;
+        Ok(Self { name, lines, columns, start: None, latest: f64::NEG_INFINITY, over: false })
+    }
+
+    /// The names of columns that are none of ours.
+    pub fn unused(&self) -> Vec<&str> {
+        self.columns.unused()
+    }
+
+    /// The line that was read last, counted from 1.
+    pub fn line(&self) -> u64 {
+        self.lines.number
     }
 
     fn error(&self, column: Option<String>, what: String) -> SeriesError {
@@ -106,11 +124,16 @@ impl Series {
                 Ok(None) => return Ok(None),
                 Err(what) => return Err(self.error(None, what)),
             };
-            if line.is_empty() {
+            if is_passed_over(line) {
                 continue;
             }
             match self.columns.sample(line) {
+                Ok(Some((sample, _))) if sample.t < self.latest - BACK_MAX_S => {
+                    let back = Span(self.latest - sample.t);
+                    return Err(self.error(None, format!("its time is {back} before that of a line above it: sort the lines by time")));
+                }
                 Ok(Some((mut sample, start))) => {
+                    self.latest = self.latest.max(sample.t);
                     self.start = start.or(self.start).or(Some(sample.t));
                     sample.start = self.start.unwrap_or(sample.t);
                     return Ok(Some(sample));
@@ -137,6 +160,11 @@ impl Iterator for Series {
     }
 }
 
+/// Whether a line is none of the series: empty, a comment, or what tells a spreadsheet what separates fields.
+fn is_passed_over(line: &str) -> bool {
+    line.is_empty() || line.starts_with('#') || line.starts_with("sep=")
+}
+
 /// The input, decompressed if it begins as gzip does (RFC 1952).
 fn plain(input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut input = BufReader::new(input);
@@ -154,6 +182,18 @@ struct Lines {
 }
 
 impl Lines {
+    /// The first line that is one.
+    fn header(&mut self) -> Result<Option<&str>, String> {
+        loop {
+            match self.next()? {
+                Some(line) if is_passed_over(line) => {}
+                Some(_) => break,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.text()?))
+    }
+
     fn next(&mut self) -> Result<Option<&str>, String> {
         self.line.clear();
         self.number += 1;
@@ -165,9 +205,14 @@ impl Lines {
         if count as u64 == LINE_BYTES_MAX {
             return Err(format!("is longer than {LINE_BYTES_MAX} bytes: this is no CSV"));
         }
+        self.text().map(Some)
+    }
+
+    /// The line that was read last.
+    fn text(&self) -> Result<&str, String> {
         let text = str::from_utf8(&self.line).map_err(|_| "is not UTF-8: this is no CSV")?;
         // Spreadsheets put a byte order mark in front.
-        Ok(Some(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])))
+        Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']))
     }
 }
 
@@ -226,6 +271,8 @@ mod tests {
         assert_eq!(samples.len(), 2, "a line without a size is none");
         assert_eq!((samples[0].t, samples[0].rss), (1_795_687_200.0, 1_048_576.0));
         assert_eq!((samples[1].t, samples[1].start), (1_795_687_320.0, 1_795_687_200.0));
+        let german = read("# exported\nsep=;\nt;rss_b\n5;7\n").unwrap();
+        assert_eq!((german[0].t, german[0].rss), (5.0, 7.0));
         let other = read("rss_mb,note,time\n2,\"a, b\",5\n").unwrap();
         assert_eq!((other[0].rss, other[0].t), (2_097_152.0, 5.0));
     }
@@ -267,6 +314,11 @@ mod tests {
             refused("t,rss_kb,rss_bytes\n1,2,3\n"),
             "it.csv, line 1: both rss_kb and rss_bytes are resident memory: leave one out"
         );
+        assert_eq!(
+            refused("t,rss_kb\n90000,2\n0,2\n"),
+            "it.csv, line 3: its time is 25 h before that of a line above it: sort the lines by time"
+        );
+        assert!(refused("t,rss_kb\n1,99999999999999\n").ends_with("of another unit?"));
         assert!(refused("t,rss_kb\n1,-5\n").ends_with("`-5` is less than nothing"));
         let long = format!("t,rss_kb\n{}\n", "1".repeat(70_000));
         assert!(refused(&long).contains("line 2: is longer than"));

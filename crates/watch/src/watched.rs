@@ -25,6 +25,8 @@ pub struct Watched {
     pub judge: Judge,
     /// The judgement as it stands: `judge.verdict()` of a few seconds ago.
     pub verdict: Verdict,
+    /// What was recorded of it is still being read: nothing is judged yet.
+    pub recalling: bool,
     /// What has happened, oldest first, at most [`EVENTS_MAX`].
     pub events: VecDeque<Event>,
     /// Looks at it since `watch` began.
@@ -42,6 +44,7 @@ impl Watched {
             last: None,
             judge,
             verdict,
+            recalling: false,
             events: VecDeque::new(),
             readings: 0,
         }

@@ -161,6 +161,7 @@ fn sample(values: &[Option<f64>; 16]) -> Option<Sample> {
         published_total: published,
         connected_total: connected,
         limit: None,
+        heap_limit: None,
         direct_limit: None,
     })
 }

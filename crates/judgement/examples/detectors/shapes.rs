@@ -195,6 +195,7 @@ impl Broker {
             published_total: count(self.published),
             connected_total: count(self.connected),
             limit: Some(self.script.killed_at).filter(|limit| limit.is_finite()),
+            heap_limit: None,
             direct_limit: None,
         })
     }

@@ -147,7 +147,7 @@ impl Judge {
                 view: sight.view(),
                 driver: Driver::Unclear,
                 bytes_per_event: None,
-                limit_in_s: self.limit_in(sight, rate),
+                limit_in_s: self.limit_in(sight, rate, None),
             },
         });
     }
@@ -279,18 +279,25 @@ impl Judge {
         (standing.leak.driver, standing.leak.bytes_per_event) =
             (driver, bytes.map(|bytes| bytes / overhead));
         let (sight, rate) = (standing.sight, standing.leak.bytes_per_hour / 3600.0 * overhead);
-        let limit_in_s = self.limit_in(sight, rate);
+        let limit_in_s = self.limit_in(sight, rate, series.q.last().copied());
         if let Some(standing) = &mut self.standing {
             standing.leak.limit_in_s = limit_in_s;
         }
     }
 
-    /// Seconds until the limit is reached. What ends a managed heap is its own limit, which is not known.
-    fn limit_in(&self, sight: Sight, rate: f64) -> Option<f64> {
-        let last = self.last.filter(|_| sight != Sight::HeapFloor)?;
+    /// Seconds until the limit is reached. What ends a managed heap is its own limit, however much the machine has;
+    /// `floor` is what is left of it after collections.
+    fn limit_in(&self, sight: Sight, rate: f64, floor: Option<f64>) -> Option<f64> {
+        let last = self.last?;
         let until = |limit: Option<f64>, now: Option<f64>| {
             Some(((limit? - now?) / rate).max(0.0)).filter(|seconds| seconds.is_finite())
         };
+        if sight == Sight::HeapFloor {
+            return until(
+                last.heap_limit,
+                floor.filter(|floor| floor.is_finite()).or(last.heap_used),
+            );
+        }
         let resident = until(last.limit, Some(last.rss));
         let direct = until(last.direct_limit, last.direct).filter(|_| sight == Sight::Direct);
         match (resident, direct) {

@@ -39,6 +39,8 @@ pub struct Sample {
     pub connected_total: Option<f64>,
     /// What `rss` must not reach: a cgroup's limit, the host's memory.
     pub limit: Option<f64>,
+    /// What `heap_used` must not reach.
+    pub heap_limit: Option<f64>,
     /// What `direct` must not reach.
     pub direct_limit: Option<f64>,
 }

@@ -10,6 +10,7 @@ use super::content::{self, Kind};
 use super::{Extent, Look, Settings};
 use crate::process::Process;
 use crate::process::memory::{Memory, words_of};
+use crate::program;
 use crate::quantity::{bytes, count};
 
 /// Kinds that are told apart; further ones are summed up.
@@ -24,6 +25,9 @@ pub struct Findings {
     pub process: String,
     /// What was looked at, the last time.
     pub extent: Extent,
+    /// Heaps that were not looked at for lost blocks: of another allocator, or a language's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heaps_not_scanned: Vec<&'static str>,
     /// Seconds from the first look to the last.
     pub apart_seconds: f64,
     /// Blocks that nothing points to.
@@ -108,6 +112,7 @@ pub(super) fn of(
         pid: process.pid(),
         process: process.name().to_owned(),
         extent: look.extent.clone(),
+        heaps_not_scanned: program::heaps_beside_glibc(process, &look.mappings),
         apart_seconds: settings.apart.as_secs_f64(),
         lost_blocks: groups.iter().map(|group| group.blocks).sum(),
         lost_bytes: groups.iter().map(|group| group.bytes).sum(),
@@ -187,11 +192,15 @@ impl Findings {
             let not = bytes(self.extent.not_understood_bytes);
             writeln!(f, "{not} of the heaps were not understood; lost blocks there are not seen.")?;
         }
-        if self.extent.other_bytes > held {
+        if self.extent.other_bytes > held || !self.heaps_not_scanned.is_empty() {
             let other = bytes(self.extent.other_bytes);
+            let whose = match self.heaps_not_scanned.join(", ") {
+                none if none.is_empty() => String::new(),
+                heaps => format!(" ({heaps})"),
+            };
             writeln!(
                 f,
-                "{other} of memory are none of glibc's heap, and were not looked at for lost blocks."
+                "{other} of memory are none of glibc's heap{whose}, and were not looked at for lost blocks."
             )?;
         }
         if !self.groups.is_empty() {

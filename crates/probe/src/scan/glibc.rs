@@ -220,6 +220,24 @@ pub(super) fn main_arena(memory: &Memory, places: &[Range<u64>]) -> Option<u64> 
     })
 }
 
+/// How far behind the start of `[heap]` its chunks may begin: a static program has asked for a little before.
+const AHEAD_MAX: u64 = 64 << 10;
+/// How often the main arena is asked where its chunks begin, while it may just grow.
+const ASKED_MAX: usize = 5;
+
+/// Where the chunks of the main arena begin, which has the mapping `heap`: as far before the end of its top chunk as it
+/// has asked for bytes.
+pub(super) fn main_chunks(memory: &Memory, main_arena: u64, heap: &Range<u64>) -> u64 {
+    let asked = || {
+        let [top] = memory.words(main_arena + arena::TOP)?;
+        let [bytes] = memory.words(main_arena + arena::THREADS + 8)?;
+        let [size] = memory.words(top.checked_add(8)?)?;
+        let start = top.checked_add(size & !FLAGS)?.checked_sub(bytes)?.next_multiple_of(16);
+        (heap.start..heap.start + AHEAD_MAX).contains(&start).then_some(start)
+    };
+    (0..ASKED_MAX).find_map(|_| asked()).unwrap_or(heap.start)
+}
+
 /// Whether `words`, which stand at `address`, are an arena. Links of empty bins look the same a bin further on, so
 /// what stands around them is looked at too.
 fn is_arena(words: &[u64], address: u64) -> bool {
@@ -229,12 +247,8 @@ fn is_arena(words: &[u64], address: u64) -> bool {
     let (lock, fast_chunks) = (words[0] & 0xffff_ffff, words[1] & 0xffff_ffff);
     let threads = arena::THREADS as usize / 8;
     let [threads, bytes, bytes_max] = [words[threads], words[threads + 1], words[threads + 2]];
-    let around = lock <= 2
-        && fast_chunks <= 1
-        && threads < 1 << 20
-        && bytes > 0
-        && bytes.is_multiple_of(4096)
-        && bytes <= bytes_max;
+    let around =
+        lock <= 2 && fast_chunks <= 1 && threads < 1 << 20 && bytes > 0 && bytes <= bytes_max;
     let empty = (0..arena::BINS_COUNT).filter(|bin| {
         let itself = address + arena::TOP + bin * 16;
         let links = (itself + 16 - address) as usize / 8;

@@ -27,6 +27,15 @@ fn a_topic_lost_at_each_update_is_named() {
 }
 
 #[test]
+fn so_it_is_in_a_static_program() {
+    // Its heap begins within a page, behind what glibc has asked for before.
+    let program = Program::start_with("leak", &["-static"], &["200", "2000"]);
+    let findings = look(&program);
+    assert_eq!(findings.groups[0].content, "plant/#/line/#/state", "{findings}");
+    assert_eq!(findings.extent.not_understood_bytes, 0, "{:?}", findings.extent);
+}
+
+#[test]
 fn a_clean_program_gives_nothing() {
     // Lists, trees, large blocks, threads with arenas of their own, blocks that come and go all the time.
     let program = Program::start("clean", &[]);
@@ -35,6 +44,15 @@ fn a_clean_program_gives_nothing() {
     assert!(findings.extent.heaps >= 3, "{:?}", findings.extent);
     assert!(findings.extent.blocks >= 30_000, "{:?}", findings.extent);
     assert_eq!(findings.extent.not_understood_bytes, 0, "{:?}", findings.extent);
+}
+
+#[test]
+fn free_blocks_in_a_full_cache_are_not_lost() {
+    // Seven in each of the 64 lists of a thread's cache, and three of each size beyond, in fast bins or others.
+    let program = Program::start("cached", &[]);
+    let findings = look(&program);
+    assert_eq!(findings.lost_blocks, 0, "{findings}");
+    assert!(findings.extent.blocks >= 64 * 10, "those that are held: {findings}");
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::allocators::{role, working};
+use super::instructions::{self, register};
 use super::module::{openable, symbols};
 use super::programs::Role;
 use crate::problem::Problem;
 use crate::process::Process;
+use crate::process::maps::Mapping;
+use crate::program;
 
 /// A function of an allocator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,62 +28,20 @@ pub(super) struct Function {
     pub(super) emulated: bool,
 }
 
-/// Prefixes of allocators' symbols: glibc, musl and others as `malloc`, jemalloc, jemalloc in Rust, tcmalloc.
-const PREFIXES: [&str; 4] = ["", "je_", "_rjem_", "tc_"];
-
-const ROLES: [(&str, Role); 14] = [
-    ("malloc", Role::Malloc),
-    ("valloc", Role::Malloc),
-    ("pvalloc", Role::Malloc),
-    ("mallocx", Role::Malloc),
-    ("calloc", Role::Calloc),
-    ("realloc", Role::Realloc),
-    ("rallocx", Role::Realloc),
-    ("memalign", Role::Aligned),
-    ("aligned_alloc", Role::Aligned),
-    ("posix_memalign", Role::PosixMemalign),
-    ("free", Role::Free),
-    ("cfree", Role::Free),
-    ("dallocx", Role::Free),
-    ("sdallocx", Role::Free),
-];
-
-const MIMALLOC: [(&str, Role); 8] = [
-    ("mi_malloc", Role::Malloc),
-    ("mi_zalloc", Role::Malloc),
-    ("mi_malloc_aligned", Role::Malloc),
-    ("mi_zalloc_aligned", Role::Malloc),
-    ("mi_calloc", Role::Calloc),
-    ("mi_realloc", Role::Realloc),
-    ("mi_realloc_aligned", Role::Realloc),
-    ("mi_free", Role::Free),
-];
-
-fn role(symbol: &str) -> Option<Role> {
-    let mimalloc = MIMALLOC.iter().find(|(name, _)| *name == symbol);
-    let others = || {
-        PREFIXES.iter().find_map(|prefix| {
-            let name = symbol.strip_prefix(prefix)?;
-            ROLES.iter().find(|(known, _)| *known == name)
-        })
-    };
-    mimalloc.or_else(others).map(|(_, role)| *role)
-}
-
-/// All such functions in what the process has mapped.
+/// The functions of allocators in all that the process has mapped.
 pub(super) fn of(process: &Process) -> Result<Vec<Function>, Problem> {
     let mut functions = Vec::new();
     let mut files: Vec<String> = Vec::new();
-    for mapping in process.mappings()?.iter().filter(|mapping| mapping.executable) {
-        // The loader has a small allocator of its own, for itself.
-        if files.contains(&mapping.file) || mapping.file_name().starts_with("ld-") {
+    let mappings = process.mappings()?;
+    for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+        if files.contains(&mapping.file) || is_loader_of_glibc(mapping.file_name()) {
             continue;
         }
         files.push(mapping.file.clone());
         let Some(file) = openable(process, mapping) else { continue };
         // What is no ELF file has no functions.
-        for symbol in symbols(&file, |name| role(name).is_some()).unwrap_or_default() {
-            let Some(role) = role(&symbol.name) else { continue };
+        let symbols = symbols(&file, |name| role(name).is_some()).unwrap_or_default();
+        for (role, symbol) in working(symbols) {
             let (ahead, emulated) = place(role, &symbol.code);
             functions.push(Function {
                 role,
@@ -93,28 +55,71 @@ pub(super) fn of(process: &Process) -> Result<Vec<Function>, Problem> {
     }
     let has = |free: bool| functions.iter().any(|function| (function.role == Role::Free) == free);
     if !has(true) || !has(false) {
-        return Err(Problem::NotThisProgram(format!(
-            "process {} ({}) has no malloc and free that can be found: neither its program nor its libraries have \
-             symbols of an allocator that is known (malloc, je_malloc, _rjem_malloc, mi_malloc, tc_malloc). A static \
-             program must not be stripped; a JVM or Go has its heap elsewhere",
-            process.pid(),
-            process.name()
-        )));
+        return Err(not_found(process, &mappings));
     }
     Ok(functions)
 }
+
+fn not_found(process: &Process, mappings: &[Mapping]) -> Problem {
+    let heaps = program::heaps_without_malloc(process, mappings);
+    let instead = if heaps.is_empty() {
+        "A static program must not be stripped".to_owned()
+    } else {
+        format!("It has {}, which no malloc leads to", heaps.join(", "))
+    };
+    Problem::NotThisProgram(format!(
+        "process {} ({}) has no malloc and free that can be found: neither its program nor its libraries have \
+         symbols of an allocator that is known (malloc, je_malloc, _rjem_malloc, mi_malloc, tc_malloc). {instead}",
+        process.pid(),
+        process.name()
+    ))
+}
+
+/// glibc's loader has a small allocator of its own, for itself. (musl's loader is its C library.)
+fn is_loader_of_glibc(name: &str) -> bool {
+    name.starts_with("ld-linux") || name.starts_with("ld-2.")
+}
+
+/// How far behind a function's beginning a probe may stand.
+const AHEAD_MAX: usize = 64;
 
 /// How far into a function its probe goes, and whether the instruction there is emulated. Instructions may be passed
 /// that leave the arguments as they are, and the return address where the kernel looks for it; of a function that only
 /// frees, nothing but its first argument matters.
 fn place(role: Role, code: &[u8]) -> (u64, bool) {
+    let needed: &[u8] = match role {
+        Role::Free => &[register::RDI],
+        Role::Malloc => &[register::RDI, register::RSP],
+        Role::Aligned => &[register::RSI, register::RSP],
+        Role::Calloc | Role::Realloc | Role::ReallocOld => {
+            &[register::RDI, register::RSI, register::RSP]
+        }
+        Role::PosixMemalign => &[register::RDI, register::RDX, register::RSP],
+    };
     let mut ahead = 0;
-    while !is_emulated(&code[ahead..]) {
-        let Some(length) = passable(&code[ahead..], role == Role::Free) else { break };
-        ahead += length;
+    while ahead < AHEAD_MAX.min(code.len()) && !is_emulated(&code[ahead..]) {
+        let passed = instructions::plain(&code[ahead..])
+            .filter(|plain| plain.changes.is_none_or(|changed| !needed.contains(&changed)));
+        let Some(plain) = passed else { return (0, false) };
+        ahead += plain.length;
     }
-    let emulated = is_emulated(&code[ahead..]);
-    (if emulated { ahead as u64 } else { 0 }, emulated)
+    if !code.get(ahead..).is_some_and(is_emulated) || comes_back(code, ahead) {
+        return (0, is_emulated(code));
+    }
+    (ahead as u64, true)
+}
+
+/// Whether a function jumps back to one of its first `ahead` bytes, or the one behind: a probe there would stop it
+/// more than once.
+fn comes_back(code: &[u8], ahead: usize) -> bool {
+    let before = 1..=ahead as u64;
+    let near = instructions::targets(code, 0).any(|target| before.contains(&target));
+    let short = (0..code.len().saturating_sub(1)).any(|at| {
+        let distance = code[at + 1].cast_signed();
+        let jumps = matches!(code[at], 0x70..=0x7f | 0xeb) && distance < 0;
+        jumps && before.contains(&(at as u64 + 2).wrapping_add_signed(i64::from(distance)))
+    });
+    ahead > 0 && (near || short)
 }
 
 /// Whether the kernel emulates the instruction that `code` begins with: `push`, `nop`, jumps and calls by distance
@@ -128,41 +133,17 @@ fn is_emulated(code: &[u8]) -> bool {
     )
 }
 
-/// The length of an instruction that may be passed: `test rdi, rdi`, `endbr64`, a comparison with a flag in memory,
-/// `mov` from rdi to a register that is kept over calls, and `sub rsp, n` if the return address does not matter.
-fn passable(code: &[u8], is_free: bool) -> Option<usize> {
-    match code {
-        [0x48, 0x85, 0xff, ..] | [0x48, 0x89, 0xfb | 0xfd, ..] | [0x49, 0x89, 0xfc..=0xff, ..] => {
-            Some(3)
-        }
-        [0xf3, 0x0f, 0x1e, 0xfa, ..] => Some(4),
-        [0x80, 0x3d, _, _, _, _, _, ..] => Some(7),
-        [0x48, 0x83, 0xec, _, ..] if is_free => Some(4),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn symbols_of_allocators() {
-        assert_eq!(role("malloc"), Some(Role::Malloc));
-        assert_eq!(role("_rjem_sdallocx"), Some(Role::Free));
-        assert_eq!(role("mi_calloc"), Some(Role::Calloc));
-        assert_eq!(role("je_posix_memalign"), Some(Role::PosixMemalign));
-        assert_eq!(role("xmalloc"), None);
-        assert_eq!(role("mosquitto__malloc"), None);
-    }
-
-    #[test]
     fn probes_go_where_they_are_cheap() {
         // glibc 2.36: test rdi, rdi; je …
         assert_eq!(place(Role::Free, &[0x48, 0x85, 0xff, 0x0f, 0x84, 0xbf, 0, 0]), (3, true));
-        // With CET: endbr64; sub rsp, 24; then a load: nowhere cheap.
+        // With CET: endbr64; sub rsp, 24; then something unknown: nowhere cheap.
         assert_eq!(
-            place(Role::Free, &[0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 24, 0x48, 0x8b, 0x05]),
+            place(Role::Free, &[0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 24, 0xc4, 0x8b, 0x05]),
             (0, false)
         );
         assert_eq!(place(Role::Free, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55]), (4, true));
@@ -174,6 +155,14 @@ mod tests {
         assert_eq!(place(Role::Malloc, &moved), (0, false));
         assert_eq!(place(Role::Free, &moved), (8, true));
         assert_eq!(place(Role::Malloc, &[]), (0, false));
+        // jemalloc 5.3, malloc: cmp $0x1000,%rdi; ja …
+        let compared = [0x48, 0x81, 0xff, 0, 0x10, 0, 0, 0x0f, 0x87, 0x93, 0, 0, 0];
+        assert_eq!(place(Role::Malloc, &compared), (7, true));
+        // mimalloc 2.0, malloc: the size is moved, and its register has something else then.
+        let moved = [0x48, 0x89, 0xfe, 0x64, 0x48, 0x8b, 0x38, 0x77, 7];
+        assert_eq!(place(Role::Malloc, &moved), (0, false));
+        // A loop: test %rdi,%rdi; je +1; nop; jmp to the je.
+        assert_eq!(place(Role::Free, &[0x48, 0x85, 0xff, 0x74, 1, 0x90, 0xeb, 0xfb]), (0, false));
     }
 
     #[test]

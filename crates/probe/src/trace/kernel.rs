@@ -172,7 +172,7 @@ impl Kernel {
         Ok(self.programs.len() - 1)
     }
 
-    /// Hands on each sample that has come.
+    /// Hands on each sample that has come until now.
     pub(super) fn drain(&mut self, take: impl FnMut(&[u8])) -> usize {
         self.ring.drain(take)
     }

@@ -1,25 +1,19 @@
 //! The files of code that a process has mapped: their symbols, and their tables for unwinding.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{Endianness, Object, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
+use object::{
+    Endianness, Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, ReadCache, ReadRef,
+    RelocationTarget, SymbolKind,
+};
 
+use super::instructions;
+use super::tables::Tables;
 use crate::process::Process;
 use crate::process::maps::Mapping;
-
-/// Sections for unwinding, as they stand in the file.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    /// `.eh_frame_hdr`: the index.
-    pub(super) index: Vec<u8>,
-    pub(super) index_address: u64,
-    /// `.eh_frame`.
-    pub(super) frames: Vec<u8>,
-    pub(super) frames_address: u64,
-    pub(super) text_address: u64,
-}
 
 /// A file that code was mapped from.
 #[derive(Debug)]
@@ -60,15 +54,15 @@ impl Module {
                 elf.section_by_name(name).filter(|section| section.size() <= SECTION_MAX)?;
             Some((section.data().ok()?.to_vec(), section.address()))
         };
-        let (index, index_address) = section(".eh_frame_hdr").unwrap_or_default();
-        let (frames, frames_address) = section(".eh_frame").unwrap_or_default();
+        let index = section(".eh_frame_hdr").unwrap_or_default();
+        let frames = section(".eh_frame").unwrap_or_default();
         let text_address = elf.section_by_name(".text").map_or(0, |section| section.address());
         Some(Self {
             name: mapping.file_name().to_owned(),
             file,
             path: mapping.path.clone(),
             bias: mapping.start.wrapping_sub(address),
-            tables: Tables { index, index_address, frames, frames_address, text_address },
+            tables: Tables::new(index, frames, text_address),
         })
     }
 }
@@ -83,15 +77,23 @@ pub(super) fn openable(process: &Process, mapping: &Mapping) -> Option<PathBuf> 
     [exact, seen].into_iter().find(|path| File::open(path).is_ok())
 }
 
+/// Bytes of a function that are read, if nothing says how long it is.
+const CODE_MIN: u64 = 32;
+/// The most that are read.
+const CODE_MAX: u64 = 4096;
+
 /// A function that a file defines: its name, and where in the file it begins.
+#[derive(Debug)]
 pub(super) struct Symbol {
     pub(super) name: String,
     pub(super) offset: u64,
-    /// Its first bytes.
+    /// Its bytes, as far as they matter.
     pub(super) code: Vec<u8>,
+    /// Where others of the file begin that it calls, or jumps to.
+    pub(super) calls: Vec<u64>,
 }
 
-/// Functions of a file for which `wanted` has a use.
+/// Functions of a file for which `wanted` has a use. Of several names for one, the shortest.
 pub(super) fn symbols(
     file: &PathBuf,
     wanted: impl Fn(&str) -> bool,
@@ -101,25 +103,56 @@ pub(super) fn symbols(
     let endian = elf.endian();
     let headers =
         elf.elf_header().program_headers(endian, &cache).map_err(|error| error.to_string())?;
-    let mut symbols: Vec<Symbol> = Vec::new();
+    let offset_of = |address: u64| {
+        let segment = headers.iter().find(|header| {
+            let start = header.p_vaddr(endian);
+            header.p_type(endian) == object::elf::PT_LOAD
+                && (start..start.saturating_add(header.p_filesz(endian))).contains(&address)
+        })?;
+        Some(address - segment.p_vaddr(endian) + segment.p_offset(endian))
+    };
+    let code_at = |offset: u64, size: u64| cache.read_bytes_at(offset, size).unwrap_or_default();
+    let mut found: BTreeMap<u64, (String, u64)> = BTreeMap::new();
     for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
         let Ok(name) = symbol.name() else { continue };
         if !symbol.is_definition() || symbol.kind() != SymbolKind::Text || !wanted(name) {
             continue;
         }
-        let address = symbol.address();
-        let segment = headers.iter().find(|header| {
-            let start = header.p_vaddr(endian);
-            header.p_type(endian) == object::elf::PT_LOAD
-                && (start..start + header.p_filesz(endian)).contains(&address)
-        });
-        let Some(segment) = segment else { continue };
-        let offset = address - segment.p_vaddr(endian) + segment.p_offset(endian);
-        if symbols.iter().any(|known| known.offset == offset) {
-            continue;
+        // Symbols of assembly may say no size.
+        let size = if symbol.size() == 0 { CODE_MIN } else { symbol.size().min(CODE_MAX) };
+        let known = found.entry(symbol.address()).or_insert_with(|| (name.to_owned(), size));
+        if name.len() < known.0.len() {
+            name.clone_into(&mut known.0);
         }
-        let code = object::ReadRef::read_bytes_at(&cache, offset, 32).unwrap_or_default().to_vec();
-        symbols.push(Symbol { name: name.to_owned(), offset, code });
     }
-    Ok(symbols)
+    let links = links(&elf);
+    // Directly, or by an entry of the table for what another file could define instead.
+    let leads_to = |target: u64| {
+        let entry = code_at(offset_of(target)?, LINKAGE_MAX);
+        let slot = instructions::linkage(entry, target);
+        offset_of(slot.map_or(Some(target), |slot| links.get(&slot).copied())?)
+    };
+    let symbols = found.into_iter().filter_map(|(address, (name, size))| {
+        let offset = offset_of(address)?;
+        let code = code_at(offset, size).to_vec();
+        let calls = instructions::targets(&code, address).filter_map(leads_to).collect();
+        Some(Symbol { name, offset, code, calls })
+    });
+    Ok(symbols.collect())
+}
+
+/// Bytes of an entry of a linkage table.
+const LINKAGE_MAX: u64 = 16;
+
+/// Words that the loader sets to the address of a symbol, by their address; if the file defines that itself, what it is.
+fn links<'a>(elf: &ElfFile64<'a, Endianness, &'a ReadCache<File>>) -> HashMap<u64, u64> {
+    let Some(table) = elf.dynamic_symbol_table() else { return HashMap::new() };
+    let relocations = elf.dynamic_relocations().into_iter().flatten();
+    let links = relocations.filter_map(|(slot, relocation)| {
+        let RelocationTarget::Symbol(index) = relocation.target() else { return None };
+        let symbol = table.symbol_by_index(index).ok()?;
+        (symbol.is_definition() && symbol.kind() == SymbolKind::Text)
+            .then(|| (slot, symbol.address()))
+    });
+    links.collect()
 }

@@ -84,6 +84,8 @@ pub(super) enum Role {
     Calloc,
     /// Old block, then size.
     Realloc,
+    /// The same of a function that leaves it to another to allocate, if there is no old block.
+    ReallocOld,
     /// Alignment, then size.
     Aligned,
     /// Place for the result, alignment, size.
@@ -181,12 +183,16 @@ fn forget_block(a: &mut Assembler, maps: &Maps) {
 /// At the entry: counts, and decides whether this one is sampled. `skip` is the answer if it is not.
 fn entry(a: &mut Assembler, role: Role, maps: &Maps, skip: i32) {
     let (out, keep, draw) = (a.label(), a.label(), a.label());
-    if role == Role::Realloc {
+    if role == Role::ReallocOld {
+        a.load(Reg::R1, Reg::R6, registers::RDI);
+        a.jump_if(If::Equal, Reg::R1, 0, out);
+    }
+    if matches!(role, Role::Realloc | Role::ReallocOld) {
         forget_block(a, maps);
     }
     let size = match role {
         Role::Malloc | Role::Calloc | Role::Free => registers::RDI,
-        Role::Realloc | Role::Aligned => registers::RSI,
+        Role::Realloc | Role::ReallocOld | Role::Aligned => registers::RSI,
         Role::PosixMemalign => registers::RDX,
     };
     a.load(Reg::R7, Reg::R6, size);

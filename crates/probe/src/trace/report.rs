@@ -30,6 +30,9 @@ pub struct Report {
     pub samples_without_room: u64,
     /// Of blocks alone that nothing points to any more.
     pub lost: bool,
+    /// Heaps that no `malloc` leads to: what they hold is not seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heaps_not_seen: Vec<&'static str>,
     /// Bytes allocated since the start and not freed, estimated.
     pub held_bytes: f64,
     /// Blocks of them, estimated.
@@ -138,6 +141,7 @@ impl Report {
             samples_lost: counters.lost,
             samples_without_room: counters.full,
             lost: false,
+            heaps_not_seen: Vec::new(),
             held_bytes: 0.0,
             held_blocks: 0.0,
             load,
@@ -221,6 +225,13 @@ impl fmt::Display for Report {
             bytes(self.sample_bytes),
         )?;
         self.write_load(f)?;
+        if !self.heaps_not_seen.is_empty() {
+            writeln!(f, "Not seen, as no malloc leads there: {}.", self.heaps_not_seen.join(", "))?;
+        } else if self.load.allocations_per_second == 0.0 {
+            f.write_str(
+                "Not one allocation was seen: it was idle, or its memory comes from elsewhere.\n",
+            )?;
+        }
         for (number, holder) in self.holders.iter().enumerate() {
             writeln!(
                 f,

@@ -70,6 +70,14 @@ fn the_function_that_leaks_is_named() {
 }
 
 #[test]
+fn it_is_named_in_a_static_program_too() {
+    // Without an index of its tables for unwinding.
+    let program = Program::start_with("leak", &["-static"], &["0", "2000"]);
+    let Some(trace) = start(&program, each(), None) else { return };
+    is_of_the_leak(&run(trace).0);
+}
+
+#[test]
 fn it_is_named_by_perf_events_too() {
     let program = Program::start("leak", &["0", "2000"]);
     let Some(trace) = start(&program, each(), Some(Means::PerfEvents)) else { return };

@@ -5,12 +5,10 @@
 
 use std::collections::HashMap;
 
-use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, NativeEndian, Register, RegisterRule,
-    UnwindContext, UnwindSection,
-};
+use gimli::{CfaRule, Register, RegisterRule, UnwindContext};
 
-use super::module::{Module, Tables};
+use super::module::Module;
+use super::tables::{Slice, Tables};
 use crate::process::Process;
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::{Memory, words_of};
@@ -23,8 +21,6 @@ const RBP: usize = 6;
 const RSP: usize = 7;
 const RETURN: usize = 16;
 const REGISTERS: usize = 17;
-
-type Slice<'a> = EndianSlice<'a, NativeEndian>;
 
 /// Stands for the address of a call that lies further out than the stack was copied.
 pub(super) const BEYOND: u64 = 0;
@@ -212,17 +208,10 @@ fn by_table(
     snapshot: &Snapshot<'_>,
     context: &mut UnwindContext<usize>,
 ) -> Option<Step> {
-    let bases = BaseAddresses::default()
-        .set_eh_frame_hdr(tables.index_address)
-        .set_eh_frame(tables.frames_address)
-        .set_text(tables.text_address);
-    let frames = EhFrame::from(Slice::new(&tables.frames, NativeEndian));
     // The call, not what comes behind it: that may belong to another function.
     let within = address.wrapping_sub(1).wrapping_sub(bias);
-    let index = EhFrameHdr::from(Slice::new(&tables.index, NativeEndian)).parse(&bases, 8).ok()?;
-    let entry =
-        index.table()?.fde_for_address(&frames, &bases, within, EhFrame::cie_from_offset).ok()?;
-    let row = entry.unwind_info_for_address(&frames, &bases, context, within).ok()?;
+    let (frames, entry) = (tables.frames(), tables.entry(within)?);
+    let row = entry.unwind_info_for_address(&frames, tables.bases(), context, within).ok()?;
     let encoding = entry.cie().encoding();
     let read = |rule: gimli::UnwindExpression<usize>, base: Option<u64>| {
         let expression = rule.get(&frames).ok()?;

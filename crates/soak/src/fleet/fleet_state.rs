@@ -39,7 +39,10 @@ pub(super) struct FleetState {
     pub(super) devices: Vec<Device>,
     pub(super) control: Control,
     pub(super) schedule: Schedule,
+    /// What is drawn as things happen: when clients come back, who is commanded.
     pub(super) random: Random,
+    /// When each device is cut off, and when it leaves: two series for each, whatever else happens.
+    pub(super) mishaps: Vec<Random>,
     pub(super) images: Images,
     /// Due time to PUBACK.
     pub(super) publish_us: Latency,
@@ -75,6 +78,9 @@ impl FleetState {
             control: Control::new(size as usize)?,
             schedule: Schedule::default(),
             random: Random::new(options.seed ^ 0xF1EE7),
+            mishaps: (0..2 * size)
+                .map(|series| Random::of(options.seed, series, u32::MAX))
+                .collect(),
             images: Images::default(),
             publish_us: Latency::new()?,
             disconnected: 0,

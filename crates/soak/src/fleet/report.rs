@@ -91,6 +91,12 @@ impl Report {
             format!("acknowledged  {:>12}", self.acknowledged()),
             format!("received      {:>12}", control.gaps.received),
         ];
+        let unheard = self.published().saturating_sub(control.gaps.received + self.lost());
+        if unheard > 0 {
+            lines.push(format!(
+                "not heard     {unheard:>12}   published while the control system was away; it asks for the last known state then"
+            ));
+        }
         for (name, count) in self.broken_promises() {
             lines.push(format!("{name:<14}{count:>12}"));
         }

@@ -12,7 +12,7 @@ use super::report::{Ending, Report};
 use super::schedule::Task;
 use super::wave::{self, Progress};
 use crate::interrupts::Interrupts;
-use crate::load::{Latency, StrainMeter, Swarm, raise_file_limit, subscribe};
+use crate::load::{Latency, Random, StrainMeter, Swarm, open_files, subscribe};
 
 /// Handshakes under way at one time.
 const CONNECTING_MAX: usize = 200;
@@ -47,14 +47,7 @@ struct Run<'o> {
 /// Runs the fleet.
 pub(super) fn run(options: &Options) -> Result<Report, String> {
     let endpoint = options.place.endpoint()?;
-    let wanted = u64::from(options.fleet_size()) + 64;
-    let files = raise_file_limit(wanted);
-    if files < wanted {
-        return Err(format!(
-            "{} sensors need {wanted} open files, and this process may have {files}: raise the limit (ulimit -n) or take fewer sensors",
-            options.fleet_size()
-        ));
-    }
+    open_files(u64::from(options.fleet_size()) + 64)?;
     let interrupts =
         Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
     let begin = Instant::now();
@@ -146,8 +139,8 @@ impl Run<'_> {
         for number in 0..self.state.devices.len() as u32 {
             let phase = period_us * u64::from(number) / size.max(1);
             self.add(now_us + phase, Task::Reading(number, 0));
-            self.plan_mishap(self.options.losses, Task::Cut(number));
-            self.plan_mishap(self.options.reconnects, Task::Leave(number));
+            self.plan_mishap(self.options.losses, Task::Cut(number), now_us);
+            self.plan_mishap(self.options.reconnects, Task::Leave(number), now_us);
         }
         for wave in 0..self.options.waves {
             let at = length_us * u64::from(wave + 1) / u64::from(self.options.waves + 1);
@@ -165,10 +158,15 @@ impl Run<'_> {
     }
 
     /// Schedules what happens at random, `per_hour` times in an hour of the fleet.
-    fn plan_mishap(&mut self, per_hour: f64, task: Task) {
-        if let Some(mean) = self.options.mean_secs(per_hour) {
-            let wait = Duration::from_secs_f64(self.state.random.waiting(mean).min(1e9));
-            self.add(self.state.now_us() + wait.as_micros() as u64, task);
+    fn plan_mishap(&mut self, per_hour: f64, task: Task, from_us: u64) {
+        let random = self.state.mishaps.get_mut(match task {
+            Task::Cut(number) => 2 * number as usize,
+            Task::Leave(number) => 2 * number as usize + 1,
+            _ => return,
+        });
+        if let (Some(mean), Some(random)) = (self.options.mean_secs(per_hour), random) {
+            let wait = Duration::from_secs_f64(random.waiting(mean).min(1e9));
+            self.add(from_us + wait.as_micros() as u64, task);
         }
     }
 
@@ -191,10 +189,8 @@ impl Run<'_> {
                 self.perform(due_us, task)?;
             }
             let next_us = self.state.schedule.next_us().unwrap_or(self.end_us).min(self.end_us);
-            // Poll sleeps whole milliseconds; what is due sooner is waited for awake, so that the tool's own
-            // lateness stays out of the latencies.
-            let wait = next_us.saturating_sub(self.state.now_us()) / 1000;
-            self.turn(Duration::from_millis(wait.min(100)))?;
+            let wait_us = next_us.saturating_sub(self.state.now_us());
+            self.turn(Duration::from_micros(wait_us.min(100_000)))?;
             self.check_reach()?;
             self.progress(&mut told);
         }
@@ -229,11 +225,11 @@ impl Run<'_> {
             }
             Task::Cut(number) => {
                 self.part(number, false);
-                self.plan_mishap(self.options.losses, task);
+                self.plan_mishap(self.options.losses, task, due_us);
             }
             Task::Leave(number) => {
                 self.part(number, true);
-                self.plan_mishap(self.options.reconnects, task);
+                self.plan_mishap(self.options.reconnects, task, due_us);
             }
             Task::ControlDial => self.control_dial()?,
             Task::ControlCut => self.control_cut(due_us),
@@ -248,7 +244,8 @@ impl Run<'_> {
         let period_us = self.options.period().as_micros() as f64;
         let size = self.state.devices.len() as f64;
         let start_us = self.end_us - self.options.length.as_micros() as u64;
-        let stray = self.options.jitter * self.state.random.uniform();
+        let mut random = Random::of(self.options.seed, number, turn);
+        let stray = self.options.jitter * random.uniform();
         let next = period_us * (f64::from(turn + 1) + f64::from(number) / size + stray);
         #[expect(clippy::cast_sign_loss, reason = "all parts are positive")]
         self.add(start_us + next as u64, Task::Reading(number, turn + 1));

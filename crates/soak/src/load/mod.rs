@@ -8,8 +8,9 @@ mod random;
 mod reading;
 mod strain;
 mod swarm;
+mod timer;
 
-pub(crate) use endpoint::{Endpoint, Place, raise_file_limit};
+pub(crate) use endpoint::{Endpoint, Place, open_files, raise_file_limit};
 pub(crate) use gaps::Gaps;
 pub(crate) use latency::Latency;
 pub(crate) use packets::{acknowledge, publish, subscribe};

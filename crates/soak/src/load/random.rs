@@ -10,6 +10,12 @@ impl Random {
         Self(seed)
     }
 
+    /// The numbers of one of many things at one of its turns: the same whatever was drawn before.
+    pub(crate) fn of(seed: u64, thing: u32, turn: u32) -> Self {
+        let place = u64::from(thing) << 32 | u64::from(turn);
+        Self(Self(seed).word() ^ Self(place).word())
+    }
+
     /// 64 random bits.
     pub(crate) fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -27,6 +33,13 @@ impl Random {
     /// A waiting time of mean `mean`, if what is waited for comes at random (exponential).
     pub(crate) fn waiting(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.uniform()).ln()
+    }
+
+    /// Puts things into another order (Fisher and Yates).
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.below(last + 1));
+        }
     }
 
     /// A number below `bound`; 0 if `bound` is 0.

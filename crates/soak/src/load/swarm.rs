@@ -1,6 +1,7 @@
 //! Many client connections on one thread: dialled, greeted, read, written.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -8,12 +9,16 @@ use plimsoll_client::Connection;
 use plimsoll_mqtt::{Connect, Packet, ReasonCode, encode};
 
 use super::Endpoint;
+use super::timer::Timer;
 
 /// Working space for reading, shared by all connections, in bytes.
 const ARENA_BYTES: usize = 64 * 1024;
 
 /// Events taken in one turn.
 const EVENTS: usize = 1024;
+
+/// The timer's token; no link has this number.
+const TIMER: Token = Token(usize::MAX);
 
 /// Who is told what happens on links. What it appends to `out` is sent on the link that it was told of,
 /// in one write for all packets that came with one read.
@@ -44,6 +49,7 @@ struct Link {
 pub(crate) struct Swarm {
     endpoint: Endpoint,
     poll: Poll,
+    timer: Timer,
     events: Events,
     links: Vec<Option<Link>>,
     free: Vec<usize>,
@@ -55,9 +61,11 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// A swarm without links.
     pub(crate) fn new(endpoint: Endpoint) -> io::Result<Self> {
+        let poll = Poll::new()?;
         Ok(Self {
             endpoint,
-            poll: Poll::new()?,
+            timer: Timer::new(poll.registry(), TIMER)?,
+            poll,
             events: Events::with_capacity(EVENTS),
             links: Vec::new(),
             free: Vec::new(),
@@ -78,14 +86,16 @@ impl Swarm {
         let version = greeting.version;
         let (address, registry, token) =
             (self.endpoint.address, self.poll.registry(), Token(number));
+        let source = self.endpoint.source(number);
         let tls = self.endpoint.tls(greeting.client_identifier).map_err(io::Error::other)?;
         let connection = match tls {
-            None => Connection::open(address, registry, token),
+            None => Connection::open(address, source, registry, token),
             Some((config, server)) => {
-                Connection::open_tls(address, registry, token, server, config)
+                Connection::open_tls(address, source, registry, token, server, config)
             }
         };
-        let mut connection = connection?.in_version(version);
+        let connection = connection.map_err(|error| no_port(error, address))?;
+        let mut connection = connection.in_version(version);
         connection.queue(&Packet::Connect(Box::new(greeting)));
         let link = Some(Link { connection, stage: Stage::Dialling, touched: false });
         match self.links.get_mut(number) {
@@ -115,6 +125,13 @@ impl Swarm {
         self.write(number, |out| encode::packet(packet, version, out));
     }
 
+    /// Queues a PINGREQ on each link; handlers do not see the answers.
+    pub(crate) fn ping(&mut self) {
+        for number in 0..self.links.len() {
+            self.send(number, &Packet::Pingreq);
+        }
+    }
+
     /// Cuts a link. Its handler is not told.
     pub(crate) fn close(&mut self, number: usize) {
         if self.links.get_mut(number).and_then(Option::take).is_some() {
@@ -132,6 +149,10 @@ impl Swarm {
     /// Sends what is queued, waits at most `timeout` for the network, and hands out what it brings.
     pub(crate) fn turn(&mut self, timeout: Duration, handler: &mut impl Handler) -> io::Result<()> {
         self.flush(handler);
+        // What is left of the last millisecond, which the poll would round up.
+        if !timeout.subsec_nanos().is_multiple_of(1_000_000) {
+            self.timer.set(timeout)?;
+        }
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -189,6 +210,7 @@ impl Swarm {
                 handler.ready(number, connack.session_present, out);
             }
             Packet::Connack(connack) => refused = Some(connack.reason),
+            Packet::Pingresp => {}
             other => handler.packet(number, other, out),
         };
         let received = if closing {
@@ -214,5 +236,15 @@ impl Swarm {
             handler.lost(number, why);
             self.free.push(number);
         }
+    }
+}
+
+/// Says what can be done where the system has no port left (`EADDRNOTAVAIL` of connect(2)).
+fn no_port(error: io::Error, address: SocketAddr) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => io::Error::other(format!(
+            "no port is left for connections to {address} ({error}): widen net.ipv4.ip_local_port_range, or connect from several addresses of this machine (--source)"
+        )),
+        _ => error,
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Absent {
     pub(crate) gaps: Gaps,
     /// Sessions that the broker has forgotten.
     pub(crate) forgotten: u64,
+    /// Messages that are not waited for any more.
+    pub(crate) given_up: u64,
     known: Vec<bool>,
 }
 
@@ -31,13 +33,9 @@ impl Absent {
             delivered: 0,
             gaps,
             forgotten: 0,
+            given_up: 0,
             known: vec![false; count],
         }
-    }
-
-    /// Client identifier of a session.
-    pub(crate) fn identifier(session: usize) -> String {
-        format!("soak-absent-{session}")
     }
 
     /// Messages that were sent to all of them.

@@ -3,6 +3,8 @@
 
 use plimsoll_mqtt::{Publish, QoS};
 
+use super::figures::Figures;
+use super::outcome::View;
 use super::world::Events;
 use crate::load::subscribe;
 
@@ -12,9 +14,6 @@ const HEAP: &str = "$SYS/broker/heap/current";
 /// What the broker is.
 const VERSION: &str = "$SYS/broker/version";
 
-/// Figures kept; every second one is dropped when there are more.
-const FIGURES_MAX: usize = 4096;
-
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books {
@@ -22,7 +21,7 @@ pub(crate) struct Books {
     /// The last figure of the heap in use, bytes.
     pub(crate) account: Option<f64>,
     /// Events until a figure came, and the figure.
-    pub(crate) accounts: Vec<(Events, f64)>,
+    pub(crate) figures: Figures,
 }
 
 impl Books {
@@ -41,17 +40,10 @@ impl Books {
                 self.account = Some(bytes);
                 // What is retained may be some seconds old.
                 if !message.retain {
-                    self.accounts.push((events, bytes));
+                    self.figures.note(View::Account, events, bytes);
                 }
             }
             _ => {}
-        }
-        if self.accounts.len() > FIGURES_MAX {
-            let mut index = 0;
-            self.accounts.retain(|_| {
-                index += 1;
-                index % 2 == 0
-            });
         }
     }
 }
@@ -61,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_paired_with_events_and_bounded() {
+    fn figures_are_paired_with_events() {
         let mut books = Books::default();
         let mut message = Publish {
             dup: false,
@@ -73,12 +65,11 @@ mod tests {
             payload: b"1000",
         };
         books.message(&message, Events::default());
-        assert_eq!((books.account, books.accounts.len()), (Some(1000.0), 0));
+        assert_eq!((books.account, books.figures.of(View::Account).len()), (Some(1000.0), 0));
         message.retain = false;
-        for updates in 0..10_000 {
-            books.message(&message, Events { updates, ..Events::default() });
-        }
-        assert!(books.accounts.len() <= FIGURES_MAX);
+        let events = Events { updates: 9, ..Events::default() };
+        books.message(&message, events);
+        assert_eq!(books.figures.of(View::Account), [(events, 1000.0)]);
         message.payload = b"much";
         books.message(&message, Events::default());
         assert_eq!(books.account, Some(1000.0));

@@ -8,10 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::listening::{self, Listener, listener};
+use crate::interrupts;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 
 /// How long a broker may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long one that is there already may refuse connections.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long it may take to end when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +30,7 @@ const VERSION_BYTES: u64 = 300;
 /// A broker's process.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    /// The process that is judged: the one that was started, or one of those that it has started.
     pid: u32,
     child: Option<Child>,
     said: Said,
@@ -97,10 +103,12 @@ impl Broker {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start `{command}`: {error}"))?;
+        interrupts::started(i32::try_from(child.id()).unwrap_or(0));
         let mut broker = Self { pid: child.id(), child: Some(child), said: Said::listen(reader) };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok() {
+                broker.find_listener(address)?;
                 return Ok(broker);
             }
             if let Some(how) = broker.ended() {
@@ -119,12 +127,48 @@ impl Broker {
         }
     }
 
-    /// A process that runs already.
-    pub(crate) fn attach(pid: u32) -> Result<Self, String> {
-        let broker = Self { pid, child: None, said: Said::default() };
-        match broker.is_there() {
-            true => Ok(broker),
-            false => Err(format!("there is no process {pid}")),
+    /// A process that runs already, and is to be who listens at `address`.
+    pub(crate) fn attach(pid: u32, address: SocketAddr) -> Result<Self, String> {
+        let mut broker = Self { pid, child: None, said: Said::default() };
+        if !broker.is_there() {
+            return Err(format!("there is no process {pid}"));
+        }
+        let deadline = Instant::now() + ATTACH_TIMEOUT;
+        while let Err(error) = TcpStream::connect_timeout(&address, ATTACH_TIMEOUT) {
+            if Instant::now() > deadline {
+                return Err(format!("process {pid} is there, but at {address}: {error}"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        broker.find_listener(address)?;
+        Ok(broker)
+    }
+
+    /// The memory of whoever accepts the connections is judged, and not that of a shell that has started it.
+    fn find_listener(&mut self, address: SocketAddr) -> Result<(), String> {
+        match listener(self.pid, address) {
+            Listener::Own(pid) => {
+                if pid != self.pid {
+                    eprintln!(
+                        "{} listens on {address}: its memory is judged",
+                        listening::name(pid)
+                    );
+                }
+                self.pid = pid;
+                Ok(())
+            }
+            Listener::Other(other) => Err(format!(
+                "{} does not listen on {address}, and {} does: name that one with --pid",
+                listening::name(self.pid),
+                listening::name(other)
+            )),
+            Listener::Unseen => {
+                eprintln!(
+                    "Who listens on {address} cannot be seen from here; {} is taken for the broker",
+                    listening::name(self.pid)
+                );
+                Ok(())
+            }
         }
     }
 
@@ -136,7 +180,11 @@ impl Broker {
     /// How it has ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<String> {
         match &mut self.child {
-            Some(child) => child.try_wait().ok().flatten().map(|status| status.to_string()),
+            Some(child) => {
+                let ended = child.try_wait().ok().flatten().map(|status| status.to_string());
+                // A shell may outlive the broker that it has started.
+                ended.or_else(|| (!self.is_there()).then(|| "the process is gone".to_owned()))
+            }
             None => (!self.is_there()).then(|| "the process is gone".to_owned()),
         }
     }
@@ -186,7 +234,8 @@ impl Broker {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+        let leader = self.child.as_ref().map_or(self.pid, Child::id);
+        if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
             // It may have ended meanwhile.
             let _ = kill_process_group(group, signal);
         }
@@ -196,14 +245,19 @@ impl Broker {
 impl Drop for Broker {
     /// Ends what was started here, with all that it has started itself.
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        if self.child.is_none() {
+            return;
+        }
         self.signal(Signal::TERM);
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+        while self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+            && Instant::now() < deadline
+        {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.signal(Signal::KILL);
-        let _ = child.wait();
+        let _ = self.child.as_mut().map(Child::wait);
+        interrupts::started(0);
     }
 }
 
@@ -232,10 +286,12 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_is_not_attached_to() {
-        assert!(Broker::attach(std::process::id()).is_ok());
-        assert!(Broker::attach(0x3FFF_FFFF).is_err());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = listener.local_addr().expect("an address");
+        assert!(Broker::attach(std::process::id(), taken).is_ok());
+        assert!(Broker::attach(0x3FFF_FFFF, taken).is_err());
         let mut child = Command::new("true").spawn().expect("true");
         child.wait().expect("ended");
-        assert!(Broker::attach(child.id()).is_err());
+        assert!(Broker::attach(child.id(), taken).is_err());
     }
 }

@@ -111,7 +111,7 @@ struct Attempt<'o> {
 
 /// Fills the broker and prints what came of it. Answers whether it was interrupted.
 pub(super) fn run(options: &Options, interrupts: &Interrupts) -> Result<bool, String> {
-    let mut endpoint = options.place.endpoint()?;
+    let mut endpoint = options.place.endpoint_of_many()?;
     endpoint.version = if options.old { Version::V311 } else { Version::V5 };
     let files = raise_file_limit(options.at_most.min(1_000_000) + OTHER_FILES);
     let cgroup = Cgroup::with_limit(options.limit, options.cgroup.as_deref())?;

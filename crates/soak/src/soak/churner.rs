@@ -35,15 +35,17 @@ struct Churner {
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Churn {
-    /// Clients whose connection ended before they were done.
+    /// Clients that could not come, or whose connection ended before they were done.
     pub(crate) failed: u64,
+    /// Messages that clients had sent to themselves, and did not get.
+    pub(crate) lost: u64,
     churners: Vec<Churner>,
     next_number: u64,
 }
 
 impl Churn {
     pub(crate) fn new(count: usize) -> Self {
-        Self { failed: 0, churners: vec![Churner::default(); count], next_number: 0 }
+        Self { failed: 0, lost: 0, churners: vec![Churner::default(); count], next_number: 0 }
     }
 
     /// A place that is free, and the number of the client that comes next.
@@ -71,7 +73,11 @@ impl Churn {
         for churner in &mut self.churners {
             if churner.step != Step::Away && now_us.saturating_sub(churner.since_us) > patience_us {
                 // A broker that does not close after DISCONNECT has done all else.
-                self.failed += u64::from(churner.step != Step::Leaving);
+                match churner.step {
+                    Step::Echo { acknowledged: true, got: false } => self.lost += 1,
+                    Step::Leaving => {}
+                    _ => self.failed += 1,
+                }
                 churner.step = Step::Away;
                 links.push(churner.link);
             }
@@ -170,6 +176,12 @@ mod tests {
         assert_eq!((churn.overdue(11, 10), churn.failed), (vec![9], 1));
         churn.comes(0, 6, 9, 0);
         assert!(!churn.lost(0) && churn.failed == 2);
+        // What was acknowledged and does not come is lost, and nobody was turned away.
+        churn.comes(0, 7, 9, 0);
+        let suback = Packet::Suback(Suback::new(1, &[ReasonCode::SUCCESS]));
+        churn.packet(0, &suback, &mut out);
+        churn.packet(0, &Packet::Puback(Ack::new(2)), &mut out);
+        assert_eq!((churn.overdue(11, 10), churn.failed, churn.lost), (vec![9], 2, 1));
     }
 
     use plimsoll_mqtt::Publish;

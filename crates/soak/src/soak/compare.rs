@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::growth::{median, quantile};
 use super::outcome::{CycleRecord, FORMAT, Outcome};
+use super::text::reached_size;
 use crate::quantity::{count, size};
 
 /// Compare two runs by what --json has written
@@ -68,7 +69,8 @@ pub(super) fn rows(first: &Outcome, second: &Outcome) -> Vec<Row> {
         name,
         first: show(figure(first)),
         second: show(figure(second)),
-        ratio: (figure(first) > 0.0).then(|| (figure(second) / figure(first), None)),
+        ratio: (figure(first) > 0.0 && figure(second) > 0.0)
+            .then(|| (figure(second) / figure(first), None)),
     };
     vec![
         Row { name: "leak", first: leak(first), second: leak(second), ratio: None },
@@ -84,10 +86,10 @@ pub(super) fn rows(first: &Outcome, second: &Outcome) -> Vec<Row> {
         per_cycle("p50 publish → PUBACK, ms", first, second, |c| c.p50_ms, |n| format!("{n:.2}")),
         per_cycle("p99 publish → PUBACK, ms", first, second, |c| c.p99_ms, |n| format!("{n:.2}")),
         per_cycle("memory in quiet", first, second, |c| c.quiet[4], size),
-        plain("peak memory", |o| o.memory.peak, size),
-        plain("each retained message", |o| o.memory.per_retained, size),
-        plain("each idle connection", |o| o.memory.per_connection, size),
-        plain("memory after clearing", |o| o.memory.cleared, size),
+        plain("peak memory", |o| o.memory.peak, reached_size),
+        plain("each retained message", |o| o.memory.per_retained, reached_size),
+        plain("each idle connection", |o| o.memory.per_connection, reached_size),
+        plain("memory after clearing", |o| o.memory.cleared, reached_size),
         plain(
             "updates in all",
             |o| o.events.updates as f64,
@@ -135,7 +137,28 @@ pub(super) fn text(first: &Outcome, second: &Outcome) -> String {
             row.ratio_text()
         ));
     }
+    lines.extend(differences(first, second));
     lines.join("\n") + "\n"
+}
+
+/// What makes the two runs hard to compare.
+pub(super) fn differences(first: &Outcome, second: &Outcome) -> Vec<String> {
+    let mut lines = Vec::new();
+    if first.scenario != second.scenario {
+        lines.push(
+            "The two runs had different scenarios: loads and limits are not the same.".into(),
+        );
+    }
+    let (a, b) = (first.environment.duration_s, second.environment.duration_s);
+    if (a - b).abs() > 0.1 * a.max(b) {
+        lines.push(format!("The two runs were planned for {a:.0} s and {b:.0} s."));
+    }
+    for outcome in [first, second] {
+        if outcome.ending != "as planned" {
+            lines.push(format!("{} did not run to its end: {}.", outcome.name, outcome.ending));
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -155,6 +178,11 @@ mod tests {
         let (low, high) = spread.expect("a spread");
         assert!(low < middle && middle < high && low >= 2.0, "{middle} {low} {high}");
         assert!(text(&first, &second).contains("× 2."));
+        assert!(differences(&first, &second).is_empty());
+        second.ending = "interrupted".into();
+        second.scenario.load.window += 1;
+        second.environment.duration_s = 99.0;
+        assert_eq!(differences(&first, &second).len(), 3);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use plimsoll_watch::{Clock, Sampler, Selector, Target};
+use plimsoll_watch::{Clock, Sampler, Selector, Source, Target};
 
-use super::absent::Absent;
 use super::broker::Broker;
+use super::figures::Figures;
 use super::growth::median;
-use super::outcome::{Point, Span};
+use super::latencies::{Latencies, Windows};
+use super::outcome::{Point, Span, View};
 use super::progress::{Progress, State};
 use super::scenario::Scenario;
 use super::world::{Mode, Role, World};
@@ -27,11 +28,17 @@ const CONNECTING_MAX: usize = 200;
 /// How long clients may take to connect, or to get what is under way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long what is left behind may take to be taken away.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// How long the first clients are tried again if they are refused.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long to wait until a lost client connects again.
 const REDIAL_AFTER: Duration = Duration::from_millis(200);
 
-/// Keep alive of all clients, seconds: the longest.
-const KEEP_ALIVE: u16 = u16::MAX;
+/// Keep alive of all clients, seconds: long enough that none need be sent in a run of minutes.
+const KEEP_ALIVE_S: u16 = 3600;
 
 /// Why a run ends early.
 #[derive(Debug)]
@@ -58,11 +65,12 @@ pub(super) struct Driver<'s> {
     pub(super) begin: Instant,
     pub(super) points: Vec<Point>,
     pub(super) spans: Vec<Span>,
+    pub(super) windows: Windows,
+    /// What sources say that the broker holds, in quiet.
+    pub(super) figures: Figures,
     /// The cycle that is under way, and how many there are.
     pub(super) cycle: (u32, u32),
     pub(super) progress: Progress,
-    /// Links of clients that only have to be there.
-    pub(super) idle: Vec<usize>,
     pub(super) phase: &'static str,
     broker: Broker,
     sampler: Sampler,
@@ -71,6 +79,11 @@ pub(super) struct Driver<'s> {
     sampled: Instant,
     sample_every: Duration,
     lost_at: Option<Instant>,
+    /// Why the last look at the process has seen nothing.
+    unseen: Option<String>,
+    /// Part of all client identifiers, so that runs do not meet.
+    name: String,
+    pinged: Instant,
 }
 
 impl<'s> Driver<'s> {
@@ -80,19 +93,24 @@ impl<'s> Driver<'s> {
         endpoint: Endpoint,
         interrupts: Interrupts,
         planned: Duration,
+        seed: u64,
+        accounts: &[Source],
     ) -> Result<Self, String> {
         let begin = Instant::now();
-        let sampler = Sampler::new(&Target::new("broker", Selector::Pid(broker.pid())));
+        let mut target = Target::new("broker", Selector::Pid(broker.pid()));
+        target.accounts = accounts.to_vec();
+        let sampler = Sampler::new(&target);
         Ok(Self {
             scenario,
             swarm: Swarm::new(endpoint).map_err(|error| format!("cannot poll: {error}"))?,
-            world: World::new(&scenario.load, begin)?,
+            world: World::new(&scenario.load, seed, begin)?,
             begin,
             points: Vec::new(),
             spans: Vec::new(),
+            windows: Windows::new(planned.as_secs_f64())?,
+            figures: Figures::default(),
             cycle: (0, 0),
             progress: Progress::new(planned),
-            idle: Vec::new(),
             phase: "start",
             broker,
             sampler,
@@ -101,6 +119,9 @@ impl<'s> Driver<'s> {
             sampled: begin,
             sample_every: SAMPLE_EVERY,
             lost_at: None,
+            unseen: None,
+            name: run_name(begin),
+            pinged: begin,
         })
     }
 
@@ -121,6 +142,13 @@ impl<'s> Driver<'s> {
         }
         self.phase = phase;
         self.spans.push(Span { phase: phase.into(), from_s: now, to_s: now });
+        self.windows.begin(now, &mut self.world.latencies);
+    }
+
+    /// The latencies of the phase, which has ended.
+    pub(super) fn latencies(&mut self) -> &Latencies {
+        let now = self.elapsed_s();
+        self.windows.end(self.phase, now, &mut self.world.latencies)
     }
 
     /// One turn: what is queued is sent, what comes in is taken, the process looked at if it is time again.
@@ -132,8 +160,14 @@ impl<'s> Driver<'s> {
         if !self.world.redial.is_empty() {
             self.redial()?;
         }
+        if self.pinged.elapsed() >= Duration::from_secs(u64::from(KEEP_ALIVE_S) / 2) {
+            self.pinged = Instant::now();
+            self.swarm.ping();
+        }
         if self.sampled.elapsed() >= self.sample_every {
             self.sample()?;
+            let now = self.elapsed_s();
+            self.windows.look(self.phase, now, &mut self.world.latencies);
         }
         Ok(())
     }
@@ -177,16 +211,18 @@ impl<'s> Driver<'s> {
             return Err(Stop::Interrupted);
         }
         let reading = self.sampler.sample(self.clock.now());
+        self.unseen = reading.absent;
         if let (Some(process), Some(sample)) = (reading.process, reading.sample) {
-            let steady = self.phase == "steady" && self.world.publish_us.count() > 100;
             self.points.push(Point {
                 t: self.elapsed_s(),
                 rss: sample.rss,
                 memory: sample.anon.unwrap_or(sample.rss),
-                account: self.world.books.account,
+                account: sample.account.or(self.world.books.account),
+                heap: sample.heap_used,
+                direct: sample.direct,
                 cpu_s: process.cpu_s,
                 updates: self.world.events.updates,
-                p99_ms: steady.then(|| self.world.publish_us.quantile_ms(0.99)),
+                woes: self.world.woes(),
             });
         }
         if self.points.len() > POINTS_MAX {
@@ -209,31 +245,27 @@ impl<'s> Driver<'s> {
 
     /// Begins to connect a client.
     pub(super) fn dial(&mut self, role: Role) -> Result<usize, Stop> {
-        let (identifier, clean) = match role {
-            Role::Publisher(number) => (format!("soak-publisher-{number}"), true),
-            Role::Reader(number) => (format!("soak-reader-{number}"), true),
-            Role::Absent(session) => (Absent::identifier(session), false),
-            Role::Witness => ("soak-witness".into(), true),
-            Role::Courier => ("soak-courier".into(), true),
-            Role::Books => ("soak-books".into(), true),
-            Role::Inspector => ("soak-inspector".into(), true),
-            Role::Idle => (format!("soak-idle-{}", self.idle.len()), true),
-            Role::Churner(_) | Role::Nobody => ("soak-nobody".into(), true),
+        let (kind, clean) = match role {
+            Role::Publisher(number) => (format!("publisher-{number}"), true),
+            Role::Reader(number) => (format!("reader-{number}"), true),
+            Role::Absent(session) => (format!("absent-{session}"), false),
+            Role::Witness => ("witness".into(), true),
+            Role::Courier => ("courier".into(), true),
+            Role::Books => ("books".into(), true),
+            Role::Inspector => ("inspector".into(), true),
+            Role::Idle(number) => (format!("idle-{number}"), true),
+            Role::Churner(number) => (format!("churn-{number}"), true),
+            Role::Nobody => ("nobody".into(), true),
         };
-        self.dial_as(role, &identifier, clean)
+        self.dial_as(role, &kind, clean)
     }
 
-    /// Begins to connect a client under a name.
-    pub(super) fn dial_as(
-        &mut self,
-        role: Role,
-        identifier: &str,
-        clean: bool,
-    ) -> Result<usize, Stop> {
+    /// Begins to connect a client of a name, which gets the run's before it.
+    pub(super) fn dial_as(&mut self, role: Role, kind: &str, clean: bool) -> Result<usize, Stop> {
         let endpoint = self.swarm.endpoint().clone();
         let link = self
             .swarm
-            .dial(endpoint.greeting(identifier, clean, KEEP_ALIVE))
+            .dial(endpoint.greeting(&format!("{}-{kind}", self.name), clean, KEEP_ALIVE_S))
             .map_err(|error| Stop::Broken(format!("cannot connect a client: {error}")))?;
         self.world.own(link, role);
         Ok(link)
@@ -243,24 +275,29 @@ impl<'s> Driver<'s> {
     pub(super) fn connect(&mut self, roles: &[Role]) -> Result<(), Stop> {
         let before = self.world.settled;
         for (index, role) in roles.iter().enumerate() {
-            let link = self.dial(*role)?;
-            if *role == Role::Idle {
-                self.idle.push(link);
-            }
-            let settled = before + index.saturating_sub(CONNECTING_MAX);
+            self.dial(*role)?;
             self.turn(Duration::ZERO)?;
-            self.turn_until(PATIENCE, |driver| driver.world.settled >= settled)?;
+            self.settle(before, index.saturating_sub(CONNECTING_MAX), roles.len())?;
         }
-        let all = before + roles.len();
-        if self.turn_until(PATIENCE, |driver| driver.world.settled >= all)? {
+        self.settle(before, roles.len(), roles.len())
+    }
+
+    /// Waits until `wanted` more clients are ready than `before`.
+    fn settle(&mut self, before: usize, wanted: usize, all: usize) -> Result<(), Stop> {
+        let (begin, nobody) = (Instant::now(), self.world.settled == 0);
+        let settled = self.turn_until(PATIENCE, |driver| {
+            // Who refuses even the first one will refuse all.
+            let refused = nobody && driver.world.settled == 0 && driver.world.refused.is_some();
+            driver.world.settled >= before + wanted || (refused && begin.elapsed() > FIRST_PATIENCE)
+        })?;
+        let there = self.world.settled - before;
+        if settled && there >= wanted {
             return Ok(());
         }
         let why = self.world.refused.clone().unwrap_or_else(|| "no answer".into());
-        let there = self.world.settled - before;
         Err(Stop::Broken(format!(
-            "{there} of {} clients could connect within {} s: {why}",
-            roles.len(),
-            PATIENCE.as_secs()
+            "{there} of {all} clients could connect within {:.0} s: {why}",
+            begin.elapsed().as_secs_f64()
         )))
     }
 
@@ -275,18 +312,50 @@ impl<'s> Driver<'s> {
         }
         self.sample()?;
         let from = begin + 0.5 * span.as_secs_f64();
-        let looks: Vec<f64> = self
-            .points
-            .iter()
-            .rev()
-            .take_while(|point| point.t >= from)
-            .map(|point| point.memory)
-            .collect();
+        let later = || self.points.iter().rev().take_while(|point| point.t >= from);
+        let events = self.world.events;
+        for view in View::ASKED {
+            let said: Vec<f64> = later().filter_map(|point| point.said(view)).collect();
+            if !said.is_empty() {
+                self.figures.note(view, events, median(&said));
+            }
+        }
+        let looks: Vec<f64> = later().map(|point| point.memory).collect();
+        if looks.is_empty() {
+            let why = self.unseen.as_deref().unwrap_or("there is no figure of it");
+            return Err(Stop::Broken(format!(
+                "the memory of process {} cannot be read: {why}",
+                self.broker.pid()
+            )));
+        }
         Ok(median(&looks))
     }
 
-    /// Closes all connections.
+    /// Ends the stored sessions, and closes all connections.
     pub(super) fn leave(&mut self) {
+        self.forget_sessions();
         self.swarm.close_all();
     }
+
+    /// Sessions that a broker would keep for the next run end when their clients come with a clean one. If they cannot,
+    /// the run is over all the same.
+    fn forget_sessions(&mut self) {
+        for session in 0..self.world.absent.links.len() {
+            if let Some(link) = self.world.absent.links.get(session).copied().flatten() {
+                self.world.disown(link);
+                self.swarm.close(link);
+            }
+            let _ = self.dial_as(Role::Nobody, &format!("absent-{session}"), true);
+        }
+        let deadline = Instant::now() + FAREWELL;
+        while Instant::now() < deadline
+            && self.swarm.turn(Duration::from_millis(5), &mut self.world).is_ok()
+        {}
+    }
+}
+
+/// A name of the run that no other has.
+fn run_name(begin: Instant) -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_else(|_| begin.elapsed()).as_secs();
+    format!("soak-{:x}-{:x}", since & 0xFF_FFFF, std::process::id())
 }

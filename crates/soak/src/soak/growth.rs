@@ -27,12 +27,35 @@ pub(crate) const POINTS_MIN: usize = 6;
 pub(crate) struct Growth {
     /// Whether it grows beyond doubt.
     pub(crate) grows: bool,
+    /// What it looks like.
+    #[serde(default)]
+    pub(crate) shape: Shape,
+    /// What the last third holds more than the first, bytes.
+    #[serde(default)]
+    pub(crate) grown: f64,
     /// Bytes per event, with the 95 % interval (Theil–Sen).
     pub(crate) per_event: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
     /// Bytes per event that would have been seen.
     pub(crate) resolution: f64,
+}
+
+/// What growth looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Shape {
+    /// There is none, or too little to tell.
+    #[default]
+    Flat,
+    /// It goes on.
+    Growing,
+    /// More than half of it came at once: a table that has doubled, or a leak in bursts.
+    InSteps,
+    /// It slows down: a cache that fills, an allocator that finds its size.
+    Slowing,
+    /// It goes up and down.
+    Unsteady,
 }
 
 /// Looks at points `(events so far, bytes held)`, in the order of events. `None` if there are too few.
@@ -47,13 +70,19 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
     }
     let values: Vec<f64> = points.iter().map(|(_, bytes)| *bytes).collect();
     let floor = FLOOR_BYTES + FLOOR_SHARE * median(&values);
-    let grown = slope.per_second * span;
+    let Thirds { grown, steady } = thirds(points);
+    let in_order = slope.low > 0.0 && mann_kendall(&values) >= ORDER_MIN;
+    let shape = match () {
+        () if slope.per_second * span <= floor && grown <= floor => Shape::Flat,
+        () if !is_gradual(&values) => Shape::InSteps,
+        () if !in_order || slope.per_second * span <= floor => Shape::Unsteady,
+        () if !steady => Shape::Slowing,
+        () => Shape::Growing,
+    };
     Some(Growth {
-        grows: slope.low > 0.0
-            && grown > floor
-            && mann_kendall(&values) >= ORDER_MIN
-            && is_gradual(&values)
-            && is_steady(points),
+        grows: shape == Shape::Growing,
+        shape,
+        grown,
         per_event: slope.per_second,
         low: slope.low,
         high: slope.high,
@@ -61,8 +90,15 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
     })
 }
 
-/// Whether the second half goes on as the first has begun.
-fn is_steady(points: &[(f64, f64)]) -> bool {
+/// What a first, a middle and a last third say.
+struct Thirds {
+    /// What the last holds more than the first, bytes.
+    grown: f64,
+    /// Whether the second half goes on as the first has begun, or faster.
+    steady: bool,
+}
+
+fn thirds(points: &[(f64, f64)]) -> Thirds {
     let third = points.len() / 3;
     let (first, rest) = points.split_at(third);
     let (middle, last) = rest.split_at(rest.len() - third);
@@ -72,11 +108,12 @@ fn is_steady(points: &[(f64, f64)]) -> bool {
         (median(&events), median(&bytes))
     };
     let ((x0, y0), (x1, y1), (x2, y2)) = (centre(first), centre(middle), centre(last));
+    let grown = y2 - y0;
     if x1 <= x0 || x2 <= x1 {
-        return false;
+        return Thirds { grown, steady: false };
     }
     let (before, after) = ((y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1));
-    before > 0.0 && after > STEADINESS_MIN * before
+    Thirds { grown, steady: after > 0.0 && after > STEADINESS_MIN * before }
 }
 
 /// Whether the growth is more than one step.
@@ -152,6 +189,23 @@ mod tests {
             false_alarms += u32::from(flat.grows) + u32::from(warms.grows) + u32::from(step.grows);
         }
         assert!(false_alarms <= 6, "{false_alarms} of 3000");
+    }
+
+    #[test]
+    fn what_grows_without_being_a_leak_has_a_name() {
+        let of = |bytes: &dyn Fn(f64) -> f64| growth(&series(12, 3, bytes)).expect("enough");
+        assert_eq!(of(&|_| 0.0).shape, Shape::Flat);
+        let step = of(&|x| if x > 3e6 { 20e6 } else { 0.0 });
+        assert_eq!((step.shape, step.grows), (Shape::InSteps, false));
+        assert!((step.grown - 20e6).abs() < 2e6, "{step:?}");
+        let slowing = of(&|x| 20e6 * (1.0 - (-x / 1.5e6).exp()));
+        assert_eq!((slowing.shape, slowing.grows), (Shape::Slowing, false), "{slowing:?}");
+        let swinging = of(&|x| if x % 4e6 > 2e6 { 20e6 } else { 0.0 });
+        assert!(!swinging.grows, "{swinging:?}");
+        // Growth that begins late, and one that becomes faster, go on.
+        let late = of(&|x| (x - 2e6).max(0.0) * 48.0);
+        assert_eq!(late.shape, Shape::Growing, "{late:?}");
+        assert_eq!(of(&|x| x * x / 3e6 * 20.0).shape, Shape::Growing);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use plimsoll_watch::plot::{Chart, Ink, Series, Span, Unit, escaped};
+use plimsoll_watch::plot::escaped;
 use plimsoll_watch::{PageHead, page};
 
+use super::charts::charts;
 use super::compare::{self, Row};
 use super::outcome::{Judgement, Outcome, Standing};
 use super::text;
@@ -31,6 +32,9 @@ pub(super) fn report(outcomes: &[&Outcome]) -> String {
     if let [first, second] = outcomes {
         let _ = write!(body, "<h1>{}</h1>", escaped(&names.join(" and ")));
         comparison(&compare::rows(first, second), &names, &mut body);
+        for line in compare::differences(first, second) {
+            let _ = write!(body, "<p>{}</p>", escaped(&line));
+        }
     }
     for outcome in outcomes {
         one(outcome, &mut body);
@@ -58,6 +62,7 @@ fn one(outcome: &Outcome, body: &mut String) {
         Judgement::Pass => ("stable", "Pass: no limit missed"),
         Judgement::Fail => ("leaking", "Fail"),
         Judgement::Partial => ("warming_up", "Cut short; nothing was found until then"),
+        Judgement::Unjudged => ("warming_up", "Whether it leaks could not be judged"),
     };
     let failed: Vec<&str> = outcome
         .criteria
@@ -226,8 +231,8 @@ fn facts(outcome: &Outcome, body: &mut String) {
                 size(memory.started),
                 size(memory.connected),
                 size(memory.filled),
-                size(memory.cycled),
-                size(memory.cleared),
+                text::reached_size(memory.cycled),
+                text::reached_size(memory.cleared),
                 size(memory.peak)
             ),
         ),
@@ -270,76 +275,6 @@ fn comparison(rows: &[Row], names: &[&str], body: &mut String) {
         std::iter::once("").chain(names.iter().copied()).chain(["ratio"]).collect();
     table(&head, &rows, body);
     body.push_str("</section>");
-}
-
-fn charts(outcome: &Outcome) -> Vec<Chart> {
-    let points = |figure: fn(&super::outcome::Point) -> Option<f64>| -> Vec<(f64, f64)> {
-        outcome.series.iter().filter_map(|point| Some((point.t, figure(point)?))).collect()
-    };
-    let quiet = outcome
-        .cycles
-        .iter()
-        .map(|cycle| (cycle.to_s, super::growth::median(cycle.quiet.get(1..).unwrap_or_default())))
-        .collect();
-    let mut memory = vec![
-        Series::new("resident (RSS)", points(|point| Some(point.rss))),
-        Series::new("in quiet, per cycle", quiet).with(Ink::Fitted),
-    ];
-    let account = points(|point| point.account);
-    if !account.is_empty() {
-        memory.push(Series::new("the broker’s own account", account));
-    }
-    let spans = outcome
-        .spans
-        .iter()
-        .filter(|span| ["filling", "clear"].contains(&span.phase.as_str()))
-        .map(|span| Span {
-            name: span.phase.clone(),
-            from: span.from_s,
-            to: span.to_s,
-            alarm: false,
-        })
-        .collect();
-    let rates: Vec<(f64, f64)> =
-        outcome.cycles.iter().map(|cycle| (cycle.to_s, cycle.updates_per_s)).collect();
-    let of = |figure: fn(&super::outcome::CycleRecord) -> f64| -> Vec<(f64, f64)> {
-        outcome.cycles.iter().map(|cycle| (cycle.to_s, figure(cycle) / 1000.0)).collect()
-    };
-    vec![
-        Chart {
-            title: "Memory".into(),
-            note: "What the system sees against what the broker says.".into(),
-            unit: Unit::Bytes,
-            from_zero: true,
-            height: 240,
-            series: memory,
-            spans,
-            ..Chart::default()
-        },
-        Chart {
-            title: "Latency while the rate is steady".into(),
-            note: "From when a message was due, so that none that had to wait is left out.".into(),
-            unit: Unit::Seconds,
-            from_zero: true,
-            series: vec![
-                Series::new("p50", of(|cycle| cycle.p50_ms)),
-                Series::new("p99", of(|cycle| cycle.p99_ms)),
-                Series::new("p99 to the listener", of(|cycle| cycle.end_to_end_p99_ms)),
-                Series::new("p99 of this tool’s own lateness", of(|cycle| cycle.late_p99_ms))
-                    .with(Ink::Quiet),
-            ],
-            limit: Some((outcome.scenario.limits.p99_publish_ms / 1000.0, "limit of p99".into())),
-            ..Chart::default()
-        },
-        Chart {
-            title: "Updates a second while updating".into(),
-            unit: Unit::PerSecond,
-            from_zero: true,
-            height: 140,
-            series: vec![Series::new("updates", rates)],
-            ..Chart::default()
-        },
-    ]
 }
 
 #[cfg(test)]

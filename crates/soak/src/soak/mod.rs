@@ -9,14 +9,18 @@ mod books;
 mod broker;
 mod capacity;
 mod cgroup;
+mod charts;
 mod churner;
 mod compare;
 mod driver;
+mod figures;
 mod filler;
 mod growth;
 mod html;
 mod junit;
+mod latencies;
 mod leak;
+mod listening;
 mod options;
 mod outcome;
 mod phases;
@@ -37,7 +41,7 @@ pub use options::Options;
 use options::{Command, RunOptions};
 use outcome::{Judgement, Outcome};
 use run::Plan;
-use scenario::Scenario;
+use scenario::{Scenario, TEMPLATE};
 
 use crate::interrupts::{EXIT_INTERRUPTED, Interrupts};
 use crate::load::Endpoint;
@@ -59,10 +63,10 @@ pub fn run(options: &Options) -> ExitCode {
                 .map(|interrupted| {
                     if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
                 }),
-            Some(Command::Scenario) => Scenario::template().map(|text| {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }),
+            Some(Command::Scenario) => {
+                print!("{TEMPLATE}");
+                Ok(ExitCode::SUCCESS)
+            }
         };
     result.unwrap_or_else(|error| {
         eprintln!("Error: {error}");
@@ -77,21 +81,22 @@ fn watch_interrupts() -> Result<Interrupts, String> {
 fn soak(options: &RunOptions) -> Result<ExitCode, String> {
     let scenario = options.scenario()?;
     let interrupts = watch_interrupts()?;
-    let endpoint = options.place.endpoint()?;
+    options.try_files()?;
+    let endpoint = options.place.endpoint_of_many()?;
     let first = one(options, options.broker_cmd.as_deref(), endpoint, &scenario, &interrupts)?;
-    let mut outcomes = vec![first];
+    let (mut outcomes, mut failed) = (vec![first], None);
     if options.vs.is_some() && !interrupts.seen() {
         let place = match &options.vs_connect {
             Some(connect) => options.place.elsewhere(connect),
             None => options.place.clone(),
         };
-        outcomes.push(one(
-            options,
-            options.vs.as_deref(),
-            place.endpoint()?,
-            &scenario,
-            &interrupts,
-        )?);
+        let second = place.endpoint_of_many().and_then(|endpoint| {
+            one(options, options.vs.as_deref(), endpoint, &scenario, &interrupts)
+        });
+        match second {
+            Ok(second) => outcomes.push(second),
+            Err(error) => failed = Some(format!("the second broker: {error}")),
+        }
     }
     for outcome in &outcomes {
         print!("{}", text::text(outcome));
@@ -101,7 +106,8 @@ fn soak(options: &RunOptions) -> Result<ExitCode, String> {
         print!("{}", compare::text(first, second));
     }
     write_files(options, &outcomes)?;
-    Ok(exit_code(&outcomes))
+    // What the first one has come to is written all the same.
+    failed.map_or_else(|| Ok(exit_code(&outcomes)), Err)
 }
 
 /// Writes what is asked for beside standard output.
@@ -140,23 +146,15 @@ fn one(
     scenario: &Scenario,
     interrupts: &Interrupts,
 ) -> Result<Outcome, String> {
-    let program = command.and_then(|command| command.split_whitespace().next());
-    let short = program
-        .and_then(|program| Path::new(program).file_name())
-        .map(|name| name.to_string_lossy().into_owned());
-    let name = options
-        .name
-        .clone()
-        .or(short)
-        .unwrap_or_else(|| format!("process {}", options.pid.unwrap_or(0)));
     let plan = Plan {
-        name,
+        name: options.name.clone(),
         command,
         pid: options.pid,
         endpoint,
         scenario,
         duration: options.duration,
         seed: options.seed,
+        accounts: options.accounts()?,
     };
     run::run(&plan, interrupts)
 }
@@ -166,6 +164,7 @@ fn exit_code(outcomes: &[&Outcome]) -> ExitCode {
     match () {
         () if any(Judgement::Fail) => ExitCode::from(EXIT_FAILED),
         () if any(Judgement::Partial) => ExitCode::from(EXIT_INTERRUPTED),
+        () if any(Judgement::Unjudged) => ExitCode::from(EXIT_NOT_RUN),
         () => ExitCode::SUCCESS,
     }
 }

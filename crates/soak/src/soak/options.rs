@@ -10,6 +10,10 @@ use super::compare;
 use super::scenario::Scenario;
 use crate::load::Place;
 use crate::quantity::duration;
+use plimsoll_watch::{Credentials, Kind, Source};
+
+/// How often accounts are asked: quiet is short.
+const ACCOUNTS_EVERY: Duration = Duration::from_millis(100);
 
 /// Put the events of days on a broker in minutes, and judge it: leaks, losses, latency.
 ///
@@ -21,6 +25,7 @@ use crate::quantity::duration;
 #[command(after_help = "Examples:
   plimsoll soak --broker-cmd 'mosquitto -c mosquitto.conf' --connect mqtt://127.0.0.1:1883 --duration 10m
   plimsoll soak --pid $(pidof nats-server) --connect mqtt://127.0.0.1:1883 --duration 10m --report nats.html
+  plimsoll soak --pid 4711 --accounts actuator=http://127.0.0.1:8080 --duration 30m
   plimsoll soak --broker-cmd 'plimsoll -p 1883' --duration 2m --junit soak.xml --json soak.json
   plimsoll soak --broker-cmd 'mosquitto -c m.conf' --vs 'plimsoll -c p.conf' --duration 5m --report both.html
   plimsoll soak compare before.json after.json
@@ -28,7 +33,8 @@ use crate::quantity::duration;
   plimsoll soak scenario > soak.toml
 
 Exit code: 0 pass, 1 a leak, a loss or another limit missed, 2 it could not run, 130 interrupted and nothing
-found until then. Ctrl-C ends it early, with a report of what there is.")]
+found until then, 3 the command line is wrong. Ctrl-C ends it early, with a report of what there is; a second one at
+once.")]
 pub struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -57,6 +63,22 @@ pub(super) struct RunOptions {
     pub(super) pid: Option<u32>,
     #[command(flatten)]
     pub(super) place: Place,
+    /// Also judges what the broker says it holds, asked over HTTP: PRESET[=URL], as `plimsoll watch` has them (again for
+    /// more)
+    #[arg(long, value_name = "PRESET[=URL]")]
+    pub(super) accounts: Vec<String>,
+    /// A figure and where it is, of the last --accounts: account, `heap_used`, direct
+    #[arg(long, value_name = "FIGURE=WHERE", requires = "accounts")]
+    pub(super) map: Vec<String>,
+    /// User name for --accounts
+    #[arg(long, value_name = "NAME", requires = "accounts")]
+    pub(super) accounts_user: Option<String>,
+    /// File with the password for --accounts
+    #[arg(long, value_name = "FILE", requires = "accounts")]
+    pub(super) accounts_password_file: Option<PathBuf>,
+    /// File with a bearer token for --accounts
+    #[arg(long, value_name = "FILE", requires = "accounts")]
+    pub(super) accounts_token_file: Option<PathBuf>,
     /// How long it takes; longer runs see smaller leaks
     #[arg(long, default_value = "10m", value_parser = duration)]
     pub(super) duration: Duration,
@@ -90,5 +112,47 @@ impl RunOptions {
     /// The scenario that is asked for.
     pub(super) fn scenario(&self) -> Result<Scenario, String> {
         self.scenario.as_deref().map_or_else(|| Ok(Scenario::default()), Scenario::read)
+    }
+
+    /// Whether the files can be written that are asked for: it would be a pity after the run.
+    pub(super) fn try_files(&self) -> Result<(), String> {
+        let files = [&self.json, &self.junit, &self.report];
+        for path in files.into_iter().flatten() {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Where the broker is asked what it holds.
+    pub(super) fn accounts(&self) -> Result<Vec<Source>, String> {
+        let secret = |path: &Option<PathBuf>| match path {
+            None => Ok(None),
+            Some(path) => std::fs::read_to_string(path)
+                .map(|text| Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+                .map_err(|error| format!("{}: {error}", path.display())),
+        };
+        let credentials = Credentials {
+            user: self.accounts_user.clone(),
+            password: secret(&self.accounts_password_file)?,
+            token: secret(&self.accounts_token_file)?,
+        };
+        let last = self.accounts.len().saturating_sub(1);
+        let mut sources = Vec::new();
+        for (number, preset) in self.accounts.iter().enumerate() {
+            let map: &[String] = if number == last { &self.map } else { &[] };
+            let mut source = Source::described(preset, map)?;
+            if source.kind == Kind::Mqtt {
+                return Err(format!(
+                    "--accounts {preset}: $SYS/broker/heap/current is read anyway, and other topics come too rarely for quiet of a second: name a source over HTTP"
+                ));
+            }
+            source.every = ACCOUNTS_EVERY;
+            source.credentials = credentials.clone();
+            source.tls = self.place.tls_files();
+            source.check()?;
+            sources.push(source);
+        }
+        Ok(sources)
     }
 }

@@ -16,7 +16,8 @@ pub(crate) struct Outcome {
     pub(crate) format: u32,
     /// What the broker is called in tables.
     pub(crate) name: String,
-    /// `pass`, `fail` or `partial` (cut short, nothing found until then).
+    /// `pass`, `fail`, `partial` (cut short, nothing found until then) or `unjudged` (whether it leaks could not be
+    /// judged).
     pub(crate) verdict: Judgement,
     /// Why the run ended: `as planned`, `interrupted`, or what happened.
     pub(crate) ending: String,
@@ -33,9 +34,14 @@ pub(crate) struct Outcome {
     pub(crate) steady: Quantiles,
     pub(crate) end_to_end: Quantiles,
     pub(crate) flood: Quantiles,
+    /// `steady` of those cycles alone in which this tool was on time.
+    #[serde(default)]
+    pub(crate) punctual: Quantiles,
     pub(crate) tool: Tool,
     pub(crate) cycles: Vec<CycleRecord>,
     pub(crate) series: Vec<Point>,
+    #[serde(default)]
+    pub(crate) windows: Vec<Window>,
     pub(crate) spans: Vec<Span>,
 }
 
@@ -46,6 +52,7 @@ pub(crate) enum Judgement {
     Pass,
     Fail,
     Partial,
+    Unjudged,
 }
 
 /// How one figure stands against its limit.
@@ -76,6 +83,28 @@ pub(crate) enum View {
     Resident,
     /// What the broker says that it holds.
     Account,
+    /// Its managed heap in use.
+    Heap,
+    /// Counted memory beside the managed heap.
+    Direct,
+}
+
+impl View {
+    /// In the order of reports.
+    pub(crate) const ALL: [Self; 4] = [Self::Resident, Self::Account, Self::Heap, Self::Direct];
+
+    /// Those that sources are asked for.
+    pub(crate) const ASKED: [Self; 3] = [Self::Account, Self::Heap, Self::Direct];
+
+    /// Whose word it is, for people.
+    pub(crate) fn by(self) -> &'static str {
+        match self {
+            Self::Resident => "the process's memory",
+            Self::Account => "the broker's own account",
+            Self::Heap => "its managed heap",
+            Self::Direct => "its direct memory",
+        }
+    }
 }
 
 /// What memory grows with.
@@ -86,12 +115,14 @@ pub(crate) enum Driver {
     Connects,
     Subscriptions,
     Queued,
+    /// Time alone: something that goes on whatever clients do; per event is per second then.
+    Time,
     /// Several; per event is per cycle then.
     Mixed,
 }
 
 /// Growth in one view, or the lack of it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Leak {
     pub(crate) view: View,
     pub(crate) driver: Driver,
@@ -102,6 +133,22 @@ pub(crate) struct Leak {
     pub(crate) per_hour_high: f64,
     /// What would have been seen, bytes per hour.
     pub(crate) resolution_per_hour: f64,
+    /// What was added in an hour of the clock, at the pace of this run: of a leak that goes with time, the truth.
+    #[serde(default)]
+    pub(crate) clock_per_hour: f64,
+    /// What would have been seen of other events.
+    #[serde(default)]
+    pub(crate) others: Vec<Seen>,
+}
+
+/// What would have been seen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) driver: Driver,
+    /// Bytes.
+    pub(crate) per_event: f64,
+    /// Bytes, at production's rate.
+    pub(crate) per_hour: f64,
 }
 
 /// What is known of the broker.
@@ -112,6 +159,16 @@ pub(crate) struct BrokerFacts {
     pub(crate) version: Option<String>,
     pub(crate) pid: u32,
     pub(crate) address: String,
+}
+
+impl BrokerFacts {
+    /// The name of its program.
+    pub(crate) fn name(&self) -> String {
+        let program = self.program.as_deref().and_then(|program| program.rsplit('/').next());
+        // The kernel says so behind a file that was replaced meanwhile.
+        let name = program.map(|name| name.trim_end_matches(" (deleted)").to_owned());
+        name.unwrap_or_else(|| format!("process {}", self.pid))
+    }
 }
 
 /// Where it ran.
@@ -158,6 +215,9 @@ pub(crate) struct Loss {
     pub(crate) restarts: u64,
     /// Retained messages that were read and checked.
     pub(crate) checked: u64,
+    /// Updates that were listened to, and arrived.
+    #[serde(default)]
+    pub(crate) listened: u64,
 }
 
 impl Loss {
@@ -247,6 +307,9 @@ pub(crate) struct CycleRecord {
     pub(crate) events_total: Events,
     /// Memory in quiet: before, and after updates, connects, subscriptions, absent sessions.
     pub(crate) quiet: [f64; 5],
+    /// When that was, seconds since the beginning.
+    #[serde(default)]
+    pub(crate) quiet_s: [f64; 5],
     /// The most in it.
     pub(crate) peak: f64,
     /// Updates a second in the update phase.
@@ -268,10 +331,60 @@ pub(crate) struct Point {
     /// What is judged, bytes.
     pub(crate) memory: f64,
     pub(crate) account: Option<f64>,
+    /// Managed heap in use, and counted memory beside it; of `--accounts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heap: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) direct: Option<f64>,
     pub(crate) cpu_s: f64,
     pub(crate) updates: u64,
-    /// 99th percentile of publishing so far in its phase, ms; only of steady phases.
-    pub(crate) p99_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Woes::is_none")]
+    pub(crate) woes: Woes,
+}
+
+impl Point {
+    /// What a source has said.
+    pub(crate) fn said(&self, view: View) -> Option<f64> {
+        match view {
+            View::Resident => None,
+            View::Account => self.account,
+            View::Heap => self.heap,
+            View::Direct => self.direct,
+        }
+    }
+}
+
+/// What had gone wrong until a moment; what was only late may yet be taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Woes {
+    /// Messages of which later ones of the same topic have come.
+    pub(crate) missing: u64,
+    /// Messages that came again, or after a later one.
+    pub(crate) doubled: u64,
+    pub(crate) out_of_order: u64,
+    /// Retained messages that were older than what had been acknowledged, or did not come.
+    pub(crate) stale: u64,
+    /// Connections that ended, sessions that were forgotten, clients that were turned away.
+    pub(crate) cut_off: u64,
+}
+
+impl Woes {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Latencies of a short time within a phase.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Window {
+    /// `steady` or `updates`.
+    pub(crate) phase: String,
+    pub(crate) from_s: f64,
+    pub(crate) to_s: f64,
+    pub(crate) publish: Quantiles,
+    pub(crate) listener_p99_ms: f64,
+    /// How late the tool itself was, in steady phases.
+    pub(crate) late_p99_ms: f64,
 }
 
 /// A phase's time, seconds since the beginning.
@@ -299,6 +412,7 @@ pub(super) mod tests {
                     ..Events::default()
                 },
                 quiet: [40e6; 5],
+                quiet_s: [0.0; 5],
                 peak: 41e6,
                 updates_per_s: 50_000.0,
                 p50_ms: 1.0,
@@ -315,7 +429,11 @@ pub(super) mod tests {
             verdict: Judgement::Partial,
             ending: "as planned".into(),
             criteria: Vec::new(),
-            leaks: super::super::leak::leaks(&cycles, &[], &scenario.production),
+            leaks: super::super::leak::leaks(
+                &cycles,
+                &super::super::figures::Figures::default(),
+                &scenario.production,
+            ),
             broker: BrokerFacts::default(),
             environment: Environment { took_s: 100.0, ..Environment::default() },
             events: Events { updates: 4_500_000, ..Events::default() },
@@ -331,10 +449,12 @@ pub(super) mod tests {
             steady: Quantiles { p50: 1.0, p99: 5.0, count: 1000, ..Quantiles::default() },
             end_to_end: Quantiles::default(),
             flood: Quantiles::default(),
+            punctual: Quantiles::default(),
             tool: Tool::default(),
             series: (0..100u32)
                 .map(|t| Point { t: f64::from(t), rss: 42e6, memory: 40e6, ..Point::default() })
                 .collect(),
+            windows: Vec::new(),
             spans: vec![Span { phase: "filling".into(), from_s: 0.0, to_s: 2.0 }],
             cycles,
             scenario,

@@ -7,7 +7,7 @@ use plimsoll_mqtt::{Disconnect, Packet, ReasonCode};
 use super::driver::{Driver, PATIENCE, Stop};
 use super::publisher::{Body, Publisher};
 use super::world::{Mode, Role};
-use crate::load::{Latency, Strain, StrainMeter};
+use crate::load::{Strain, StrainMeter};
 
 /// How long a client may take that comes to go, µs.
 const CHURN_PATIENCE_US: u64 = 10_000_000;
@@ -17,6 +17,9 @@ const COURIER_WINDOW: u64 = 64;
 
 /// Most updates under way of one publisher in a steady phase: packet identifiers end.
 const STEADY_MAX: usize = 30_000;
+
+/// How long a broker may take that has lost messages before: what has not come by then is lost as well.
+const LOSERS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Messages published before the network is looked at again.
 const BURST: u32 = 256;
@@ -44,7 +47,6 @@ impl Driver<'_> {
     /// Updates as fast as they are acknowledged, for a while.
     pub(super) fn updates(&mut self, span: Duration) -> Result<Strain, Stop> {
         self.enter("updates");
-        self.world.publish_us.clear();
         let meter = StrainMeter::start();
         self.world.mode = Mode::Flood { body: Body::Reading, once: false };
         let deadline = Instant::now() + span;
@@ -78,11 +80,18 @@ impl Driver<'_> {
         let done = |driver: &Self| {
             driver.world.unacknowledged() == 0 && driver.world.under_way_to_witness() == 0
         };
-        self.turn_until(PATIENCE, done)?;
-        match self.world.unacknowledged() {
-            0 => Ok(()),
-            _ => Err(self.stuck()),
+        // Whoever has lost something before is not waited for as long again.
+        let lost = self.world.given_up > 0;
+        let arrived = self.turn_until(if lost { LOSERS_PATIENCE } else { PATIENCE }, done)?;
+        if self.world.unacknowledged() > 0
+            && !self.turn_until(PATIENCE, |driver| driver.world.unacknowledged() == 0)?
+        {
+            return Err(self.stuck());
         }
+        if !arrived {
+            self.world.give_up_waiting();
+        }
+        Ok(())
     }
 
     fn stuck(&self) -> Stop {
@@ -95,10 +104,8 @@ impl Driver<'_> {
     }
 
     /// Updates at an even rate, each at its time. Notes how late the tool itself was.
-    pub(super) fn steady(&mut self, span: Duration, late_us: &mut Latency) -> Result<(), Stop> {
+    pub(super) fn steady(&mut self, span: Duration) -> Result<(), Stop> {
         self.enter("steady");
-        self.world.publish_us.clear();
-        self.world.end_to_end_us.clear();
         let gap_us = 1e6 / f64::from(self.scenario.load.steady_per_second.max(1));
         let begin_us = self.world.now_us();
         let end_us = begin_us + span.as_micros() as u64;
@@ -112,12 +119,11 @@ impl Driver<'_> {
             }
             let now_us = self.world.now_us();
             if due_us > now_us {
-                // Whole milliseconds; the rest is waited for awake.
-                self.turn(Duration::from_millis((due_us - now_us) / 1000))?;
+                self.turn(Duration::from_micros(due_us - now_us))?;
                 continue;
             }
             self.publish_due(number as usize % publishers, due_us);
-            late_us.record(now_us - due_us);
+            self.world.latencies.late.record(now_us - due_us);
             number += 1;
             if number.is_multiple_of(BURST) {
                 self.turn(Duration::ZERO)?;
@@ -212,7 +218,10 @@ impl Driver<'_> {
             self.send_to_absent(sessions)?;
             let roles: Vec<Role> = (0..sessions).map(Role::Absent).collect();
             self.connect(&roles)?;
-            self.turn_until(PATIENCE, |driver| driver.world.absent.lost() == 0)?;
+            let lost = self.world.absent.given_up;
+            let patience = if lost > 0 { LOSERS_PATIENCE } else { PATIENCE };
+            self.turn_until(patience, |driver| driver.world.absent.lost() <= lost)?;
+            self.world.absent.given_up = self.world.absent.lost();
         }
         Ok(())
     }

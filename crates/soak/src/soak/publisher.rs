@@ -28,6 +28,8 @@ pub(crate) enum Body {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     lines: Vec<u32>,
+    /// What its readings are made of, beside topic and number.
+    seed: u32,
     cursor: usize,
     next_identifier: u16,
     unacknowledged: VecDeque<Unacknowledged>,
@@ -41,9 +43,9 @@ pub(crate) struct Scratch {
 }
 
 impl Publisher {
-    /// A publisher of the topics of `lines`.
-    pub(crate) fn new(lines: Vec<u32>) -> Self {
-        Self { lines, cursor: 0, next_identifier: 1, unacknowledged: VecDeque::new() }
+    /// A publisher of the topics of `lines`, in their order.
+    pub(crate) fn new(lines: Vec<u32>, seed: u32) -> Self {
+        Self { lines, seed, cursor: 0, next_identifier: 1, unacknowledged: VecDeque::new() }
     }
 
     /// Updates under way.
@@ -94,7 +96,7 @@ impl Publisher {
         self.next_identifier = identifier.checked_add(1).unwrap_or(1);
         let update = Unacknowledged { identifier, topic, sequence, due_us };
         self.unacknowledged.push_back(update);
-        encode(topics, &update, body, scratch, out);
+        encode(topics, self.seed, &update, body, scratch, out);
         true
     }
 
@@ -107,7 +109,7 @@ impl Publisher {
         out: &mut Vec<u8>,
     ) {
         for update in &self.unacknowledged {
-            encode(topics, update, body, scratch, out);
+            encode(topics, self.seed, update, body, scratch, out);
         }
     }
 
@@ -129,6 +131,7 @@ impl Publisher {
 /// Appends one update: a retained PUBLISH at QoS 1.
 fn encode(
     topics: Topics,
+    seed: u32,
     update: &Unacknowledged,
     body: Body,
     scratch: &mut Scratch,
@@ -138,15 +141,16 @@ fn encode(
     topics.write(update.topic, topic);
     payload.clear();
     if body == Body::Reading {
-        reading(update).write(payload);
+        reading(update, seed).write(payload);
     }
     publish(out, topic, update.identifier, true, payload);
 }
 
 /// The reading of an update: the same each time that it is sent.
-fn reading(update: &Unacknowledged) -> Reading {
-    let mixed =
-        (update.topic.wrapping_mul(0x9E37_79B1) ^ update.sequence).wrapping_mul(0x85EB_CA6B) >> 8;
+fn reading(update: &Unacknowledged, seed: u32) -> Reading {
+    let mixed = (update.topic.wrapping_mul(0x9E37_79B1) ^ update.sequence ^ seed)
+        .wrapping_mul(0x85EB_CA6B)
+        >> 8;
     let (low, span, unit) = match update.topic % 3 {
         0 => (-2000, 10_500, "°C"),
         1 => (0, 10_000, "%RH"),
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn updates_go_round_and_are_repeated_the_same() {
         let topics = Topics::new(150, 14);
-        let mut publisher = Publisher::new(vec![1]);
+        let mut publisher = Publisher::new(vec![1], 5);
         let (mut sent, mut scratch, mut out) = (vec![0; 150], Scratch::default(), Vec::new());
         let mut done = 0;
         while !publisher.is_through() {

@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
-use plimsoll_watch::json;
+use plimsoll_watch::{Source, json};
 
 use super::broker::Broker;
 use super::driver::{Driver, Stop};
+use super::latencies::Latencies;
 use super::leak::leaks;
 use super::outcome::{
     BrokerFacts, CycleRecord, Environment, FORMAT, Judgement, Loss, Memory, Outcome, Point,
-    Quantiles, Tool,
+    Quantiles, Tool, View,
 };
 use super::publisher::Body;
 use super::scenario::Scenario;
-use super::verdict::judge;
+use super::topics::Topics;
+use super::verdict::{is_punctual, judge};
 use super::world::{Events, Role};
 use crate::interrupts::Interrupts;
-use crate::load::{Endpoint, Latency, Strain, raise_file_limit};
+use crate::load::{Endpoint, Strain, open_files};
 use crate::quantity::{clock, count, size};
 
 /// Fewest and most judged cycles that are chosen by the duration.
@@ -33,23 +35,26 @@ const PLOT_POINTS: usize = 900;
 
 /// What to soak.
 pub(super) struct Plan<'p> {
-    pub(super) name: String,
+    /// What the broker is called; else its program's name.
+    pub(super) name: Option<String>,
     pub(super) command: Option<&'p str>,
     pub(super) pid: Option<u32>,
     pub(super) endpoint: Endpoint,
     pub(super) scenario: &'p Scenario,
     pub(super) duration: Duration,
     pub(super) seed: u64,
+    /// Where the broker is asked what it holds.
+    pub(super) accounts: Vec<Source>,
 }
 
 /// What is measured on the way.
 struct Measured {
     memory: Memory,
     cycles: Vec<CycleRecord>,
-    steady: Latency,
-    end_to_end: Latency,
-    flood: Latency,
-    late: Latency,
+    steady: Latencies,
+    /// Of the cycles alone in which this tool was on time.
+    punctual: Latencies,
+    flood: Latencies,
     strain: Strain,
     /// Losses at the end of the cycles, before everything is deleted.
     lost: u64,
@@ -58,23 +63,11 @@ struct Measured {
 /// Runs it. An error says why there is nothing to report at all.
 pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, String> {
     let load = &plan.scenario.load;
-    let wanted = u64::from(
-        load.idle_connections
-            + load.publishers
-            + load.readers
-            + load.churners
-            + load.offline_sessions,
-    ) + 100;
-    let files = raise_file_limit(wanted);
-    if files < wanted {
-        return Err(format!(
-            "the scenario needs {wanted} open files, and this process may have {files}: raise the limit (ulimit -n)"
-        ));
-    }
+    open_files(u64::from(load.clients()) + 100)?;
     let started = json::time(std::time::SystemTime::now());
     let broker = match (plan.command, plan.pid) {
         (Some(command), _) => Broker::start(command, plan.endpoint.address, None)?,
-        (None, Some(pid)) => Broker::attach(pid)?,
+        (None, Some(pid)) => Broker::attach(pid, plan.endpoint.address)?,
         (None, None) => return Err("neither a command nor a process to judge".into()),
     };
     let facts = BrokerFacts {
@@ -90,26 +83,36 @@ pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, S
         plan.endpoint.clone(),
         interrupts.clone(),
         plan.duration,
+        plan.seed,
+        &plan.accounts,
     )?;
     let mut measured = Measured {
         memory: Memory::default(),
         cycles: Vec::new(),
-        steady: Latency::new()?,
-        end_to_end: Latency::new()?,
-        flood: Latency::new()?,
-        late: Latency::new()?,
+        steady: Latencies::new()?,
+        punctual: Latencies::new()?,
+        flood: Latencies::new()?,
         strain: Strain::default(),
         lost: 0,
     };
     let stop = soak(&mut driver, &mut measured, plan.duration).err();
     driver.progress.end();
+    if matches!(stop, Some(Stop::Interrupted)) {
+        driver.leave();
+    }
     match &stop {
-        Some(Stop::Broken(why)) if measured.cycles.is_empty() => return Err(why.clone()),
-        Some(Stop::Died(how)) if measured.cycles.is_empty() => {
+        // Before there was any load there is nothing to judge.
+        Some(Stop::Broken(why)) if driver.world.events.updates == 0 => return Err(why.clone()),
+        Some(Stop::Died(how)) if driver.world.events.updates == 0 => {
             return Err(format!(
-                "the broker's process has ended ({how}) before the first cycle was over"
+                "the broker's process has ended ({how}) before anything was published"
             ));
         }
+        Some(Stop::Interrupted) if plan.pid.is_some() => eprintln!(
+            "What was published stays in the broker: up to {} retained messages at {}",
+            count(plan.scenario.load.retained.into()),
+            Topics::EVERYTHING
+        ),
         _ => {}
     }
     Ok(conclude(plan, &mut driver, measured, stop.as_ref(), facts, started))
@@ -143,7 +146,7 @@ fn begin(driver: &mut Driver<'_>, measured: &mut Measured) -> Result<(), Stop> {
     memory.started = driver.quiet(Duration::from_millis(600))?;
     driver.enter("connecting");
     driver.dial(Role::Books)?;
-    driver.connect(&vec![Role::Idle; load.idle_connections as usize])?;
+    driver.connect(&(0..load.idle_connections as usize).map(Role::Idle).collect::<Vec<_>>())?;
     memory.connected = driver.quiet(Duration::from_millis(600))?;
     if load.idle_connections >= 100 {
         memory.per_connection =
@@ -221,33 +224,44 @@ fn cycle(
     let pause = length.mul_f64((1.0 - busy) / 4.0);
     let (from_s, before) = (driver.elapsed_s(), driver.world.events);
     let quiet_before = measured.cycles.last().map_or(measured.memory.filled, |last| last.quiet[4]);
-    let mut record =
-        CycleRecord { judged, from_s, quiet: [quiet_before; 5], ..CycleRecord::default() };
+    let mut record = CycleRecord {
+        judged,
+        from_s,
+        quiet: [quiet_before; 5],
+        quiet_s: [from_s; 5],
+        ..CycleRecord::default()
+    };
     let (updates, cpu) = (driver.world.events.updates, broker_cpu(driver));
     let strain = driver.updates(length.mul_f64(shares.updates))?;
     let flooded = (driver.world.events.updates - updates) as f64;
     record.updates_per_s = flooded / strain.wall.as_secs_f64().max(1e-3);
     record.cpu_us_per_update = 1e6 * (broker_cpu(driver) - cpu) / flooded.max(1.0);
-    let mut late = Latency::new().map_err(Stop::Broken)?;
-    measured.flood.add(&driver.world.publish_us);
-    driver.steady(length.mul_f64(shares.steady), &mut late)?;
-    let steady = Quantiles::from(&driver.world.publish_us);
-    (record.p50_ms, record.p99_ms) = (steady.p50, steady.p99);
-    record.end_to_end_p99_ms = driver.world.end_to_end_us.quantile_ms(0.99);
-    record.late_p99_ms = late.quantile_ms(0.99);
+    measured.flood.add(driver.latencies());
+    driver.steady(length.mul_f64(shares.steady))?;
+    let limits = &driver.scenario.limits;
+    let steady = driver.latencies();
+    let publish = Quantiles::from(&steady.publish);
+    (record.p50_ms, record.p99_ms) = (publish.p50, publish.p99);
+    record.end_to_end_p99_ms = steady.listener.quantile_ms(0.99);
+    record.late_p99_ms = steady.late.quantile_ms(0.99);
     if judged {
         measured.strain = measured.strain.and(&strain);
-        measured.steady.add(&driver.world.publish_us);
-        measured.end_to_end.add(&driver.world.end_to_end_us);
-        measured.late.add(&late);
+        measured.steady.add(steady);
+        if is_punctual(&record, limits) {
+            measured.punctual.add(steady);
+        }
     }
     record.quiet[1] = driver.quiet(pause)?;
+    record.quiet_s[1] = driver.elapsed_s();
     driver.connects(length.mul_f64(shares.connects))?;
     record.quiet[2] = driver.quiet(pause)?;
+    record.quiet_s[2] = driver.elapsed_s();
     driver.subscriptions(length.mul_f64(shares.subscriptions))?;
     record.quiet[3] = driver.quiet(pause)?;
+    record.quiet_s[3] = driver.elapsed_s();
     driver.offline(length.mul_f64(shares.offline))?;
     record.quiet[4] = driver.quiet(pause)?;
+    record.quiet_s[4] = driver.elapsed_s();
     record.to_s = driver.elapsed_s();
     record.events_total = driver.world.events;
     record.events = driver.world.events.since(&before);
@@ -272,6 +286,9 @@ fn conclude(
     driver.enter("end");
     driver.spans.pop();
     let world = &driver.world;
+    // What a source was asked for goes before what `$SYS` says.
+    let asked = !driver.figures.of(View::Account).is_empty() && !plan.accounts.is_empty();
+    let figures = if asked { &driver.figures } else { &world.books.figures };
     let production = &plan.scenario.production;
     let version = world.books.version.clone().or_else(|| driver.broker().version());
     facts.version = version;
@@ -280,7 +297,7 @@ fn conclude(
     let events = world.events;
     let mut outcome = Outcome {
         format: FORMAT,
-        name: plan.name.clone(),
+        name: plan.name.clone().unwrap_or_else(|| facts.name()),
         verdict: Judgement::Partial,
         ending: match stop {
             None => "as planned".into(),
@@ -289,7 +306,7 @@ fn conclude(
             Some(Stop::Broken(why)) => why.clone(),
         },
         criteria: Vec::new(),
-        leaks: leaks(&measured.cycles, &world.books.accounts, production),
+        leaks: leaks(&measured.cycles, figures, production),
         broker: facts,
         environment: environment(plan, driver.elapsed_s(), started),
         scenario: plan.scenario.clone(),
@@ -297,17 +314,19 @@ fn conclude(
         hours: events.updates as f64 / production.updates_per_hour.max(1.0),
         loss: loss(driver, &measured, stop),
         memory,
-        steady: Quantiles::from(&measured.steady),
-        end_to_end: Quantiles::from(&measured.end_to_end),
-        flood: Quantiles::from(&measured.flood),
+        steady: Quantiles::from(&measured.steady.publish),
+        end_to_end: Quantiles::from(&measured.steady.listener),
+        flood: Quantiles::from(&measured.flood.publish),
+        punctual: Quantiles::from(&measured.punctual.publish),
         tool: Tool {
             cpu: measured.strain.cpu_share(),
             waited: measured.strain.waited_share(),
             bottleneck: measured.strain.is_bottleneck(),
-            late: Quantiles::from(&measured.late),
+            late: Quantiles::from(&measured.steady.late),
         },
         cycles: measured.cycles,
         series: thin(&driver.points),
+        windows: std::mem::take(&mut driver.windows.windows),
         spans: std::mem::take(&mut driver.spans),
     };
     (outcome.criteria, outcome.verdict) = judge(&outcome);
@@ -319,7 +338,8 @@ fn loss(driver: &Driver<'_>, measured: &Measured, stop: Option<&Stop>) -> Loss {
     // What was under way when the run was cut short is nobody's loss.
     let whole = stop.is_none();
     Loss {
-        lost: measured.lost,
+        lost: measured.lost + world.churn.lost,
+        listened: world.gaps.received,
         queued_lost: if whole { world.absent.lost() } else { world.absent.gaps.missing() },
         stale: world.readers.stale,
         unknown: world.readers.unknown,

@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 /// Most retained topics.
 const RETAINED_MAX: u32 = 5_000_000;
 
+/// Most cycles.
+const CYCLES_MAX: u32 = 1000;
+
+/// The largest rate or limit.
+const FIGURE_MAX: f64 = 1e12;
+
+/// The defaults as a file, with which a scenario of one's own begins.
+pub(crate) const TEMPLATE: &str = include_str!("scenario.toml");
+
 /// Everything about a run but for where and how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +83,17 @@ pub(crate) struct Cycle {
     /// Quiet after the last cycle, seconds. Longer than the broker's longest timer for cleaning up, if what it
     /// gives back is to be seen.
     pub(crate) cool_down_s: f64,
+}
+
+impl Load {
+    /// Clients that are connected at one time, at the most.
+    pub(crate) fn clients(&self) -> u32 {
+        self.idle_connections
+            + self.publishers
+            + self.readers
+            + self.churners
+            + self.offline_sessions
+    }
 }
 
 impl Default for Cycle {
@@ -158,7 +178,16 @@ impl Scenario {
     /// Whether it can be carried out.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Load {
-            retained, plants, publishers, window, readers, churners, offline_messages, ..
+            retained,
+            plants,
+            publishers,
+            window,
+            readers,
+            churners,
+            offline_messages,
+            offline_sessions,
+            idle_connections,
+            steady_per_second,
         } = self.load;
         let within = |name: &str, value: u32, least: u32, most: u32| match value {
             value if (least..=most).contains(&value) => Ok(()),
@@ -171,6 +200,14 @@ impl Scenario {
         within("readers", readers, 1, 1000)?;
         within("churners", churners, 1, 10_000)?;
         within("offline_messages", offline_messages, 1, 100_000)?;
+        within("offline_sessions", offline_sessions, 0, 10_000)?;
+        within("idle_connections", idle_connections, 0, 1_000_000)?;
+        within("steady_per_second", steady_per_second, 1, 1_000_000)?;
+        self.check_cycle()?;
+        self.check_figures()
+    }
+
+    fn check_cycle(&self) -> Result<(), String> {
         let cycle = &self.cycle;
         let shares =
             [cycle.updates, cycle.steady, cycle.connects, cycle.subscriptions, cycle.offline];
@@ -184,12 +221,41 @@ impl Scenario {
         if cycle.updates <= 0.0 {
             return Err("cycle.updates must be more than 0".into());
         }
+        let least = u32::try_from(super::growth::POINTS_MIN).unwrap_or(u32::MAX);
+        if (1..least).contains(&cycle.count) || cycle.count > CYCLES_MAX {
+            return Err(format!(
+                "cycle.count is {}; 0 (by the duration) or {least} to {CYCLES_MAX} is possible",
+                cycle.count
+            ));
+        }
         Ok(())
     }
 
-    /// The defaults as a file, with which a scenario of one's own begins.
-    pub(crate) fn template() -> Result<String, String> {
-        toml::to_string(&Self::default()).map_err(|error| error.to_string())
+    /// Rates and limits are numbers that something can be compared with.
+    fn check_figures(&self) -> Result<(), String> {
+        let (production, limits) = (&self.production, &self.limits);
+        let figures = [
+            ("cycle.cool_down_s", self.cycle.cool_down_s, 0.0),
+            ("production.hours", production.hours, f64::MIN_POSITIVE),
+            ("production.updates_per_hour", production.updates_per_hour, 1.0),
+            ("production.connects_per_hour", production.connects_per_hour, 0.0),
+            ("production.subscriptions_per_hour", production.subscriptions_per_hour, 0.0),
+            ("production.queued_per_hour", production.queued_per_hour, 0.0),
+            ("limits.leak_mb_per_hour", limits.leak_mb_per_hour, 0.0),
+            ("limits.p99_publish_ms", limits.p99_publish_ms, f64::MIN_POSITIVE),
+            ("limits.memory_gb", limits.memory_gb, f64::MIN_POSITIVE),
+        ];
+        for (name, value, least) in figures {
+            if !(least..=FIGURE_MAX).contains(&value) {
+                return Err(format!("{name} is {value}; a number from {least:?} up is wanted"));
+            }
+        }
+        match limits.restarts {
+            0 => Ok(()),
+            _ => {
+                Err("limits.restarts can only be 0: the run ends with the broker's process".into())
+            }
+        }
     }
 }
 
@@ -203,7 +269,10 @@ mod tests {
         assert_eq!(scenario.check(), Ok(()));
         let production = &scenario.production;
         assert!((production.hours * production.updates_per_hour - 172.8e6).abs() < 1.0);
-        assert_eq!(toml::from_str(&Scenario::template().expect("TOML")), Ok(scenario));
+        assert_eq!(toml::from_str(TEMPLATE), Ok(scenario));
+        // All figures are in it.
+        let named = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
+        assert_eq!(named(TEMPLATE), named(&toml::to_string(&Scenario::default()).expect("TOML")));
     }
 
     #[test]
@@ -213,6 +282,11 @@ mod tests {
             ("[load]\nretainde = 1\n", "retainde"),
             ("[load]\nretained = 10\n", "load.retained is 10"),
             ("[cycle]\nupdates = 0.99\n", "quiet"),
+            ("[cycle]\ncount = 3\n", "6 to 1000"),
+            ("[limits]\nleak_mb_per_hour = nan\n", "leak_mb_per_hour is NaN"),
+            ("[production]\nupdates_per_hour = 0.0\n", "production.updates_per_hour"),
+            ("[load]\nidle_connections = 4294967295\n", "load.idle_connections"),
+            ("[limits]\nrestarts = 1\n", "can only be 0"),
             ("[limits]\nlost = \"many\"\n", "line 2"),
         ] {
             std::fs::write(&place, text).expect("a file");

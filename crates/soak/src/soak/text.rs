@@ -11,6 +11,7 @@ impl Judgement {
             Self::Pass => "PASS",
             Self::Fail => "FAIL",
             Self::Partial => "PARTIAL",
+            Self::Unjudged => "NOT JUDGED",
         }
     }
 }
@@ -38,9 +39,9 @@ pub(super) fn text(outcome: &Outcome) -> String {
             "memory    {} started, {} filled, {} after {} cycles, {} after clearing, peak {}",
             size(outcome.memory.started),
             size(outcome.memory.filled),
-            size(outcome.memory.cycled),
+            reached_size(outcome.memory.cycled),
             outcome.cycles.len(),
-            size(outcome.memory.cleared),
+            reached_size(outcome.memory.cleared),
             size(outcome.memory.peak)
         ),
         tool(outcome),
@@ -65,8 +66,25 @@ pub(super) fn text(outcome: &Outcome) -> String {
     if outcome.ending != "as planned" {
         lines.push(format!("It did not run to its end: {}.", outcome.ending));
     }
-    lines.push(outcome.verdict.word().to_owned());
+    lines.push(last_word(outcome));
     lines.join("\n") + "\n"
+}
+
+/// The verdict, and how much of it could not be given.
+pub(super) fn last_word(outcome: &Outcome) -> String {
+    let unjudged = |c: &&super::outcome::Criterion| c.standing == Standing::Skipped;
+    let word = outcome.verdict.word();
+    match outcome.criteria.iter().filter(unjudged).count() {
+        0 => word.to_owned(),
+        number => {
+            format!("{word} ({number} of {} limits could not be judged)", outcome.criteria.len())
+        }
+    }
+}
+
+/// Memory at a moment that the run may not have come to.
+pub(super) fn reached_size(bytes: f64) -> String {
+    if bytes > 0.0 { size(bytes) } else { "–".into() }
 }
 
 /// How much of production's time was put into the run.

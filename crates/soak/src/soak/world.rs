@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::absent::Absent;
 use super::books::Books;
 use super::churner::Churn;
+use super::latencies::Latencies;
+use super::outcome::Woes;
 use super::publisher::{Body, Publisher, Scratch};
 use super::reader::Readers;
 use super::scenario::Load;
 use super::topics::Topics;
-use crate::load::{Gaps, Handler, Latency, acknowledge, parse_reading, subscribe};
+use crate::load::{Gaps, Handler, Random, acknowledge, parse_reading, subscribe};
 
 /// Updates of the plant that is listened to that are under way to the listener at once: far fewer than any
 /// broker's queue holds, so that what is missing was lost and not turned away.
@@ -41,7 +43,7 @@ pub(crate) enum Role {
     /// Looks at what is left once all is cleared.
     Inspector,
     /// Is there.
-    Idle,
+    Idle(usize),
 }
 
 /// The links of those who are spoken to by number; `None` while they are not connected.
@@ -87,16 +89,16 @@ pub(crate) struct World {
     pub(crate) publishers: Vec<Publisher>,
     /// Updates that were sent to the plant that is listened to.
     pub(crate) witnessed: u64,
+    /// Of those, how many are not waited for any more.
+    pub(crate) given_up: u64,
     pub(crate) gaps: Gaps,
     pub(crate) readers: Readers,
     pub(crate) churn: Churn,
     pub(crate) absent: Absent,
     pub(crate) books: Books,
     pub(crate) events: Events,
-    /// Due time to PUBACK of updates, since it was last cleared.
-    pub(crate) publish_us: Latency,
-    /// Due time to arrival at the witness, since it was last cleared.
-    pub(crate) end_to_end_us: Latency,
+    /// Of the window that goes on.
+    pub(crate) latencies: Latencies,
     /// Connections that ended though nobody of us meant it.
     pub(crate) disconnected: u64,
     /// Packets that do not belong here.
@@ -113,13 +115,15 @@ pub(crate) struct World {
     pub(crate) left_behind: u64,
     pub(crate) links: Links,
     roles: Vec<Role>,
+    /// Links that the broker has greeted.
+    greeted: Vec<bool>,
     repeated: HashSet<(u32, u32)>,
     scratch: Scratch,
     begin: Instant,
 }
 
 impl World {
-    pub(crate) fn new(load: &Load, begin: Instant) -> Result<Self, String> {
+    pub(crate) fn new(load: &Load, seed: u64, begin: Instant) -> Result<Self, String> {
         let topics = Topics::new(load.retained, load.plants);
         let count = load.publishers as usize;
         let mut lines = vec![Vec::new(); count + 1];
@@ -135,6 +139,10 @@ impl World {
                 lines.push(line);
             }
         }
+        let mut random = Random::new(seed);
+        for lines in &mut lines {
+            random.shuffle(lines);
+        }
         let mut gaps = Gaps::new(load.retained as usize);
         for topic in 0..load.retained {
             gaps.expect(topic, 0);
@@ -145,16 +153,19 @@ impl World {
             window: load.window as usize,
             sent: vec![0; load.retained as usize],
             acknowledged: vec![0; load.retained as usize],
-            publishers: lines.into_iter().map(Publisher::new).collect(),
+            publishers: lines
+                .into_iter()
+                .map(|lines| Publisher::new(lines, random.word() as u32))
+                .collect(),
             witnessed: 0,
+            given_up: 0,
             gaps,
             readers: Readers::new(load.readers as usize, topics),
             churn: Churn::new(load.churners as usize),
             absent: Absent::new(load.offline_sessions as usize),
             books: Books::default(),
             events: Events::default(),
-            publish_us: Latency::new()?,
-            end_to_end_us: Latency::new()?,
+            latencies: Latencies::new()?,
             disconnected: 0,
             strange: 0,
             refused: None,
@@ -168,6 +179,7 @@ impl World {
                 courier: None,
             },
             roles: Vec::new(),
+            greeted: Vec::new(),
             repeated: HashSet::new(),
             scratch: Scratch::default(),
             begin,
@@ -183,12 +195,13 @@ impl World {
     pub(crate) fn own(&mut self, link: usize, role: Role) {
         if self.roles.len() <= link {
             self.roles.resize(link + 1, Role::Nobody);
+            self.greeted.resize(link + 1, false);
         }
         if let Some(slot) = self.roles.get_mut(link) {
             *slot = role;
         }
-        if let Some(slot) = self.link_of(role) {
-            *slot = Some(link);
+        if let Some(greeted) = self.greeted.get_mut(link) {
+            *greeted = false;
         }
     }
 
@@ -206,7 +219,7 @@ impl World {
     /// A link has no owner any more.
     pub(crate) fn disown(&mut self, link: usize) -> Role {
         let role = self.role(link);
-        if let Some(slot) = self.link_of(role) {
+        if let Some(slot) = self.link_of(role).filter(|slot| **slot == Some(link)) {
             *slot = None;
         }
         if let Some(slot) = self.roles.get_mut(link) {
@@ -219,9 +232,14 @@ impl World {
         self.roles.get(link).copied().unwrap_or_default()
     }
 
-    /// Updates to the plant that is listened to that have not arrived yet.
+    /// Updates to the plant that is listened to that have not arrived yet, and are waited for.
     pub(crate) fn under_way_to_witness(&self) -> u64 {
-        self.witnessed.saturating_sub(self.gaps.received)
+        self.witnessed.saturating_sub(self.gaps.received + self.given_up)
+    }
+
+    /// What has not arrived until now is not waited for any more. It is lost, unless it comes after all.
+    pub(crate) fn give_up_waiting(&mut self) {
+        self.given_up = self.witnessed.saturating_sub(self.gaps.received);
     }
 
     /// Updates that are not acknowledged yet.
@@ -276,7 +294,7 @@ impl World {
             *count = (*count).max(update.sequence + 1);
         }
         self.events.updates += 1;
-        self.publish_us.record(now_us.saturating_sub(update.due_us));
+        self.latencies.publish.record(now_us.saturating_sub(update.due_us));
         if half_empty {
             self.refill(publisher, out);
         }
@@ -293,7 +311,7 @@ impl World {
         };
         let repeated = message.dup || self.repeated.contains(&(topic, sequence));
         self.gaps.arrived(topic, sequence, repeated);
-        self.end_to_end_us.record(self.now_us().saturating_sub(due_us));
+        self.latencies.listener.record(self.now_us().saturating_sub(due_us));
     }
 
     /// Updates that were acknowledged and have not arrived at the witness.
@@ -307,6 +325,17 @@ impl World {
             })
             .sum();
         self.gaps.missing() + tails
+    }
+
+    /// What has gone wrong so far.
+    pub(crate) fn woes(&self) -> Woes {
+        Woes {
+            missing: self.gaps.missing() + self.absent.gaps.missing(),
+            doubled: self.gaps.duplicated + self.absent.gaps.duplicated,
+            out_of_order: self.gaps.reordered + self.absent.gaps.reordered,
+            stale: self.readers.stale + self.readers.unknown,
+            cut_off: self.disconnected + self.absent.forgotten + self.churn.failed,
+        }
     }
 
     /// Appends again what a publisher had under way when its connection was lost.
@@ -327,7 +356,15 @@ impl World {
 impl Handler for World {
     fn ready(&mut self, link: usize, session_present: bool, out: &mut Vec<u8>) {
         self.refused = None;
-        match self.role(link) {
+        let role = self.role(link);
+        // Not before: what is queued behind a CONNECT would be sent once more by `repeat`.
+        if let Some(slot) = self.link_of(role) {
+            *slot = Some(link);
+        }
+        if let Some(greeted) = self.greeted.get_mut(link) {
+            *greeted = true;
+        }
+        match role {
             Role::Publisher(publisher) => {
                 self.settled += 1;
                 self.repeat(publisher, out);
@@ -340,7 +377,7 @@ impl Handler for World {
             }
             Role::Books => Books::greeted(out),
             Role::Inspector => subscribe(out, 1, QoS::AtMostOnce, &[Topics::EVERYTHING]),
-            Role::Reader(_) | Role::Courier | Role::Idle => self.settled += 1,
+            Role::Reader(_) | Role::Courier | Role::Idle(_) => self.settled += 1,
             Role::Nobody => {}
         }
     }
@@ -375,8 +412,8 @@ impl Handler for World {
             (Role::Absent(session), Packet::Publish(message)) => {
                 self.events.queued += self.absent.message(session, message);
             }
-            (Role::Absent(_) | Role::Books, Packet::Suback(_)) | (Role::Idle | Role::Nobody, _) => {
-            }
+            (Role::Absent(_) | Role::Books, Packet::Suback(_))
+            | (Role::Idle(_) | Role::Nobody, _) => {}
             (Role::Courier, Packet::Puback(_)) => self.absent.delivered += 1,
             (Role::Books, Packet::Publish(message)) => self.books.message(message, self.events),
             (Role::Inspector, Packet::Publish(_)) => self.left_behind += 1,
@@ -400,7 +437,8 @@ impl Handler for World {
             }
             _ => self.redial.push(role),
         }
-        self.disconnected += 1;
+        // Who could not come was not cut off.
+        self.disconnected += u64::from(self.greeted.get(link).copied().unwrap_or(false));
         self.refused = Some(why.to_owned());
     }
 }

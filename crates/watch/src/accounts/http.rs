@@ -18,11 +18,11 @@ use super::{Kind, Source, jolokia, pointer, prometheus};
 /// How long an answer may take, all told.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most of an answer in Prometheus' form that is read: a JVM's are 200 KiB, a large broker's some MiB.
-const TEXT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Most of an answer that is read: a JVM's metrics are 200 KiB, a large broker's some MiB.
+const BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Most of an answer in JSON, which takes many times its length when it is taken apart.
-const JSON_BYTES_MAX: u64 = 512 * 1024;
+/// Most of Jolokia's, which takes many times its length when it is taken apart.
+const JOLOKIA_BYTES_MAX: u64 = 512 * 1024;
 
 /// Longest answer of a server that refuses that is shown.
 const REFUSAL_BYTES_MAX: u64 = 200;
@@ -39,7 +39,7 @@ pub(super) struct HttpReader {
 /// How figures are found in the document.
 enum Form {
     Prometheus(Vec<prometheus::Selection>),
-    Json(Vec<String>),
+    Json(Vec<pointer::Pointer>),
     Jolokia(jolokia::Request),
 }
 
@@ -76,7 +76,7 @@ impl HttpReader {
             Kind::Prometheus => Form::Prometheus(places.map(str::parse).collect::<Result<_, _>>()?),
             Kind::Jolokia => Form::Jolokia(jolokia::Request::new(places)?),
             Kind::Json | Kind::Mqtt => {
-                Form::Json(places.map(pointer::checked).collect::<Result<_, _>>()?)
+                Form::Json(places.map(pointer::Pointer::parse).collect::<Result<_, _>>()?)
             }
         };
         let agent = config.build().new_agent();
@@ -108,8 +108,8 @@ impl HttpReader {
         };
         if response.status().is_success() {
             let bytes_max = match &self.form {
-                Form::Prometheus(_) => TEXT_BYTES_MAX,
-                Form::Json(_) | Form::Jolokia(_) => JSON_BYTES_MAX,
+                Form::Prometheus(_) | Form::Json(_) => BYTES_MAX,
+                Form::Jolokia(_) => JOLOKIA_BYTES_MAX,
             };
             let body = response.body_mut().with_config().limit(bytes_max).read_to_vec();
             return body.map_err(failed);

@@ -13,16 +13,22 @@ pub(super) struct Request {
     reads: Vec<Read>,
 }
 
-/// One attribute of one bean, or a part of it.
+/// One attribute of one bean, or what one of its operations answers, or a part of that.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     mbean: String,
-    attribute: String,
+    what: What,
     path: Option<String>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    Attribute(String),
+    Operation { name: String, argument: String },
+}
+
 impl Request {
-    /// Of places `BEAN/ATTRIBUTE` or `BEAN/ATTRIBUTE/PATH`.
+    /// Of places `BEAN/ATTRIBUTE` or `BEAN/ATTRIBUTE/PATH`; `OPERATION(ARGUMENT)` takes the place of an attribute.
     pub(super) fn new<'a>(places: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         let reads = places.map(Read::parse).collect::<Result<Vec<_>, _>>()?;
         let body: Vec<Value> = reads.iter().map(Read::json).collect();
@@ -41,9 +47,9 @@ impl Request {
         let Value::Array(answers) = &document else {
             return Err("answers with what is not a list: is it Jolokia?".into());
         };
-        for (value, answer) in values.iter_mut().zip(answers) {
+        for ((value, answer), read) in values.iter_mut().zip(answers).zip(&self.reads) {
             // A bean that is not there has a status and an error of its own.
-            *value = answer.get("value").and_then(pointer::number);
+            *value = answer.get("value").and_then(|said| read.part(said)).and_then(pointer::number);
         }
         let first_error = answers.iter().find_map(|answer| answer.get("error")?.as_str());
         match first_error {
@@ -60,21 +66,47 @@ impl Read {
         match attribute {
             Some(attribute) if mbean.contains(':') && !attribute.is_empty() => Ok(Self {
                 mbean: mbean.to_owned(),
-                attribute: attribute.to_owned(),
+                what: What::parse(attribute),
                 path: parts.next().map(str::to_owned),
             }),
             _ => Err(format!(
-                "`{place}` is not BEAN/ATTRIBUTE[/PATH], such as java.lang:type=Memory/HeapMemoryUsage/used"
+                "`{place}` is not BEAN/ATTRIBUTE[/PATH] or BEAN/OPERATION(ARGUMENT)[/PATH], such as java.lang:type=Memory/HeapMemoryUsage/used"
             )),
         }
     }
 
     fn json(&self) -> Value {
-        let mut read = json!({"type": "read", "mbean": self.mbean, "attribute": self.attribute});
-        if let Some(path) = &self.path {
-            read["path"] = json!(path);
+        let (mbean, path) = (&self.mbean, &self.path);
+        match (&self.what, path) {
+            (What::Attribute(name), None) => {
+                json!({"type": "read", "mbean": mbean, "attribute": name})
+            }
+            (What::Attribute(name), Some(path)) => {
+                json!({"type": "read", "mbean": mbean, "attribute": name, "path": path})
+            }
+            (What::Operation { name, argument }, _) => {
+                json!({"type": "exec", "mbean": mbean, "operation": name, "arguments": [argument]})
+            }
         }
-        read
+    }
+
+    /// The part that is meant: of an attribute Jolokia has taken it, of an operation's answer it is taken here.
+    fn part<'a>(&self, said: &'a Value) -> Option<&'a Value> {
+        match (&self.what, &self.path) {
+            (What::Operation { .. }, Some(path)) => said.pointer(&format!("/{path}")),
+            _ => Some(said),
+        }
+    }
+}
+
+impl What {
+    fn parse(text: &str) -> Self {
+        match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
+            Some((name, argument)) => {
+                Self::Operation { name: name.to_owned(), argument: argument.to_owned() }
+            }
+            None => Self::Attribute(text.to_owned()),
+        }
     }
 }
 
@@ -106,6 +138,23 @@ mod tests {
         let error = request.read(refused, &mut [None, None]).unwrap_err();
         assert_eq!(error, "answers: forbidden");
         assert!(request.read(b"{}", &mut [None, None]).is_err());
+    }
+
+    #[test]
+    fn an_operation_is_asked_for_an_option_of_the_machine() {
+        let place =
+            "com.sun.management:type=HotSpotDiagnostic/getVMOption(MaxDirectMemorySize)/value";
+        let request = Request::new([place].into_iter()).unwrap();
+        let body: Value = serde_json::from_str(request.body()).unwrap();
+        assert_eq!(
+            body,
+            json!([{"type": "exec", "mbean": "com.sun.management:type=HotSpotDiagnostic",
+                "operation": "getVMOption", "arguments": ["MaxDirectMemorySize"]}])
+        );
+        let answer = br#"[{"status": 200, "value": {"name": "MaxDirectMemorySize", "value": "100663296", "origin": "VM_CREATION"}}]"#;
+        let mut values = [None];
+        request.read(answer, &mut values).unwrap();
+        assert_eq!(values, [Some(100_663_296.0)]);
         assert!(Request::new(["/memory"].into_iter()).is_err());
     }
 }

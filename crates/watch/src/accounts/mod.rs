@@ -47,7 +47,9 @@ impl Accounts {
     /// A figure, if a source has said it of late. A difference of figures that were not said at the same moment is not
     /// less than nothing.
     pub fn get(&self, figure: Figure) -> Option<f64> {
-        self.values.get(figure as usize).copied().flatten().map(|value| value.max(0.0))
+        let value = self.values.get(figure as usize).copied().flatten()?.max(0.0);
+        // A limit of nothing is how runtimes say that there is none.
+        (value > 0.0 || !figure.is_limit()).then_some(value)
     }
 
     /// Adds what a source says. Several sources of one figure are summed up: a JVM's buffer pools and Netty's own
@@ -70,6 +72,32 @@ impl Accounts {
         }
     }
 
+    /// Lifts a figure to what a source says that it is at least.
+    fn lift(&mut self, name: &Name, least: f64) {
+        let known = match name {
+            Name::Figure(figure) => self.values.get(*figure as usize).copied().flatten(),
+            Name::Extra(name) => {
+                self.extras.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+            }
+        };
+        let missing = least - known.unwrap_or(0.0);
+        if known.is_none() || missing > 0.0 {
+            self.add(name, missing);
+        }
+    }
+
+    /// Adds the figures of another source.
+    fn merge(&mut self, other: &Self) {
+        for figure in Figure::ALL {
+            if let Some(value) = other.values.get(figure as usize).copied().flatten() {
+                self.add(&Name::Figure(figure), value);
+            }
+        }
+        for (name, value) in &other.extras {
+            self.add(&Name::Extra(Arc::clone(name)), *value);
+        }
+    }
+
     /// Drops a figure of which only a part is known.
     pub(crate) fn withhold(&mut self, name: &Name) {
         match name {
@@ -80,5 +108,28 @@ impl Accounts {
             }
             Name::Extra(name) => self.extras.retain(|(other, _)| other != name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_lifted_to_what_it_is_at_least() {
+        let (direct, busy) = (Name::Figure(Figure::Direct), Name::Extra("busy".into()));
+        let mut pool = Accounts::default();
+        pool.add(&direct, 5.0);
+        pool.lift(&direct, 4.0);
+        assert_eq!(pool.get(Figure::Direct), Some(5.0), "part of it");
+        pool.lift(&direct, 7.0);
+        pool.lift(&busy, 2.0);
+        assert_eq!(pool.get(Figure::Direct), Some(7.0), "beside it");
+        let mut accounts = Accounts::default();
+        accounts.merge(&pool);
+        accounts.merge(&pool);
+        assert_eq!(accounts.get(Figure::Direct), Some(14.0), "sources are summed up");
+        assert_eq!(accounts.extras, [("busy".into(), 4.0)]);
+        assert_eq!(accounts.get(Figure::Account), None);
     }
 }

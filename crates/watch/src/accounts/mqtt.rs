@@ -1,7 +1,7 @@
 //! Figures that a broker publishes: `$SYS` and the like.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_client::{Endpoint, Subscriber};
 use plimsoll_mqtt::topic;
@@ -19,11 +19,48 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// Subscribes to the topics of a source, and keeps what is retained on them.
 pub(super) struct MqttReader {
     endpoint: Endpoint,
+    every: Duration,
     filters: Vec<String>,
     connected: Option<Subscriber>,
     /// What was published last to each of `filters`, while the connection lasts: by topic, as a wildcard may
     /// stand for several nodes of a cluster.
     heard: Vec<Vec<(String, f64)>>,
+    pulse: Pulse,
+}
+
+/// The topic that changes at each round of `$SYS`, whatever else does.
+const PULSE: &str = "$SYS/broker/uptime";
+
+/// How long a broker may be silent before it is known how often it speaks: its `sys_interval` may be minutes.
+const PULSE_UNKNOWN: Duration = Duration::from_secs(300);
+
+/// Rounds that may be missed.
+const PULSES_MISSED: u32 = 3;
+
+/// Whether a broker that publishes what has changed only still publishes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulse {
+    last: Option<Instant>,
+    /// The second to last was that much before; the first one is retained, and of any age.
+    gap: Option<Duration>,
+    heard: u32,
+}
+
+impl Pulse {
+    fn beat(&mut self, now: Instant) {
+        if self.heard > 1 {
+            self.gap = self.last.map(|last| now - last);
+        }
+        self.heard = self.heard.saturating_add(1);
+        self.last = Some(now);
+    }
+
+    /// For how long it has been silent, if that is too long. One that was never heard is not waited for.
+    fn is_missed(&self, now: Instant, every: Duration) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.last?);
+        let patience = self.gap.map_or(PULSE_UNKNOWN, |gap| gap.max(every) * PULSES_MISSED);
+        (silent > patience).then_some(silent)
+    }
 }
 
 /// Most topics of one filter: a wildcard is for the nodes of a cluster.
@@ -52,12 +89,15 @@ impl MqttReader {
             heard: vec![Vec::new(); filters.len()],
             filters,
             connected: None,
+            pulse: Pulse::default(),
+            every: source.every,
         })
     }
 
     fn connected(&mut self) -> Result<&mut Subscriber, String> {
         if self.connected.is_none() {
             self.heard.iter_mut().for_each(Vec::clear);
+            self.pulse = Pulse::default();
             let mut filters: Vec<&str> = self.filters.iter().map(String::as_str).collect();
             filters.sort_unstable();
             filters.dedup();
@@ -80,12 +120,21 @@ impl Reader for MqttReader {
             self.connected = None;
             return Err(error);
         }
+        let now = Instant::now();
+        if fresh.iter().any(|(name, _)| name == PULSE) {
+            self.pulse.beat(now);
+        }
         for (name, number) in fresh {
             for (filter, heard) in self.filters.iter().zip(&mut self.heard) {
                 if topic::matches(filter, &name) {
                     keep(heard, &name, number);
                 }
             }
+        }
+        if let Some(silent) = self.pulse.is_missed(now, self.every) {
+            // What was heard may be of hours ago.
+            let silent = silent.as_secs() / 60 * 60;
+            return Err(format!("has not published {PULSE} for more than {silent} s"));
         }
         for (value, heard) in values.iter_mut().zip(&self.heard) {
             *value = (!heard.is_empty()).then(|| heard.iter().map(|(_, number)| number).sum());
@@ -128,6 +177,25 @@ mod tests {
         let (one, other) = (identifier(), identifier());
         assert_ne!(one, other);
         assert!(one.len() <= 23 && one.chars().all(|c| c.is_ascii_alphanumeric()), "{one}");
+    }
+
+    #[test]
+    fn a_broker_that_ceases_to_publish_is_missed() {
+        let begun = Instant::now();
+        let at = |second| begun + Duration::from_secs(second);
+        let every = Duration::from_secs(10);
+        let mut pulse = Pulse::default();
+        assert_eq!(pulse.is_missed(at(9999), every), None, "it has no such topic");
+        pulse.beat(at(0));
+        pulse.beat(at(3));
+        assert_eq!(pulse.is_missed(at(303), every), None, "how often is not known");
+        assert_eq!(pulse.is_missed(at(304), every), Some(Duration::from_secs(301)));
+        pulse.beat(at(63));
+        assert_eq!(pulse.is_missed(at(243), every), None);
+        assert!(pulse.is_missed(at(244), every).is_some(), "a minute, three times");
+        pulse.beat(at(64));
+        assert_eq!(pulse.is_missed(at(94), every), None);
+        assert!(pulse.is_missed(at(95), every).is_some(), "not sooner than sources are asked");
     }
 
     #[test]

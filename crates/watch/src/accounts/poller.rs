@@ -38,6 +38,8 @@ struct Latest {
     values: Vec<Option<(f64, Instant)>>,
     /// Mappings that have had a value since the process began.
     known: Vec<bool>,
+    /// Which process it is about, counted.
+    life: u64,
     failures: u64,
     error: Option<Arc<str>>,
 }
@@ -73,9 +75,10 @@ impl Poller {
             let mut values = vec![None; count];
             while !shared.over.load(Ordering::Relaxed) {
                 values.fill(None);
+                let life = lock(&shared).life;
                 let pause = match reader.read(&mut values) {
                     Ok(()) => {
-                        lock(&shared).said(&values);
+                        lock(&shared).said(life, &values);
                         reader.pause()
                     }
                     Err(error) => {
@@ -97,9 +100,10 @@ impl Poller {
         }
     }
 
-    /// Forgets what was said: it was of another process.
+    /// Forgets what was said, and what is on its way: it is of another process.
     pub(crate) fn forget(&self) {
         let mut latest = lock(&self.shared);
+        latest.life += 1;
         latest.values.fill(None);
         latest.known.fill(false);
     }
@@ -112,11 +116,18 @@ impl Poller {
             value.filter(|(_, at)| at.elapsed() <= oldest).map(|(value, _)| value)
         };
         let said = || self.source.map.iter().zip(latest.values.iter().map(fresh));
-        for (mapping, value) in said() {
-            if let Some(value) = value {
-                accounts.add(&mapping.name, value * mapping.scale);
+        // Sums first, and then what they are at least, whatever the order of the mappings.
+        let mut own = Accounts::default();
+        for at_least in [false, true] {
+            for (mapping, value) in said().filter(|(mapping, _)| mapping.at_least == at_least) {
+                match value.map(|value| value * mapping.scale) {
+                    Some(value) if at_least => own.lift(&mapping.name, value),
+                    Some(value) => own.add(&mapping.name, value),
+                    None => {}
+                }
             }
         }
+        accounts.merge(&own);
         // A sum with a part missing would look like a drop.
         for ((mapping, value), known) in said().zip(&latest.known) {
             if *known && value.is_none() {
@@ -143,7 +154,11 @@ impl Drop for Poller {
 }
 
 impl Latest {
-    fn said(&mut self, values: &[Option<f64>]) {
+    /// Takes an answer that was asked for in a life.
+    fn said(&mut self, life: u64, values: &[Option<f64>]) {
+        if life != self.life {
+            return;
+        }
         let at = Instant::now();
         for ((place, known), value) in self.values.iter_mut().zip(&mut self.known).zip(values) {
             if let Some(value) = value.filter(|value| value.is_finite()) {
@@ -163,4 +178,23 @@ impl Latest {
 fn lock(shared: &Shared) -> MutexGuard<'_, Latest> {
     // What is in it is whole after each statement.
     shared.latest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_what_was_asked_of_another_process_does_not_count() {
+        let mut latest =
+            Latest { values: vec![None; 1], known: vec![false; 1], ..Latest::default() };
+        latest.said(0, &[Some(7.0)]);
+        assert_eq!(latest.values[0].map(|(value, _)| value), Some(7.0));
+        latest.life += 1;
+        latest.values.fill(None);
+        latest.said(0, &[Some(8.0)]);
+        assert_eq!(latest.values, [None]);
+        latest.said(1, &[Some(9.0)]);
+        assert!(latest.values[0].is_some());
+    }
 }

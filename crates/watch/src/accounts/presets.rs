@@ -40,29 +40,38 @@ const SYS: &[&str] = &[
     "uptime_seconds=$SYS/broker/uptime",
 ];
 
-/// A JVM by its management beans.
+/// A JVM by its management beans. `MaxDirectMemorySize` is an option, which an operation answers; it is 0 if nobody
+/// has set it, and then as much as the heap's limit (`Runtime.maxMemory`) holds.
 const BEANS: &[&str] = &[
     "heap_used=java.lang:type=Memory/HeapMemoryUsage/used",
     "heap_committed=java.lang:type=Memory/HeapMemoryUsage/committed",
     "direct=java.nio:type=BufferPool,name=direct/MemoryUsed",
+    "heap_limit=java.lang:type=Memory/HeapMemoryUsage/max",
+    "direct_limit=com.sun.management:type=HotSpotDiagnostic/getVMOption(MaxDirectMemorySize)/value",
     "nonheap_used=java.lang:type=Memory/NonHeapMemoryUsage/used",
     "jvm_threads=java.lang:type=Threading/ThreadCount",
 ];
 
-/// A JVM by Micrometer's metrics. Netty's own counter adds to the JVM's pool: each knows memory that the other does
-/// not.
+/// A JVM by Micrometer's metrics. What Netty's allocator holds is in the JVM's pool if Netty has it from
+/// `ByteBuffer.allocateDirect`, as it does since JDK 9 unless it is allowed more, and is beside it otherwise: so the larger
+/// one is taken. Of Netty it knows by `NettyAllocatorMetrics` or by Reactor Netty's meters.
 const MICROMETER: &[&str] = &[
     r#"heap_used=jvm_memory_used_bytes{area="heap"}"#,
     r#"heap_committed=jvm_memory_committed_bytes{area="heap"}"#,
     r#"direct=jvm_buffer_memory_used_bytes{id="direct"}"#,
-    r#"direct=netty_allocator_memory_used{memory_type="direct"}"#,
+    r#"direct>=netty_allocator_memory_used{memory_type="direct"}"#,
+    "direct>=reactor_netty_bytebuf_allocator_used_direct_memory",
+    r#"heap_limit=jvm_memory_max_bytes{area="heap"}"#,
     r#"nonheap_used=jvm_memory_used_bytes{area="nonheap"}"#,
     "jvm_threads=jvm_threads_live_threads",
 ];
 
-/// EMQX, by the names in its documentation.
+/// EMQX 5 and 6: `apps/emqx_prometheus/src/emqx_prometheus.erl` of emqx/emqx. The Erlang machine's memory is said by a
+/// collector of prometheus.erl that is not always switched on (`vm_memory`), as `…_bytes_total` by kind; the
+/// documentation of EMQX 6.3 calls it `…_bytes`.
 const EMQX: &[&str] = &[
     "heap_used=erlang_vm_memory_bytes_total",
+    "heap_used>=erlang_vm_memory_bytes",
     "retained=emqx_retained_count",
     "connections=emqx_live_connections_count",
     "sessions=emqx_sessions_count",
@@ -71,10 +80,13 @@ const EMQX: &[&str] = &[
     "connected_total=emqx_client_connected",
 ];
 
-/// `HiveMQ` with its extension for Prometheus, by the names in its documentation.
+/// `HiveMQ` with its extension for Prometheus, which writes `_` for what is neither letter nor digit: `HiveMQMetrics.java`
+/// and `JvmMetricsRegistry.java` of hivemq/hivemq-community-edition, the latter with the gauges of Dropwizard's
+/// `metrics-jvm`.
 const HIVEMQ: &[&str] = &[
     "heap_used=com_hivemq_jvm_memory_heap_used",
     "heap_committed=com_hivemq_jvm_memory_heap_committed",
+    "heap_limit=com_hivemq_jvm_memory_heap_max",
     "direct=com_hivemq_jvm_buffer_pool_direct_used",
     "retained=com_hivemq_messages_retained_current",
     "connections=com_hivemq_networking_connections_current",

@@ -10,6 +10,8 @@ use plimsoll_client::TlsFiles;
 use super::http::HttpReader;
 use super::mqtt::MqttReader;
 use super::poller::Reader;
+use super::presets;
+use crate::configuration::Login;
 use crate::figure::Figure;
 
 /// Where figures come from.
@@ -69,6 +71,8 @@ pub struct Mapping {
     pub from: String,
     /// What it is multiplied by: 1024 if it is in KiB.
     pub scale: f64,
+    /// The figure is at least that: it is not added to the others of its source.
+    pub at_least: bool,
 }
 
 /// What a figure is called.
@@ -76,11 +80,21 @@ pub struct Mapping {
 pub enum Name {
     /// One that is judged.
     Figure(Figure),
-    /// One that is only shown and recorded.
+    /// One that is only shown: in metrics, in JSON and to Elasticsearch.
     Extra(Arc<str>),
 }
 
 impl Source {
+    /// A source of a preset, as `--accounts` and `--map` describe it: `PRESET[=URL]`, and `FIGURE=WHERE` for each figure
+    /// that the preset does not have. Credentials, authorities and pace are the caller's to set.
+    ///
+    /// # Errors
+    ///
+    /// The preset, the address or a figure is not understood; the text names it.
+    pub fn described(preset: &str, map: &[String]) -> Result<Self, String> {
+        presets::described(preset, map, &Login::default())
+    }
+
     /// Its address without secrets.
     pub fn shown(&self) -> String {
         without_secrets(&self.url)
@@ -148,7 +162,7 @@ impl FromStr for Name {
 impl FromStr for Mapping {
     type Err = String;
 
-    /// `FIGURE=WHERE`, with ` * NUMBER` behind it if the unit is another one.
+    /// `FIGURE=WHERE`, or `FIGURE>=WHERE`, with ` * NUMBER` behind it if the unit is another one.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, from) = text.split_once('=').ok_or_else(|| {
             format!("`{text}` is not FIGURE=WHERE, such as retained=/broker/retained")
@@ -164,7 +178,11 @@ impl FromStr for Mapping {
         if from.is_empty() {
             return Err(format!("`{text}` does not say where {name} is"));
         }
-        Ok(Self { name: name.trim().parse()?, from: from.into(), scale })
+        let (name, at_least) = match name.strip_suffix('>') {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        Ok(Self { name: name.trim().parse()?, from: from.into(), scale, at_least })
     }
 }
 
@@ -180,6 +198,9 @@ mod tests {
         let mapping: Mapping = r#"threads_busy=pool{name="x=y"}"#.parse().unwrap();
         assert_eq!(mapping.name, Name::Extra("threads_busy".into()));
         assert_eq!(mapping.from, r#"pool{name="x=y"}"#);
+        assert!(!mapping.at_least);
+        let mapping: Mapping = "direct>=netty * 2".parse().unwrap();
+        assert_eq!((mapping.name, mapping.at_least), (Name::Figure(Figure::Direct), true));
         for wrong in ["retained", "retained=", "Retained=/x", "=x", "a=/b * c", "a=/b * 0"] {
             assert!(wrong.parse::<Mapping>().is_err(), "{wrong}");
         }

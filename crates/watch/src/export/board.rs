@@ -38,7 +38,10 @@ pub(crate) struct Standing {
     pub(crate) changes: Vec<Change>,
     /// The last ones, oldest first.
     pub(crate) events: Vec<Event>,
-    pub(crate) trail: Trail,
+    /// Shared with whoever draws it meanwhile.
+    pub(crate) trail: Arc<Trail>,
+    /// What was recorded of it is still being read.
+    pub(crate) recalling: bool,
     reasons_t: f64,
 }
 
@@ -55,24 +58,27 @@ impl Standing {
             reasons: Vec::new(),
             changes: Vec::new(),
             events: Vec::new(),
-            trail: Trail::new(SAMPLES_MAX),
+            trail: Arc::new(Trail::new(SAMPLES_MAX)),
+            recalling: watched.recalling,
             reasons_t: f64::NEG_INFINITY,
         }
     }
 
     /// What was seen before this watch began; without a history there is none.
     fn recall(&mut self, directory: &Path) {
+        let trail = Arc::make_mut(&mut self.trail);
         for record in history::read(directory, &self.name, 0.0).into_iter().flatten() {
-            self.trail.push(&record.sample);
+            trail.push(&record.sample);
         }
     }
 
     fn update(&mut self, watched: &Watched) {
         self.readings = watched.readings;
+        self.recalling = watched.recalling;
         self.last.clone_from(&watched.last);
         let Some(last) = &watched.last else { return };
         if let Some(sample) = &last.sample {
-            self.trail.push(sample);
+            Arc::make_mut(&mut self.trail).push(sample);
         }
         let changed = self.verdict.name() != watched.verdict.name();
         if changed {
@@ -107,9 +113,14 @@ impl Board {
         &self.pushes
     }
 
-    /// The targets, for as long as it takes to copy what is wanted of them.
+    /// The targets, for as long as it takes to copy what is wanted of them: whoever samples waits meanwhile.
     pub(crate) fn look(&self) -> MutexGuard<'_, Vec<Standing>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The targets as they are now; samples are shared.
+    pub(crate) fn copy(&self) -> Vec<Standing> {
+        self.look().clone()
     }
 }
 

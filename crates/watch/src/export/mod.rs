@@ -6,7 +6,7 @@
 //! | `/` | the report of one target; of several, a list with their reports behind it |
 //! | `/targets/NAME` | the report of one of several targets |
 //! | `/api/v1/targets` | all targets with reading, judgement, reasons and last events, as JSON |
-//! | `/healthz` | `ok` while targets are looked at; status 503 if they have not been for 30 seconds |
+//! | `/healthz` | `ok` while targets are looked at, and whether histories are still being read; status 503 if they have not been for 30 seconds |
 //!
 //! There is no login: who may connect may read. So it listens on an address of this machine, unless told otherwise.
 
@@ -95,7 +95,7 @@ fn router(board: Board) -> Router {
 async fn metrics(State(board): State<Board>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let form = Form::of(accept.unwrap_or_default());
-    let text = metrics::metrics(form, &board.look(), board.pushes());
+    let text = metrics::metrics(form, &board.copy(), board.pushes());
     ([(header::CONTENT_TYPE, form.content_type())], text).into_response()
 }
 
@@ -109,12 +109,19 @@ async fn health(State(board): State<Board>) -> Response {
             let text = format!("no target was looked at for {} s\n", age.as_secs());
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
-        _ => "ok\n".into_response(),
+        _ => match looks.iter().filter(|one| one.recalling).count() {
+            0 => "ok\n".into_response(),
+            count => {
+                let all = looks.len();
+                format!("ok, but what was recorded of {count} of {all} targets is still being read, and they are not judged\n")
+                    .into_response()
+            }
+        },
     }
 }
 
 async fn targets(State(board): State<Board>) -> Response {
-    let all: Vec<Value> = board.look().iter().map(described).collect();
+    let all: Vec<Value> = board.copy().iter().map(described).collect();
     let text = json!({ "version": env!("CARGO_PKG_VERSION"), "targets": all }).to_string();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
@@ -137,14 +144,10 @@ fn described(one: &Standing) -> Value {
 }
 
 async fn front(State(board): State<Board>) -> Response {
-    let all = board.look();
-    let [one] = all.as_slice() else {
-        // A table is short; a report is not, so that one is drawn of a copy.
-        return page::answer(page::list(&all));
-    };
-    let one = one.clone();
-    drop(all);
-    page::answer(page::report(&one))
+    match board.copy().as_slice() {
+        [one] => page::answer(page::report(one)),
+        all => page::answer(page::list(all)),
+    }
 }
 
 async fn target(State(board): State<Board>, Path(name): Path<String>) -> Response {

@@ -45,6 +45,7 @@ fn watched() -> Vec<Watched> {
         t: 1.78e9,
         process: Some(process),
         cgroup: None,
+        oom_killed: 0,
         pressure: Some(Pressure { some_percent: 2.0, ..Pressure::default() }),
         accounts,
         sample: Some(sample),

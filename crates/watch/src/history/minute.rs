@@ -85,7 +85,7 @@ impl Minute {
         sample.file = minute.file.value();
         for (mean, figure) in minute.figures.into_iter().zip(Figure::ALL) {
             // Of a counter or a limit the last value says all.
-            if !figure.is_counter() && !matches!(figure, Figure::Limit | Figure::DirectLimit) {
+            if !figure.is_counter() && !figure.is_limit() {
                 *figure.place(sample) = mean.value();
             }
         }

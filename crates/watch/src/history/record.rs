@@ -19,7 +19,7 @@ const TAIL: usize = 4 + 8 + 4;
 
 pub(super) const RECORD_BYTES: usize = FIGURES * 8 + TAIL;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const fn header() -> [u8; 16] {
     let [v0, v1, v2, v3] = VERSION.to_le_bytes();

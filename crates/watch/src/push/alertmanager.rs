@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plimsoll_judgement::outside::Verdict;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ const REPEATS_MISSED: u32 = 4;
 #[derive(Clone, Debug, PartialEq)]
 struct Alert {
     since: SystemTime,
+    /// Since when it leaks.
+    leaks_since: SystemTime,
     /// When it was over; `None` while it stands.
     ended: Option<SystemTime>,
     sentence: String,
@@ -89,6 +91,7 @@ impl Alert {
             "annotations": {
                 "summary": format!("{target} leaks memory"),
                 "description": self.sentence,
+                "since": json::time(self.leaks_since),
                 "reasons": self.reasons,
             },
             "startsAt": json::time(self.since),
@@ -108,12 +111,16 @@ pub(super) struct Alertmanager {
 impl Output for Alertmanager {
     fn round(&mut self, all: &[Watched]) {
         let now = SystemTime::now();
-        let leaking = |watched: &&Watched| matches!(watched.verdict, Verdict::Leaking(_));
+        let leak = |watched: &Watched| match &watched.verdict {
+            Verdict::Leaking(leak) => Some(leak.since),
+            _ => None,
+        };
         let mut wanted = self.wanted.look();
         let mut changed = false;
         // Also of targets that are no longer watched.
         for (target, alert) in wanted.iter_mut().filter(|(_, alert)| alert.ended.is_none()) {
-            if !all.iter().filter(leaking).any(|watched| watched.target.name == *target) {
+            let leaks = |one: &Watched| one.target.name == *target && leak(one).is_some();
+            if !all.iter().any(leaks) {
                 alert.ended = Some(now);
                 changed = true;
             }
@@ -122,15 +129,16 @@ impl Output for Alertmanager {
             let over = alert.ended.and_then(|ended| now.duration_since(ended).ok());
             over.is_none_or(|over| over < REPEAT * REPEATS_MISSED)
         });
-        for watched in all.iter().filter(leaking) {
+        for (watched, since) in all.iter().filter_map(|one| Some((one, leak(one)?))) {
+            let leaks_since = UNIX_EPOCH + Duration::try_from_secs_f64(since).unwrap_or_default();
             let sentence = Sentence(&watched.verdict).to_string();
             let known = wanted.get_mut(&watched.target.name).filter(|one| one.ended.is_none());
             if let Some(alert) = known {
-                alert.sentence = sentence;
+                (alert.sentence, alert.leaks_since) = (sentence, leaks_since);
                 continue;
             }
             let reasons = watched.judge.reasons().join(" ");
-            let alert = Alert { since: now, ended: None, sentence, reasons };
+            let alert = Alert { since: now, leaks_since, ended: None, sentence, reasons };
             wanted.insert(watched.target.name.clone(), alert);
             changed = true;
         }

@@ -157,6 +157,8 @@ fn alertmanager_hears_of_a_leak_and_of_its_end() {
     assert_eq!(raised[0]["labels"]["alertname"], "PlimsollWatchLeak");
     assert_eq!(raised[0]["labels"]["target"], "edge");
     assert!(raised[0]["annotations"]["description"].as_str().unwrap().contains("0.200 MB/h"));
+    // 1.77e9 seconds since 1970.
+    assert_eq!(raised[0]["annotations"]["since"], "2026-02-02T02:40:00.000Z");
     assert!(raised[0]["endsAt"].as_str() > raised[0]["startsAt"].as_str());
     output.round(&judged_as(leaking()));
     output.round(&judged_as(Verdict::Stable));
@@ -203,6 +205,7 @@ fn elasticsearch_gets_readings_so_often_and_events_at_once() {
         t,
         process: None,
         cgroup: None,
+        oom_killed: 0,
         pressure: None,
         accounts: crate::accounts::Accounts::default(),
         sample: None,

@@ -47,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long)]
     name: Option<String>,
     /// What memory must not reach, if the series has no column for it
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     limit: Option<f64>,
     /// What is passed over after the start of a process
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = units::duration)]

@@ -90,7 +90,7 @@ impl Output for Terminal {
         draw(&scene);
     }
 
-    fn is_broken(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 

@@ -1,5 +1,6 @@
 //! The terminal itself: taken over, and given back as it was, whatever happens.
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::{Mutex, PoisonError};
@@ -23,10 +24,17 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 ///
 /// # Errors
 ///
-/// Standard input or output is no terminal, or cannot be changed.
+/// Standard input or output is no terminal, one that cannot move its cursor, or one that cannot be changed.
 pub(super) fn take() -> Result<(), String> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err("--tui needs a terminal for input and output".to_owned());
+    }
+    if env::var_os("TERM").is_none_or(|kind| kind.is_empty() || kind == "dumb") {
+        return Err(
+            "--tui needs a terminal that can move its cursor, and TERM says that this one \
+            cannot; try --log-every 10s"
+                .to_owned(),
+        );
     }
     let explain = |error: rustix::io::Errno| format!("--tui cannot set up the terminal: {error}");
     let before = tcgetattr(io::stdin()).map_err(explain)?;

@@ -31,6 +31,7 @@ fn scene(coloured: bool) -> Scene {
             t,
             process: Some(ProcessReading { rss, ..ProcessReading::default() }),
             cgroup: None,
+            oom_killed: 0,
             pressure: None,
             accounts: Accounts::default(),
             sample: Some(Sample { t, rss, account: Some(9e6), ..Sample::default() }),
