@@ -57,11 +57,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs all detectors over all series, on two threads.
-fn judge_all(
-    corpus: &Corpus,
-    only: &[&str],
-    ours_only: bool,
-) -> Vec<(Labelled, Vec<Outcome>)> {
+fn judge_all(corpus: &Corpus, only: &[&str], ours_only: bool) -> Vec<(Labelled, Vec<Outcome>)> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     let work = || {

@@ -40,6 +40,8 @@ pub(super) struct Standing {
     pub(super) model: Model,
     /// It grows in stairs of days.
     pub(super) stairs: bool,
+    /// Bytes per second when it was seen last.
+    rate: f64,
     pub(super) leak: Leak,
 }
 
@@ -138,8 +140,9 @@ impl Judge {
             sight,
             length,
             seen: now,
-            model,
             stairs: false,
+            rate: rate / model.overhead(),
+            model,
             leak: Leak {
                 bytes_per_hour: rate * asked_for,
                 error: 1.96 * error * asked_for,
@@ -194,7 +197,7 @@ impl Judge {
         }
     }
 
-    /// Those that have held for a sixth of their window.
+    /// Those that have held for a sixth of their window, a twelfth of a short one.
     fn confirmed(&mut self, found: &[Candidate], now: f64) -> Vec<Candidate> {
         let mut confirmed = Vec::new();
         for (sight, row) in SIGHTS.iter().zip(&mut self.holds) {
@@ -204,7 +207,9 @@ impl Judge {
                     *since = None;
                     continue;
                 };
-                if now - *since.get_or_insert(now) >= candidate.length / 6.0 {
+                let short = candidate.length < 3.0 * self.settings.settle_s;
+                let wanted = candidate.length / if short { 12.0 } else { 6.0 };
+                if now - *since.get_or_insert(now) >= wanted {
                     confirmed.push(candidate.clone());
                 }
             }
@@ -234,6 +239,7 @@ impl Judge {
             length: best.length,
             seen: now,
             stairs: best.stairs,
+            rate: growth.grown / span / best.model.overhead(),
             leak: Leak {
                 bytes_per_hour: growth.grown / span * 3600.0 / best.model.overhead(),
                 error: 1.96 * growth.error / span * 3600.0 / best.model.overhead(),
@@ -311,7 +317,9 @@ impl Judge {
         let Some(standing) = &self.standing else { return };
         let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
         let whole = whole(series, columns, &standing.model);
-        let day = 24.0 * self.settings.settle_s;
+        // Lives that are over within a day have to do with less.
+        let hour = self.settings.settle_s;
+        let day = if self.lives.all_shorter(30.0 * hour).is_some() { 14.0 } else { 24.0 } * hour;
         let window = standing.length.max(if standing.stairs { 2.0 * day } else { day });
         let from = now - window;
         // Not before what showed it is long gone by, and only by what this life shows.
@@ -323,7 +331,7 @@ impl Judge {
         let row = series.t.partition_point(|t| *t < from);
         let grown = whole.get(row..).and_then(ends).unwrap_or(0.0) / standing.model.overhead();
         let unsure = standing.leak.error > 0.7 * standing.leak.bytes_per_hour;
-        if unsure || grown < 0.2 * standing.leak.bytes_per_hour / 3600.0 * window {
+        if unsure || grown < 0.2 * standing.rate * window {
             self.standing = None;
             self.changes.add(now, ChangeKind::LeakOver);
             return;
@@ -361,7 +369,8 @@ impl Judge {
         let standing = self.standing.as_ref();
         let own = standing.and_then(|leak| all.iter().find(|one| one.sight == leak.sight));
         let Some(series) = own.or(all.first()) else { return Vec::new() };
-        let model = standing.filter(|_| own.is_some()).map_or(Model::AsIs, |leak| leak.model.clone());
+        let model =
+            standing.filter(|_| own.is_some()).map_or(Model::AsIs, |leak| leak.model.clone());
         let left = whole(series, &columns, &model);
         let seen = |t: f64, left: f64| {
             let row = columns.t.partition_point(|other| *other < t);

@@ -12,8 +12,12 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// waits for the end of that has lost much.
 const FAST: f64 = 2.0 * MIB;
 /// The same beside a managed heap that has had its size from the start on: such a process is not warming up.
-const SETTLED_FAST: f64 = 1.0 * MIB;
+const SETTLED_FAST: f64 = 2.0 * MIB;
 
+/// The same for what may be a warm-up.
+const VERY_FAST: f64 = 2.75 * MIB;
+/// Growth of less than this is no leak unless it lasts for days, bytes an hour.
+const WORTH_A_WORD: f64 = 0.11 * MIB;
 /// Growth of less than this may wait: in a day it is little.
 const SLOW: f64 = 0.8 * MIB;
 /// A process that was so old when it was seen first has no warm-up, settling times.
@@ -89,8 +93,18 @@ pub(super) fn candidates(
         let settled = old || beside && heap_has_its_size(columns, &growth);
         let bare = stairs && seen.model == Model::AsIs;
         let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
-        let past =
-            Past { t: &series.t, q: &whole, start, age, stairs, doubles, level, settled, bare, floor };
+        let past = Past {
+            t: &series.t,
+            q: &whole,
+            start,
+            age,
+            stairs,
+            doubles,
+            level,
+            settled,
+            bare,
+            floor,
+        };
         if !is_in_use(series, columns, &growth) || (bare && in_leaps(series, &growth)) {
             continue;
         }
@@ -163,7 +177,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         floor: false,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
-    let span = Growth { from, to: now, grown: levels.first()? - levels.last()?, ..measure(&whole)? };
+    let span =
+        Growth { from, to: now, grown: levels.first()? - levels.last()?, ..measure(&whole)? };
     if series.sight != Sight::Ratchet && in_leaps(series, &span) {
         return None;
     }
@@ -182,9 +197,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
 /// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
 /// what fills with one of its length.
 fn bends_little(points: &[(f64, f64)]) -> bool {
-    slowest(points).is_none_or(|bend| {
-        bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
-    })
+    slowest(points)
+        .is_none_or(|bend| bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span)
 }
 
 /// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
@@ -213,7 +227,11 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
         Sight::HeapFloor => series.level > 0.45 * committed,
         Sight::Native => {
             let beside = series.q.get(series.t.partition_point(|t| *t < growth.from)..);
-            beside.unwrap_or_default().iter().take(8).all(|beside| beside.is_nan() || *beside >= 0.0)
+            beside
+                .unwrap_or_default()
+                .iter()
+                .take(8)
+                .all(|beside| beside.is_nan() || *beside >= 0.0)
         }
         _ => true,
     }
@@ -222,8 +240,9 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
 /// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.
 fn heap_has_its_size(columns: &Columns, growth: &Growth) -> bool {
     let known = columns.committed.iter().copied().filter(|size| size.is_finite());
-    let (low, high) =
-        known.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), size| (low.min(size), high.max(size)));
+    let (low, high) = known.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), size| {
+        (low.min(size), high.max(size))
+    });
     there(&columns.committed) && high - low < (0.01 * high).max(0.25 * growth.grown)
 }
 
@@ -283,7 +302,8 @@ impl Past<'_> {
     fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
         let hour = settings.settle_s;
         let length = growth.to - growth.from;
-        if growth.keeps < 0.5 {
+        let trifle = growth.rate * hour < WORTH_A_WORD && length < 60.0 * hour;
+        if growth.keeps < 0.5 || trifle {
             return false;
         }
         if !self.floor && self.cannot_fill(hour, growth) {
@@ -348,10 +368,12 @@ impl Past<'_> {
     /// Whether it has grown since the start as nothing does that fills: what bends so little would end far above what
     /// a cache or a pool of such a process may be.
     fn cannot_fill(&self, hour: f64, growth: &Growth) -> bool {
-        let least = if self.settled { SETTLED_FAST } else { FAST };
+        // Caches rise by a tenth to the whole of what a process holds, fast leaks by several times of it.
+        let large = growth.grown > 0.3 * self.level || self.settled;
+        let least = if self.settled { SETTLED_FAST } else { VERY_FAST };
         let first = self.t.first().copied().unwrap_or(growth.to);
         let seen = growth.to - first;
-        if seen > 24.0 * hour || growth.rate * hour < least {
+        if !large || seen > 24.0 * hour || growth.rate * hour < least {
             return false;
         }
         let begin = self.t.partition_point(|t| *t < self.start + hour);
@@ -366,7 +388,8 @@ impl Past<'_> {
             (true, true) => (20.0, 40.0 * MIB + self.level),
             (false, _) => (40.0, 128.0 * MIB + self.level),
         };
-        bend.slow(2.0) > slow * hour && bend.rate * bend.slow(2.0) > size
+        let bent = bend.slow(if self.settled { 1.6 } else { 2.0 });
+        bent > slow * hour && bend.rate * bent > size
     }
 
     /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty

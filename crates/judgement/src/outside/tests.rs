@@ -168,6 +168,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
             published_total: at(11),
             connected_total: at(12),
             limit: at(13),
+            heap_limit: at(1),
             direct_limit: at(0),
         }
     })
