@@ -271,11 +271,12 @@ impl Judge {
             && let Some(growth) = measure(&thin(t, q, POINTS, Thin::Mean))
             && growth.rate > 0.0
         {
-            let part = growth.rate / overhead;
-            let rate = part.max(not_all_counted(standing, columns).unwrap_or(0.0));
-            standing.leak.bytes_per_hour = rate * 3600.0;
+            standing.leak.bytes_per_hour = growth.rate / overhead * 3600.0;
             let span = growth.to - growth.from;
             standing.leak.error = 1.96 * growth.error / span * 3600.0 / overhead;
+        }
+        if let Some(rate) = not_all_counted(standing, columns) {
+            standing.leak.bytes_per_hour = standing.leak.bytes_per_hour.max(rate * 3600.0);
         }
         // What is known of an allocator is not better than that, however straight the line.
         let least = if overhead > 1.0 { 0.05 } else { 0.01 } * standing.leak.bytes_per_hour;
