@@ -33,8 +33,11 @@ def program(broker=None):
 
 
 def _ports():
-    first, last = os.environ.get("INTEROP_PORTS", "23000-23199").split("-")
-    return itertools.cycle(range(int(first), int(last) + 1))
+    """Each of the processes that run tests at once (pytest-xdist) has a part of them."""
+    first, last = map(int, os.environ.get("INTEROP_PORTS", "23000-23899").split("-"))
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    part = (last + 1 - first) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return itertools.cycle(range(first + process * part, first + (process + 1) * part))
 
 
 _next_port = _ports()

@@ -1,4 +1,8 @@
-"""Fixtures that the tests share."""
+"""Fixtures that the tests share.
+
+Some tests run at once (`interop/run`). Those of one `xdist_group` run one after the other: `measures` are those that load
+the machine or look at how fast it is; the others share something costly, or count over tests.
+"""
 
 import pytest
 

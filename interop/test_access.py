@@ -335,6 +335,7 @@ def test_check_config_reads_what_a_reload_reads_and_touches_nothing(tmp_path):
     assert started.returncode == 3 and "password_file /nonexistent" in started.stderr
 
 
+@pytest.mark.xdist_group("measures")
 def test_slow_hashes_keep_nobody_waiting_and_guessers_are_not_listened_to(tmp_path):
     passwords = tmp_path / "passwords"
     assert passwd("-c", "-b", passwords, "slow", "secret").returncode == 0  # Argon2id
@@ -406,6 +407,7 @@ mount_point plant/7/
         assert old.returncode != 0
 
 
+@pytest.mark.xdist_group("measures")
 def test_nobody_slips_in_while_a_reload_goes_on(tmp_path):
     passwords, acl = files(tmp_path, acl="topic read #\n")
     everybody, without = passwords.read_text(), passwords.read_text().split("\n")[1] + "\n"

@@ -21,10 +21,13 @@ import pytest
 import broker as brokers
 from raw import frame, packet_at, string
 
-pytestmark = pytest.mark.skipif(
-    brokers.name() != "plimsoll" or not os.path.exists(brokers.program("mosquitto")),
-    reason="compares plimsoll with mosquitto",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        brokers.name() != "plimsoll" or not os.path.exists(brokers.program("mosquitto")),
+        reason="compares plimsoll with mosquitto",
+    ),
+    pytest.mark.xdist_group("differential"),
+]
 
 SEEDS = int(os.environ.get("SEEDS", "4"))
 DECISIONS = 5000  # that the seeds of CI take at least

@@ -82,7 +82,10 @@ def test_a_users_queues_end_at_its_budget_and_others_are_served():
         assert 80 < queued < 110, small
         assert logged(broker, "memory_budget_user small: refuse_new,"), broker.log_text()
         assert budget(broker, "user", "large")["used_bytes"] > 200 * KIB
+        alarms = [one for one in broker.api.get("/api/v1/alarms")["alarms"] if one["name"] == "budget"]
+        assert [one["severity"] for one in alarms] == ["warning"] and "memory_budget_user small: refuse_new is in force" in alarms[0]["text"], alarms
         metrics = broker.api.ask("/metrics")[2].decode()
+        assert 'plimsoll_alarms{name="budget"} 1' in metrics
         labels = 'kind="user",name="small",number=""'
         assert f"plimsoll_memory_budget_bytes{{{labels}}} {128 * KIB}" in metrics
         assert f'plimsoll_memory_budget_actions_total{{{labels},action="publishes_refused"}} {200 - queued}' in metrics
@@ -151,6 +154,7 @@ def test_what_is_held_below_a_topic_ends_at_its_budget():
         until(lambda: here.got[-1] == b"x" * 100)
         assert broker.api.get("/api/v1/retained", filter="plant/#")["retained"] == []
         assert logged(broker, "memory_budget_topic plant/7: "), broker.log_text()
+        assert broker.api.ask("/api/v1/recount", "POST", MEANT)[2].count(b'"budgets_differing":0') == 1
         top = broker.api.get("/api/v1/top", of="prefixes", by="backlog", depth=2)["top"]
         assert [(one["prefix"], one["messages"]) for one in top] == [("plant/7", kept), ("plant/70", 1)], top
         back = Client(broker.port, "away")

@@ -10,7 +10,7 @@ import overload
 from broker import Broker, logged
 from raw import Raw, frame, string
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own promise")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own promise"), pytest.mark.xdist_group("measures")]
 
 MIB = 1 << 20
 # A publisher that is slowed waits up to 0.2 s; the machine may be busy with the flood itself.

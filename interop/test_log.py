@@ -10,11 +10,13 @@ import pytest
 
 import broker as brokers
 import stock
+from raw import Raw
 
 pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own format")
 
 # A broker that root has started could not read a test's files again after it became another user.
 STAY = "user root\n" if os.geteuid() == 0 else ""
+FILTERS = 20_000
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -63,3 +65,16 @@ def test_a_reload_changes_the_format():
         with stock.Client(broker.port, "third"):
             assert brokers.logged(broker, " as third (")
     assert '"client":"third"' not in broker.log_text()
+
+
+def test_the_report_of_many_filters_is_whole():
+    """More lines than the log keeps for a slow destination, and the memory behind them."""
+    with brokers.Broker(config=STAY) as broker:
+        many = Raw(broker.port, "many", clean=True)
+        for first in range(0, FILTERS, 1000):
+            many.subscribe(0, *(f"plant/{first + number}" for number in range(1000)))
+        broker.signal(signal.SIGUSR2)
+        assert brokers.logged(broker, "resident in the process", 20)
+        text = broker.log_text()
+        assert len(re.findall(r": plant/\d+ \(1\)\n", text)) == FILTERS
+        assert f": {FILTERS} topic filters.\n" in text and "dropped" not in text

@@ -9,7 +9,7 @@ import pytest
 from chromium import PROGRAM, Page
 from test_http_api import broker_with_api, client, publish, until
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own page")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own page"), pytest.mark.xdist_group("page")]
 PHONE = 360
 VIEWS = ("overview", "clients", "retained", "top", "alarms")
 ROWS = "[...document.querySelectorAll('#client-rows tr')].map(row => row.querySelector('.link').textContent)"
@@ -20,7 +20,7 @@ BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 def scene():
     """A broker with clients, and a browser that looks at it."""
     assert PROGRAM, "chromium is not installed: .ci/run does that"
-    with broker_with_api() as broker, client(broker, "press-1", "plant/#", clean=True) as one, client(broker, "press-2", clean=True), client(broker, "oven", clean=True):
+    with broker_with_api("memory_budget_topic plant 1MiB\n") as broker, client(broker, "press-1", "plant/#", clean=True) as one, client(broker, "press-2", clean=True), client(broker, "oven", clean=True):
         publish(broker, *[(f"plant/{number}/setpoint", f'{{"value": {number}}}') for number in range(5)], ("plant/0/bytes", bytes([255, 1])))
         broker.talker = one
         with Page() as page:
@@ -52,6 +52,7 @@ def test_it_lives(scene):
     page.until(f"parseFloat({sent}) > 0")
     assert "RSS" in page.run("document.getElementById('water-words').textContent")
     assert page.run("document.querySelectorAll('#accounts tr:not([hidden])').length") >= 3
+    assert page.run("document.getElementById('budget-rows').textContent").startswith("topic plant")
     # Something is drawn: not all pixels are alike.
     assert page.run("(() => { const c = document.getElementById('water'); return new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size; })()") > 5
     picture(page, "overview")

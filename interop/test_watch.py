@@ -20,7 +20,7 @@ from pki import Authority
 from raw import Raw, frame, string
 from watching import LOOK_SECONDS, MINUTES_PER_LOOK, Watch, replay, stretched
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool"), pytest.mark.xdist_group("measures")]
 
 HERE = Path(__file__).resolve().parent
 # 20 hours, at ten looks a second and two minutes for each.

@@ -10,7 +10,7 @@ from netty import BUFFER, LIMIT, Platform, compiled
 from services import Service
 from watching import Watch, sleeper
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own tool"), pytest.mark.xdist_group("jvm")]
 
 FORGOTTEN = 2000
 FIXTURES = brokers.ROOT / "interop" / "fixtures"

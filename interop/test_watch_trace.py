@@ -15,7 +15,7 @@ import pytest
 import broker as brokers
 from raw import Raw, frame, string
 
-pytestmark = pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line")
+pytestmark = [pytest.mark.skipif(brokers.name() != "plimsoll", reason="Plimsoll's own command line"), pytest.mark.xdist_group("measures")]
 
 FIXTURES = brokers.ROOT / "crates" / "probe" / "fixtures"
 NOT_ALLOWED = 4

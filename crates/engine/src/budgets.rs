@@ -22,6 +22,7 @@ use core::ops::ControlFlow;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::load::{LoadCounts, Step};
+use crate::message::Block;
 use crate::time::Time;
 
 pub(crate) use bounds::queues_nothing;
@@ -231,9 +232,10 @@ impl Engine {
         (stop < end).then_some(stop)
     }
 
-    /// Walks all sessions and adds up what counts to each budget of listeners and users, without looking at what has been counted.
-    /// Answers those that differ: none, unless something is wrong.
-    pub fn recount_budgets(&self) -> Vec<BudgetDifference> {
+    /// Walks all sessions and messages and adds up what counts to each budget, without looking at what has been
+    /// counted. Answers those that differ: none, unless something is wrong. `outside` are messages that
+    /// were taken out and are not sent yet ([`Body::block`](crate::Body::block)).
+    pub fn recount_budgets(&self, outside: &[Block]) -> Vec<BudgetDifference> {
         let mut found = alloc::vec![0usize; self.dispatch.budgets.places() as usize];
         for (_, session) in self.sessions.iter() {
             for number in Budgets::of(session).0 {
@@ -248,6 +250,6 @@ impl Engine {
             let (of, used) = (budget.of.clone(), budget.used);
             (used != found).then_some(BudgetDifference { of, used, found })
         });
-        differing.collect()
+        differing.chain(self.differing_topics(outside)).collect()
     }
 }

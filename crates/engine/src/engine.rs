@@ -17,7 +17,7 @@ use crate::hash::Seeded;
 use crate::input::{Input, Link, Loss};
 use crate::leak::Leaking;
 use crate::load::Approach;
-use crate::message::Parts;
+use crate::message::{Block, Message, Parts};
 use crate::outbox::Outbox;
 use crate::replay::Replaying;
 use crate::retained::RetainedStore;
@@ -280,11 +280,11 @@ impl Engine {
     /// Equal to the byte to what this engine's values have charged to its ledger; the shell's own
     /// accounts are not in it.
     pub fn recount(&self) -> Snapshot {
-        self.recount_with(Vec::new())
+        self.recount_with(&[])
     }
 
     /// The same, with messages that were taken out and are not sent yet ([`Body::block`](crate::Body::block)).
-    pub fn recount_with(&self, mut messages: Vec<(usize, usize)>) -> Snapshot {
+    pub fn recount_with(&self, outside: &[Block]) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.add(Account::Subscriptions, self.subscriptions.recount());
         snapshot.add(Account::Retained, self.retained.recount());
@@ -300,21 +300,25 @@ impl Engine {
             snapshot.add(Account::Connections, outbox.heap_bytes());
         }
         self.groups.recount(&mut snapshot);
-        self.sessions.recount(&mut snapshot, |session, snapshot| {
-            session.recount(snapshot);
-            let flow = session.flow.iter().flat_map(|flow| flow.messages());
-            messages.extend(flow.map(|message| (message.address(), message.bytes())));
-        });
-        let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
+        self.sessions.recount(&mut snapshot);
         snapshot.add(Account::Store, self.dispatch.journal.heap_bytes());
         if let Some(following) = &self.dispatch.following {
             snapshot.add(Account::Tools, following.recount());
         }
-        messages.extend(in_output.map(|message| (message.address(), message.bytes())));
-        messages.sort_unstable();
-        messages.dedup();
-        snapshot.add(Account::Queues, messages.iter().map(|(_, bytes)| bytes).sum());
+        snapshot.add(Account::Queues, self.blocks(outside).iter().map(|block| block.bytes).sum());
         snapshot
+    }
+
+    /// The blocks of all messages that sessions hold, that are on their way out, and that are outside of the engine.
+    pub(crate) fn blocks(&self, outside: &[Block]) -> Vec<Block> {
+        let held = self.sessions.iter().filter_map(|(_, session)| session.flow.as_ref());
+        let held = held.flat_map(|flow| flow.messages());
+        let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
+        let mut blocks = outside.to_vec();
+        blocks.extend(held.chain(in_output).map(Message::block));
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks
     }
 
     /// The ledger that everything is charged to.

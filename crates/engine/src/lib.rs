@@ -70,7 +70,7 @@ pub use input::{Input, Link, Loss};
 #[cfg(feature = "leaks")]
 pub use leak::Leak;
 pub use load::{LoadCounts, LoadLine, LoadState, Step};
-pub use message::{Message, Parts};
+pub use message::{Block, Message, Parts};
 pub use outbox::{Body, Outbox, Piece};
 pub use settings::{ListenerSettings, Persistence, Settings};
 pub use time::Time;

@@ -176,11 +176,6 @@ impl Message {
         self.0.header.header.charge.bytes()
     }
 
-    /// The part of the account that it is counted to.
-    pub(crate) fn part(&self) -> Option<u8> {
-        self.0.header.header.charge.part()
-    }
-
     /// What a message of these parts would take, in bytes.
     pub(crate) fn bytes_of(parts: &Parts<'_>) -> usize {
         block_bytes(parts.topic.len() + parts.properties.len() + parts.payload.len())
@@ -211,10 +206,24 @@ impl Message {
         self.0.header.header.body.store(number, Ordering::Relaxed);
     }
 
-    /// Identity of the block, for counting shared blocks once.
-    pub(crate) fn address(&self) -> usize {
-        self.0.as_ptr() as usize
+    /// Its block, for a recount.
+    pub(crate) fn block(&self) -> Block {
+        Block {
+            address: self.0.as_ptr() as usize,
+            bytes: self.bytes(),
+            part: self.0.header.header.charge.part(),
+        }
     }
+}
+
+/// The block of a message, for a recount: what is shared is counted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    address: usize,
+    /// What it is charged with.
+    pub(crate) bytes: usize,
+    /// The part of the account that it is counted to.
+    pub(crate) part: Option<u8>,
 }
 
 /// Working space that is kept between messages; a larger one is given back at once.

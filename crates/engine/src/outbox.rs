@@ -8,7 +8,7 @@ use plimsoll_ledger::{Account, Charge, Ledger, usable_size};
 
 use crate::event::Event;
 use crate::input::Link;
-use crate::message::Message;
+use crate::message::{Block, Message};
 
 /// Everything that one shard has to do after a batch of inputs, in order.
 ///
@@ -66,10 +66,9 @@ impl Body {
         self.0.properties_and_payload().1
     }
 
-    /// The message that it is a part of, by the address and size of its block: for a recount, which counts what is
-    /// shared once.
-    pub fn block(&self) -> (usize, usize) {
-        (self.0.address(), self.0.bytes())
+    /// The block of the message that it is a part of.
+    pub fn block(&self) -> Block {
+        self.0.block()
     }
 }
 

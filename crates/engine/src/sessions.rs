@@ -258,12 +258,8 @@ impl Sessions {
         self.seeded.hash(client_identifier)
     }
 
-    /// Walks the table; `each` adds what a session holds beside its box.
-    pub(crate) fn recount(
-        &self,
-        into: &mut Snapshot,
-        mut each: impl FnMut(&Session, &mut Snapshot),
-    ) {
+    /// Walks the table and the sessions.
+    pub(crate) fn recount(&self, into: &mut Snapshot) {
         into.add(
             Account::Sessions,
             self.slots.heap_bytes() + self.free.heap_bytes() + self.index.heap_bytes(),
@@ -273,7 +269,7 @@ impl Sessions {
             let fixed =
                 Session::fixed_bytes(&session.client_identifier, session.username.as_deref());
             into.add(Account::Sessions, Boxed::<Session>::BLOCK_BYTES + fixed);
-            each(session, into);
+            session.recount(into);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 
@@ -215,6 +215,12 @@ impl Log {
         if self.sender().send(Order::Flush(done)).is_ok() {
             let _ = wait.recv();
         }
+    }
+
+    /// The same, but no longer than `patience`. Answers whether everything is out.
+    pub(crate) fn flush_within(&self, patience: Duration) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.sender().try_send(Order::Flush(done)).is_ok() && wait.recv_timeout(patience).is_ok()
     }
 
     fn sender(&self) -> SyncSender<Order> {

@@ -138,9 +138,9 @@ impl Trace {
             .next_multiple_of(programs::STACK_PIECE);
         let bounds =
             Bounds { blocks: settings.blocks_max.max(64), stack_bytes, ring_bytes: RING_BYTES };
-        let mut kernel = Kernel::new(bounds, means)?;
         let small = Bounds { ring_bytes: SMALL_RING_BYTES, ..bounds };
-        let cost = Cost::measure(small, kernel.means(), &functions)?;
+        let (cost, means) = Cost::by(small, means, &functions)?;
+        let mut kernel = Kernel::new(bounds, means)?;
         let unwinder = Unwinder::new(process)?;
         // What the process uses without us.
         let (cpu, since) = (cpu_seconds(process)?, Instant::now());

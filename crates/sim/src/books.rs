@@ -8,8 +8,7 @@ use crate::world::World;
 impl World {
     /// The ledger against a walk over the state.
     pub(crate) fn check_ledger(&self) -> Result<(), Violation> {
-        let budgets = self.engine.recount_budgets().into_iter();
-        if let Some(differing) = budgets.chain(self.engine.recount_topic_budgets()).next() {
+        if let Some(differing) = self.engine.recount_budgets(&[]).first() {
             return Err(Violation(format!("{differing:?}")));
         }
         let (charged, counted) = (self.ledger.snapshot(), self.engine.recount());

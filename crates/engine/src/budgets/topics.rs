@@ -14,8 +14,7 @@ use crate::dispatch::Outgoing;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::load::{LoadCounts, Step};
-use crate::message::Message;
-use crate::outbox::Outbox;
+use crate::message::Block;
 use crate::retained::RetainLimit;
 use crate::settings::Settings;
 
@@ -205,23 +204,20 @@ impl Engine {
     }
 
     /// Walks over all messages that sessions hold and that are on their way out, and over what is retained, and adds
-    /// up what counts to each budget of topics. Answers those that differ: none, unless something is
-    /// wrong, or messages are on their way outside of the engine, or retained ones are still being counted after a
-    /// reload.
-    pub fn recount_topic_budgets(&self) -> Vec<BudgetDifference> {
-        let held = self.sessions.iter().filter_map(|(_, session)| session.flow.as_ref());
-        let held = held.flat_map(|flow| flow.messages());
-        let in_output = self.dispatch.outboxes.iter().flat_map(Outbox::messages);
-        let mut messages: Vec<&Message> = held.chain(in_output).collect();
-        messages.sort_unstable_by_key(|message| message.address());
-        messages.dedup_by_key(|message| message.address());
-        let found = self.dispatch.topics.topics.iter().map(|topic| {
-            let counts = |message: &&&Message| {
-                message.part().is_some_and(|part| topic.parts.contains(&part))
-            };
-            let queued: usize = messages.iter().filter(counts).map(|m| m.bytes()).sum();
-            queued + self.retained_bytes_below(&topic.prefix)
-        });
+    /// up what counts to each budget of topics. Answers those that differ. Nothing is said while retained ones are
+    /// still being counted after a reload.
+    pub(super) fn differing_topics(&self, outside: &[Block]) -> Vec<BudgetDifference> {
+        let topics = &self.dispatch.topics.topics;
+        if topics.is_empty() || self.retain_limits().1 {
+            return Vec::new();
+        }
+        let blocks = self.blocks(outside);
+        let found =
+            topics.iter().zip(self.retained_bytes_below(topics)).map(|(topic, retained)| {
+                let counts =
+                    |block: &&Block| block.part.is_some_and(|part| topic.parts.contains(&part));
+                retained + blocks.iter().filter(counts).map(|block| block.bytes).sum::<usize>()
+            });
         let differing =
             self.topic_budgets().zip(found).filter(|(budget, found)| budget.used != *found);
         let differing = differing.map(|(budget, found)| BudgetDifference {
@@ -232,16 +228,18 @@ impl Engine {
         differing.collect()
     }
 
-    /// Bytes of retained messages below a prefix, by a walk.
-    fn retained_bytes_below(&self, prefix: &str) -> usize {
-        let mut bytes = 0;
+    /// Bytes of retained messages below each prefix, by a walk.
+    fn retained_bytes_below(&self, topics: &[Topic]) -> Vec<usize> {
+        let mut below = alloc::vec![0; topics.len()];
         let mut topic: Vec<u8> = Vec::new();
         self.retained.walk(&[], usize::MAX, |key, size| {
             topic.clear();
             topic.extend(key.iter().map(|&byte| if byte == 0 { b'/' } else { byte }));
-            let below = core::str::from_utf8(&topic).is_ok_and(|topic| is_below(prefix, topic));
-            bytes += if below { size } else { 0 };
+            let Ok(topic) = core::str::from_utf8(&topic) else { return };
+            for (budget, bytes) in topics.iter().zip(&mut below) {
+                *bytes += if is_below(&budget.prefix, topic) { size } else { 0 };
+            }
         });
-        bytes
+        below
     }
 }

@@ -223,8 +223,10 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
     let row = columns.t.partition_point(|t| *t < growth.from);
     let committed = columns.committed.get(row..).unwrap_or_default();
     let committed = committed.iter().copied().filter(|size| size.is_finite()).fold(0.0, f64::max);
+    let first = columns.committed.iter().copied().find(|size| size.is_finite()).unwrap_or(0.0);
     match series.sight {
-        Sight::HeapFloor => series.level > 0.45 * committed,
+        // What is in use may be what makes the heap larger: then its share of it says nothing.
+        Sight::HeapFloor => series.level > 0.45 * committed || committed > 1.3 * first,
         Sight::Native => {
             let beside = series.q.get(series.t.partition_point(|t| *t < growth.from)..);
             beside

@@ -7,6 +7,7 @@ use axum::extract::State;
 use plimsoll_engine::Step;
 use serde::Serialize;
 
+use super::budgets::Budgets;
 use super::routes::Context;
 use crate::broker::shared::Shared;
 use crate::broker::transport::tls_files::TlsSettings;
@@ -44,11 +45,12 @@ pub(super) struct Alarms {
 pub(super) async fn alarms(State(context): State<Context>) -> Json<Alarms> {
     let leaks = context.shared.memory.alarms();
     let past = leaks.into_iter().filter(|leak| leak.cleared.is_some()).collect();
-    Json(Alarms { alarms: current(&context.shared), past })
+    let alarms = current(&context.shared, &context.budgets().await);
+    Json(Alarms { alarms, past })
 }
 
 /// All of them at present.
-pub(super) fn current(shared: &Shared) -> Vec<Alarm> {
+pub(super) fn current(shared: &Shared, budgets: &Budgets) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let load = shared.engine().load_line();
     if load.step > Step::Clear {
@@ -59,6 +61,7 @@ pub(super) fn current(shared: &Shared) -> Vec<Alarm> {
         let severity = if load.step < Step::RefuseNew { "warning" } else { "critical" };
         alarms.push(Alarm::new("load_line", severity, text));
     }
+    alarms.extend(budgets.alarms().map(|text| Alarm::new("budget", "warning", text)));
     if let Some(trouble) = shared.store_health() {
         let text = format!("The store cannot write: {trouble}");
         alarms.push(Alarm::new("store", "critical", text));

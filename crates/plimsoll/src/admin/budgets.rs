@@ -1,4 +1,4 @@
-//! Budgets of clients: who may hold how much together, and how near they are.
+//! Budgets of clients and topics: who may hold how much together, and how near they are.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -58,6 +58,22 @@ impl Budget {
         }
     }
 
+    /// Its directive and how far it has come, in words.
+    fn words(&self) -> String {
+        let directive = match self.kind {
+            "listener" => "listener_memory_budget of",
+            "user" => "memory_budget_user",
+            _ => "memory_budget_topic",
+        };
+        format!(
+            "{directive} {}: {} is in force, {} KiB of {} KiB are used (docs/load-line.md)",
+            self.name.as_deref().unwrap_or("\"\""),
+            self.step,
+            self.used_bytes / 1024,
+            self.limit_bytes / 1024
+        )
+    }
+
     /// How much of it is used, in millionths.
     fn share(&self) -> u128 {
         self.used_bytes as u128 * 1_000_000 / self.limit_bytes.max(1) as u128
@@ -70,6 +86,22 @@ pub(super) struct Budgets {
     pub(super) budgets: Vec<Budget>,
     /// Users that `memory_budget_user *` holds for and that have sessions, by the step in force for them.
     pub(super) each_user: BTreeMap<&'static str, u64>,
+}
+
+impl Budgets {
+    /// What somebody should look at: budgets that keep something from those they are for, from the step on at which the
+    /// log speaks of them. Users without a line of their own are told together.
+    pub(super) fn alarms(&self) -> impl Iterator<Item = String> {
+        let full = self.budgets.iter().filter(|budget| budget.at >= Step::SlowPublishers);
+        let (named, each): (Vec<_>, Vec<_>) = full.partition(|budget| budget.named);
+        let others = each.first().map(|nearest| {
+            let past = Step::ALL.into_iter().filter(|&step| step >= Step::SlowPublishers);
+            let users: u64 = past.filter_map(|step| self.each_user.get(step.name())).sum();
+            let nearest = nearest.words();
+            format!("memory_budget_user *: {users} users are near it; the nearest is {nearest}")
+        });
+        named.into_iter().map(Budget::words).chain(others).collect::<Vec<_>>().into_iter()
+    }
 }
 
 impl Context {

@@ -131,12 +131,12 @@ pub(super) fn broke_off(what: &str) -> Problem {
 
 #[derive(Serialize)]
 pub(super) struct Recounted {
-    /// Every account is what its values add up to, and every budget what its sessions hold.
+    /// Every account is what its values add up to, and every budget what is there.
     agrees: bool,
     /// How long everybody stood still for it.
     held_seconds: f64,
     accounts: Vec<Counted>,
-    /// Budgets of clients whose figure is not what their sessions hold.
+    /// Budgets whose figure is not what is there.
     budgets_differing: usize,
 }
 

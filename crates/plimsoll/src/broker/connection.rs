@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use plimsoll_engine::{Body, Piece};
+use plimsoll_engine::{Block, Body, Piece};
 use plimsoll_ledger::{Account, Charge, Ledger, Measure, Snapshot};
 use plimsoll_mqtt::Version;
 
@@ -136,7 +136,7 @@ impl Pending {
     }
 
     /// Messages that it shares with others.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
         self.bodies.iter().map(|(_, body)| body.block())
     }
 

@@ -100,6 +100,7 @@ pub(crate) fn run(
     let plan = Plan::load(config.clone()).map_err(Failure::Configuration)?;
     let config = &plan.config;
     let log = Log::start(log_setup(config))?;
+    let _last = Flushed(log.clone());
     let pid_file = process::PidFile::write(&config.process)?;
     let clock = Clock::new();
     let seed = random_seed()?;
@@ -165,9 +166,17 @@ pub(crate) fn run(
     shared.admin.finish();
     finish_storage(&shared, storage);
     shared.log.notice(concat!("plimsoll version ", env!("CARGO_PKG_VERSION"), " terminating"));
-    shared.log.log().flush();
     drop(pid_file);
     Ok(outcome?)
+}
+
+/// What the log was told is out before the process ends, or says why it does not run.
+struct Flushed(Log);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
 }
 
 /// Checks a configuration and the files that it names, as a reload does, and answers it with its

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plimsoll_engine::Block;
 use plimsoll_engine::budgets::BudgetDifference;
 use plimsoll_ledger::{Account, Snapshot};
 
@@ -40,15 +41,15 @@ pub(crate) const COUNTED: [Account; 9] = [
 pub(crate) struct Recount {
     pub(crate) charged: Snapshot,
     pub(crate) counted: Snapshot,
-    /// Budgets of clients whose figure is not what is there.
+    /// Budgets whose figure is not what is there.
     pub(crate) budgets: Vec<BudgetDifference>,
     /// How long everybody stood still.
     pub(crate) held: Duration,
 }
 
 impl Recount {
-    /// Whether every account that is counted is what its values add up to, and every budget what its
-    /// sessions hold.
+    /// Whether every account that is counted is what its values add up to, and every budget what is
+    /// there.
     pub(crate) fn agrees(&self) -> bool {
         self.budgets.is_empty()
             && COUNTED
@@ -73,7 +74,7 @@ struct State {
     standing: usize,
     counted: Snapshot,
     /// Messages that wait for the network.
-    blocks: Vec<(usize, usize)>,
+    blocks: Vec<Block>,
     /// Told apart from the recount before.
     number: u64,
 }
@@ -85,7 +86,7 @@ impl Standstill {
     }
 
     /// A thread has counted what it holds, and stands still until the recount is over.
-    pub(crate) fn join(&self, counted: &Snapshot, blocks: Vec<(usize, usize)>) {
+    pub(crate) fn join(&self, counted: &Snapshot, blocks: Vec<Block>) {
         let mut state = lock(&self.state);
         if !self.is_wanted() {
             return;
@@ -137,13 +138,13 @@ impl Shared {
         let recount = (state.standing == self.shards()).then(|| {
             let begun = Instant::now();
             let engine = self.engine();
-            let mut counted = engine.recount_with(std::mem::take(&mut state.blocks));
+            let mut counted = engine.recount_with(&state.blocks);
             for (account, bytes) in state.counted.iter() {
                 counted.add(account, bytes);
             }
             self.recount_own(&mut counted);
             let charged = self.ledger.snapshot();
-            let budgets = engine.recount_budgets();
+            let budgets = engine.recount_budgets(&state.blocks);
             Recount { charged, counted, budgets, held: begun.elapsed() }
         });
         still.wanted.store(false, Ordering::Release);

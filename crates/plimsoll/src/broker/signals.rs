@@ -4,6 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -52,15 +53,20 @@ impl Watch {
     }
 }
 
-/// Places of the index that are looked at while the engine stands still: well below a millisecond.
+/// Places of the index that are looked at while the engine stands still: well below a millisecond. So many lines
+/// also fit into the log beside those of others.
 const FILTERS_AT_ONCE: u32 = 1000;
+
+/// How long the log's destination may take for so many lines; one that takes longer gets no more of them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes the subscriptions and the books to the log.
 fn report(shared: &Shared) {
     let mut filters = 0;
     let mut next = Some(0);
     while let Some(from) = next {
-        // A piece at a time, as the API does: the engine is not kept from others while the log is written.
+        // A piece at a time, as the API does: the engine is not kept from others while the log is written, and what
+        // comes behind many filters is not dropped.
         let mut lines = Vec::new();
         next = shared.engine().filters(from, FILTERS_AT_ONCE, |filter| {
             lines.push(format!("{} ({})", filter.filter, filter.subscribers()));
@@ -70,6 +76,10 @@ fn report(shared: &Shared) {
             shared.log.information(line);
         }
         filters += lines.len();
+        if next.is_some() && !shared.log.log().flush_within(PATIENCE) {
+            shared.log.warning("The log's destination is too slow for the other topic filters.");
+            break;
+        }
     }
     shared.log.information(&format!("{filters} topic filters."));
     report_memory(shared);

@@ -1,5 +1,6 @@
 //! A shard's connections by slot.
 
+use plimsoll_engine::Block;
 use plimsoll_ledger::{Account, Charged, Ledger, Measure, Snapshot};
 
 use super::connection::{Connection, Pending};
@@ -28,7 +29,7 @@ impl Slots {
     }
 
     /// Messages that wait for the network.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
         let pending = self.slots.iter().flatten().filter_map(|slot| slot.pending.as_deref());
         pending.flat_map(Pending::blocks)
     }

@@ -478,7 +478,7 @@ fn recount(answer: &Value) -> String {
         false => "The ledger and the recount DIFFER.",
     };
     let budgets = match answer.get("budgets_differing").and_then(Value::as_u64) {
-        Some(differing @ 1..) => format!("{differing} budgets of clients DIFFER.\n"),
+        Some(differing @ 1..) => format!("{differing} budgets DIFFER.\n"),
         _ => String::new(),
     };
     format!("{}{words}\n{budgets}", table.text())

@@ -29,12 +29,22 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Measures on a function of ours, with the programs and the means that the process will get.
-    pub(super) fn measure(
+    /// Measures by `means`, or by the best that this kernel has: what it takes is known only when something is attached,
+    /// as kernels before 6.6 load programs for means that they do not have.
+    pub(super) fn by(
         bounds: Bounds,
-        means: Means,
+        means: Option<Means>,
         functions: &[Function],
-    ) -> Result<Self, Problem> {
+    ) -> Result<(Self, Means), Problem> {
+        let measure = |means| Ok((Self::measure(bounds, means, functions)?, means));
+        match means {
+            Some(means) => measure(means),
+            None => measure(Means::Session).or_else(|_| measure(Means::PerfEvents)),
+        }
+    }
+
+    /// Measures on a function of ours, with the programs and the means that the process will get.
+    fn measure(bounds: Bounds, means: Means, functions: &[Function]) -> Result<Self, Problem> {
         // What is called most decides: not `valloc` and the like.
         let emulated = |name: &str| {
             functions
@@ -93,7 +103,7 @@ impl Site {
     fn cost(&self, sampled: bool) -> Result<f64, Problem> {
         let calls = if sampled { SAMPLED_CALLS } else { CALLS };
         let without = self.quickest(calls, &mut || ());
-        let mut kernel = Kernel::new(self.bounds, Some(self.means))?;
+        let mut kernel = Kernel::new(self.bounds, self.means)?;
         kernel.sample(sampled, 1)?;
         kernel.attach(self.pid, std::slice::from_ref(&self.function))?;
         let with = self.quickest(calls, &mut || {

@@ -60,14 +60,14 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Makes the maps. Nothing is attached yet. `means` is the best that there is if none is given.
-    pub(super) fn new(bounds: Bounds, means: Option<Means>) -> Result<Self, Problem> {
+    /// Makes the maps. Nothing is attached yet.
+    pub(super) fn new(bounds: Bounds, means: Means) -> Result<Self, Problem> {
         let processors = processors()?;
         let map = |kind, key, value, entries| {
             Map::new(kind, key, value, entries, processors)
                 .map_err(|error| not_allowed("a map", &error, ""))
         };
-        let mut kernel = Self {
+        Ok(Self {
             control: map(MapKind::Array, 4, CONTROL_WORDS * 8, 1)?,
             counters: map(MapKind::PerCpu, 4, counter::WORDS * 8, 1)?,
             pending: map(MapKind::Hash, 8, PENDING_WORDS * 8, PENDING_MAX)?,
@@ -75,17 +75,14 @@ impl Kernel {
             ring: Ring::new(bounds.ring_bytes)
                 .map_err(|error| not_allowed("a ring buffer", &error, ""))?,
             bounds,
-            means: means.unwrap_or(Means::Session),
+            means,
             programs: Vec::new(),
             attached: Vec::new(),
-        };
-        if means.is_none() && kernel.program(Role::Malloc, Part::Session).is_err() {
-            kernel.means = Means::PerfEvents;
-        }
-        Ok(kernel)
+        })
     }
 
     /// How programs are attached.
+    #[cfg(test)]
     pub(super) fn means(&self) -> Means {
         self.means
     }

@@ -40,12 +40,13 @@ impl Module {
         let elf = ElfFile64::<Endianness, _>::parse(&cache).ok()?;
         let endian = elf.endian();
         let headers = elf.elf_header().program_headers(endian, &cache).ok()?;
+        // Linkers let segments share a page of the file: the mapping may begin within the one before.
         let segment = headers.iter().find(|header| {
             let (offset, size) = header.file_range(endian);
             header.p_type(endian) == object::elf::PT_LOAD
-                && (mapping.offset..mapping.offset + mapping.bytes()).contains(&offset)
-                || (offset..offset + size).contains(&mapping.offset)
-                    && header.p_type(endian) == object::elf::PT_LOAD
+                && header.p_flags(endian).0 & object::elf::PF_X.0 != 0
+                && offset < mapping.offset.saturating_add(mapping.bytes())
+                && mapping.offset < offset.saturating_add(size)
         })?;
         let offset = segment.p_offset(endian);
         let address = segment.p_vaddr(endian).wrapping_sub(offset).wrapping_add(mapping.offset);

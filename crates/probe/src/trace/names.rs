@@ -134,3 +134,20 @@ fn frames(loader: &Loader, within: u64, module: &str) -> Vec<Frame> {
     }
     frames
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Process;
+    use crate::system;
+
+    #[test]
+    fn a_function_of_ours() {
+        // Rust's linker lets the file's segments share pages, and their distances from file to memory differ.
+        let own = Process::find(std::process::id()).unwrap();
+        let mut unwinder = Unwinder::new(&own).unwrap();
+        let address = system::probe_site(true) as usize as u64 + 2;
+        let frames = Names::default().of(Call { address, guessed: false }, &mut unwinder);
+        assert_eq!(frames[0].function, "plimsoll_probe_quick");
+    }
+}

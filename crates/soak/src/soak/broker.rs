@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::listening::{self, Listener, listener};
 use crate::interrupts;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a broker may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -189,10 +189,11 @@ impl Broker {
         }
     }
 
+    /// Whether it runs. One that has ended and that nobody has waited for yet does not.
     fn is_there(&self) -> bool {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // EPERM says that it is there and somebody else's.
-        pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
+        !state.is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
     }
 
     /// What it has written last, to be put behind an error; nothing of a process that was not started here.
@@ -250,7 +251,9 @@ impl Drop for Broker {
         }
         self.signal(Signal::TERM);
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        // A shell ends before the broker that it has started.
+        while (self.is_there()
+            || self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))))
             && Instant::now() < deadline
         {
             std::thread::sleep(Duration::from_millis(20));

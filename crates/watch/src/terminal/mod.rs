@@ -6,6 +6,7 @@ mod screen;
 
 use std::env;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -28,18 +29,18 @@ pub struct TerminalOptions {
 }
 
 impl TerminalOptions {
-    /// Takes the terminal over, if it shall.
+    /// Takes the terminal over, if it shall. What was seen before is read from `history`.
     ///
     /// # Errors
     ///
     /// There is none, or it cannot be taken over.
-    pub(crate) fn start(&self) -> Result<Option<Terminal>, String> {
+    pub(crate) fn start(&self, history: Option<&Path>) -> Result<Option<Terminal>, String> {
         if !self.tui {
             return Ok(None);
         }
         let coloured = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         screen::take()?;
-        let scene = Arc::new(Mutex::new(Scene::new(coloured)));
+        let scene = Arc::new(Mutex::new(Scene::new(coloured, history.map(Path::to_owned))));
         let terminal = Terminal { scene, gone: Arc::default() };
         let (scene, gone) = (Arc::clone(&terminal.scene), Arc::clone(&terminal.gone));
         thread::Builder::new()

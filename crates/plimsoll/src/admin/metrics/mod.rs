@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use plimsoll_engine::{Counters, Engine, LoadState, Step};
 use plimsoll_watch::exposition::{Figure, Form, Text};
 
-use super::alarms;
+use super::alarms::{self, Alarm};
 use super::routes::Context;
 use crate::broker::shared::Shared;
 
@@ -24,8 +24,9 @@ pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) 
     counters.messages_stored = context.messages_held().await;
     write_memory(&mut text, &context.shared);
     write_load_line(&mut text, &context.look(Engine::load_line));
-    budgets::write(&mut text, &context.budgets().await);
-    write_alarms(&mut text, &context.shared);
+    let all_budgets = context.budgets().await;
+    budgets::write(&mut text, &all_budgets);
+    write_alarms(&mut text, &alarms::current(&context.shared, &all_budgets));
     write_clients(&mut text, &counters);
     write_messages(&mut text, &counters, &context.shared);
     write_broker(&mut text, &context.shared);
@@ -113,10 +114,9 @@ fn write_load_line(text: &mut Text, state: &LoadState) {
     );
 }
 
-fn write_alarms(text: &mut Text, shared: &Shared) {
-    let alarms = alarms::current(shared);
-    let names =
-        ["leak", "load_line", "store", "reload", "certificate"].map(|name| [("name", name)]);
+fn write_alarms(text: &mut Text, alarms: &[Alarm]) {
+    let names = ["leak", "load_line", "budget", "store", "reload", "certificate"]
+        .map(|name| [("name", name)]);
     text.gauges(
         "plimsoll_alarms",
         "What somebody should look at (/api/v1/alarms), by kind.",

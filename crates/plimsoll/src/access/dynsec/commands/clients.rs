@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, text};
-use super::{Answer, Change, page, rolename, username};
+use super::{Answer, Change, listing, rolename, texts, username};
 use crate::access::dynsec::model::{Client, Members, Model, Refused};
 use crate::access::dynsec::password::Password;
 
@@ -24,9 +24,7 @@ pub(super) fn create(
     if !clientid.is_none_or(text::is_valid) {
         return Err("Client ID not valid UTF-8");
     }
-    let textname = fields.optional("textname").map_err(|()| "Invalid/missing textname")?;
-    let description =
-        fields.optional("textdescription").map_err(|()| "Invalid/missing textdescription")?;
+    let (textname, textdescription) = fields.texts()?;
     if under.model.clients.contains_key(name) {
         return Err("Client already exists");
     }
@@ -38,8 +36,8 @@ pub(super) fn create(
     under.room_for(1)?;
     let client = Client {
         clientid: clientid.filter(|id| !id.is_empty()).map(Box::from),
-        textname: textname.map(Box::from),
-        textdescription: description.map(Box::from),
+        textname,
+        textdescription,
         disabled: false,
         password: password.cloned(),
         roles,
@@ -141,12 +139,7 @@ pub(super) fn modify(
     if fields.required("password").is_ok_and(|given| !given.is_empty()) {
         client.password = Some(password.ok_or("Internal error")?.clone());
     }
-    if let Ok(textname) = fields.required("textname") {
-        client.textname = Some(textname.into());
-    }
-    if let Ok(description) = fields.required("textdescription") {
-        client.textdescription = Some(description.into());
-    }
+    fields.change_texts(&mut client.textname, &mut client.textdescription);
     if let Some(roles) = roles {
         client.roles = roles;
     }
@@ -189,26 +182,16 @@ pub(super) fn get(model: &Model, fields: Fields<'_>) -> Answer {
 }
 
 pub(super) fn list(model: &Model, fields: Fields<'_>) -> Answer {
-    let whole = fields.flag("verbose").unwrap_or(false);
-    let listed = page(fields, model.clients.iter());
-    let clients: Vec<Value> = listed
-        .map(|(name, client)| if whole { verbose(name, client) } else { Value::from(&**name) })
-        .collect();
-    Ok(Some(json!({ "totalCount": model.clients.len(), "clients": clients })))
+    listing(fields, "clients", &model.clients, verbose)
 }
 
 fn verbose(name: &str, client: &Client) -> Value {
-    let mut map = Map::new();
-    map.insert("username".into(), name.into());
-    for (field, value) in [
-        ("clientid", &client.clientid),
-        ("textname", &client.textname),
-        ("textdescription", &client.textdescription),
-    ] {
-        if let Some(value) = value {
-            map.insert(field.into(), Value::from(&**value));
-        }
-    }
+    let mut map = texts([
+        ("username", Some(name)),
+        ("clientid", client.clientid.as_deref()),
+        ("textname", client.textname.as_deref()),
+        ("textdescription", client.textdescription.as_deref()),
+    ]);
     if client.disabled {
         map.insert("disabled".into(), true.into());
     }

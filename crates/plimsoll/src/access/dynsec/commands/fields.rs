@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::access::dynsec::model::{Members, Model};
 
+/// A text for people, where there is one.
+type Text = Option<Box<str>>;
+
 /// The fields of an object. Names count in whatever case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'v>(&'v Map<String, Value>);
@@ -26,6 +29,23 @@ impl<'v> Fields<'v> {
     /// Text that may be missing, but not be something else.
     pub(super) fn optional(self, name: &str) -> Result<Option<&'v str>, ()> {
         self.get(name).map_or(Ok(None), |value| value.as_str().map(Some).ok_or(()))
+    }
+
+    /// The name and the description for people that something is to have.
+    pub(super) fn texts(self) -> Result<(Text, Text), &'static str> {
+        let name = self.optional("textname").map_err(|()| "Invalid/missing textname")?;
+        let description =
+            self.optional("textdescription").map_err(|()| "Invalid/missing textdescription")?;
+        Ok((name.map(Box::from), description.map(Box::from)))
+    }
+
+    /// The same for something that has them: what is not given stays.
+    pub(super) fn change_texts(self, name: &mut Text, description: &mut Text) {
+        for (field, text) in [("textname", name), ("textdescription", description)] {
+            if let Ok(given) = self.required(field) {
+                *text = Some(given.into());
+            }
+        }
     }
 
     /// A number; `default` if there is none.

@@ -1,10 +1,10 @@
 //! Commands about groups.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::clients::memberships;
 use super::fields::Fields;
-use super::{Answer, Change, groupname, page, rolename, username};
+use super::{Answer, Change, groupname, listing, rolename, texts, username};
 use crate::access::dynsec::model::{Group, Members, Model, Refused};
 use crate::access::dynsec::password::Password;
 
@@ -16,9 +16,7 @@ pub(super) fn create(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
         return Err("Empty groupname");
     }
     let name = groupname(fields)?;
-    let textname = fields.optional("textname").map_err(|()| "Invalid/missing textname")?;
-    let description =
-        fields.optional("textdescription").map_err(|()| "Invalid/missing textdescription")?;
+    let (textname, textdescription) = fields.texts()?;
     if under.model.groups.contains_key(name) {
         return Err("Group already exists");
     }
@@ -28,8 +26,8 @@ pub(super) fn create(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
     })?;
     under.room_for(1)?;
     let group = Group {
-        textname: textname.map(Box::from),
-        textdescription: description.map(Box::from),
+        textname,
+        textdescription,
         roles: roles.unwrap_or_default(),
         clients: Members::default(),
     };
@@ -123,12 +121,7 @@ pub(super) fn modify(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
         }
     }
     let group = under.model.groups.get_mut(name).ok_or(NOT_FOUND)?;
-    if let Ok(textname) = fields.required("textname") {
-        group.textname = Some(textname.into());
-    }
-    if let Ok(description) = fields.required("textdescription") {
-        group.textdescription = Some(description.into());
-    }
+    fields.change_texts(&mut group.textname, &mut group.textdescription);
     if let Some(roles) = roles {
         group.roles = roles;
     }
@@ -162,24 +155,15 @@ pub(super) fn get(model: &Model, fields: Fields<'_>) -> Answer {
 }
 
 pub(super) fn list(model: &Model, fields: Fields<'_>) -> Answer {
-    let whole = fields.flag("verbose").unwrap_or(false);
-    let listed = page(fields, model.groups.iter());
-    let groups: Vec<Value> = listed
-        .map(|(name, group)| if whole { verbose(name, group) } else { Value::from(&**name) })
-        .collect();
-    Ok(Some(json!({ "totalCount": model.groups.len(), "groups": groups })))
+    listing(fields, "groups", &model.groups, verbose)
 }
 
 fn verbose(name: &str, group: &Group) -> Value {
-    let mut map = Map::new();
-    map.insert("groupname".into(), name.into());
-    for (field, value) in
-        [("textname", &group.textname), ("textdescription", &group.textdescription)]
-    {
-        if let Some(value) = value {
-            map.insert(field.into(), Value::from(&**value));
-        }
-    }
+    let mut map = texts([
+        ("groupname", Some(name)),
+        ("textname", group.textname.as_deref()),
+        ("textdescription", group.textdescription.as_deref()),
+    ]);
     let clients = group.clients.iter().map(|client| json!({ "username": &*client.name }));
     map.insert("clients".into(), clients.collect());
     map.insert("roles".into(), memberships("rolename", &group.roles));

@@ -6,6 +6,7 @@ mod fields;
 mod groups;
 mod roles;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{PoisonError, RwLock};
 
@@ -308,11 +309,29 @@ fn details(model: &Model, _: Fields<'_>) -> Answer {
     })))
 }
 
-/// The part of a list that `count` and `offset` ask for. As in Mosquitto a count of 0 is one.
-fn page<T>(fields: Fields<'_>, all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+/// The part of a list that `count` and `offset` ask for, by name or in full. As in Mosquitto a count of 0 is one.
+fn listing<T>(
+    fields: Fields<'_>,
+    kind: &str,
+    all: &BTreeMap<Box<str>, T>,
+    in_full: fn(&str, &T) -> Value,
+) -> Answer {
     let (count, offset) = (fields.number("count", -1), fields.number("offset", 0));
     let most = usize::try_from(count).map_or(usize::MAX, |count| count.max(1));
-    all.skip(usize::try_from(offset).unwrap_or(0)).take(most)
+    let whole = fields.flag("verbose").unwrap_or(false);
+    let listed: Vec<Value> = all
+        .iter()
+        .skip(usize::try_from(offset).unwrap_or(0))
+        .take(most)
+        .map(|(name, one)| if whole { in_full(name, one) } else { Value::from(&**name) })
+        .collect();
+    Ok(Some(json!({ "totalCount": all.len(), kind: listed })))
+}
+
+/// An object with the texts that are there.
+fn texts<'a>(all: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Map<String, Value> {
+    let there = all.into_iter().filter_map(|(field, text)| Some((field.into(), text?.into())));
+    there.collect()
 }
 
 /// A name that may be given to something.

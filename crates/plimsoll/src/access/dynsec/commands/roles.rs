@@ -1,10 +1,10 @@
 //! Commands about roles and their rules.
 
 use plimsoll_mqtt::topic;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fields::{Fields, text};
-use super::{Answer, Change, page, rolename};
+use super::{Answer, Change, listing, rolename, texts};
 use crate::access::dynsec::model::{Acl, AclType, Model, Role};
 use crate::access::dynsec::password::Password;
 
@@ -16,9 +16,7 @@ pub(super) fn create(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
         return Err("Empty rolename");
     }
     let name = rolename(fields)?;
-    let textname = fields.optional("textname").map_err(|()| "Invalid/missing textname")?;
-    let description =
-        fields.optional("textdescription").map_err(|()| "Invalid/missing textdescription")?;
+    let (textname, textdescription) = fields.texts()?;
     if fields.has("allowwildcardsubs") && fields.flag("allowwildcardsubs").is_none() {
         return Err("Invalid allowwildcardsubs");
     }
@@ -28,8 +26,8 @@ pub(super) fn create(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
     let acls = acls(fields).unwrap_or_default();
     under.room_for(1 + acls.len())?;
     let mut role = Role {
-        textname: textname.map(Box::from),
-        textdescription: description.map(Box::from),
+        textname,
+        textdescription,
         allow_wildcard_subs: fields.flag("allowwildcardsubs"),
         ..Role::default()
     };
@@ -83,12 +81,7 @@ pub(super) fn modify(under: &mut Change<'_>, fields: Fields<'_>, _: Option<&Pass
     }
     under.room_for(acls.as_ref().map_or(0, Vec::len))?;
     let role = under.model.roles.get_mut(name).ok_or("Role does not exist")?;
-    if let Ok(textname) = fields.required("textname") {
-        role.textname = Some(textname.into());
-    }
-    if let Ok(description) = fields.required("textdescription") {
-        role.textdescription = Some(description.into());
-    }
+    fields.change_texts(&mut role.textname, &mut role.textdescription);
     if let Some(allow) = fields.flag("allowwildcardsubs") {
         role.allow_wildcard_subs = Some(allow);
     }
@@ -159,23 +152,15 @@ pub(super) fn get(model: &Model, fields: Fields<'_>) -> Answer {
 }
 
 pub(super) fn list(model: &Model, fields: Fields<'_>) -> Answer {
-    let whole = fields.flag("verbose").unwrap_or(false);
-    let listed = page(fields, model.roles.iter());
-    let roles: Vec<Value> = listed
-        .map(|(name, role)| if whole { verbose(name, role) } else { Value::from(&**name) })
-        .collect();
-    Ok(Some(json!({ "totalCount": model.roles.len(), "roles": roles })))
+    listing(fields, "roles", &model.roles, verbose)
 }
 
 fn verbose(name: &str, role: &Role) -> Value {
-    let mut map = Map::new();
-    map.insert("rolename".into(), name.into());
-    for (field, value) in [("textname", &role.textname), ("textdescription", &role.textdescription)]
-    {
-        if let Some(value) = value {
-            map.insert(field.into(), Value::from(&**value));
-        }
-    }
+    let mut map = texts([
+        ("rolename", Some(name)),
+        ("textname", role.textname.as_deref()),
+        ("textdescription", role.textdescription.as_deref()),
+    ]);
     if let Some(allow) = role.allow_wildcard_subs {
         map.insert("allowwildcardsubs".into(), allow.into());
     }
