@@ -36,6 +36,7 @@ COLUMNS = {
     "heap_b": "heap_used_bytes",
     "heapc_b": "heap_committed_bytes",
     "direct_b": "direct_bytes",
+    "heap_limit_b": "heap_limit_bytes",
     "direct_limit_b": "direct_limit_bytes",
     "retained": "retained",
     "conns": "connections",
@@ -46,10 +47,10 @@ COLUMNS = {
 }
 
 # The form of a history, and the figures that it ends with.
-HISTORY_VERSION = 1
+HISTORY_VERSION = 2
 HISTORY_FIGURES = [
     *("account", "heap_used", "heap_committed", "direct", "retained", "connections", "sessions", "subscriptions"),
-    *("queued", "published_total", "connected_total", "limit", "direct_limit"),
+    *("queued", "published_total", "connected_total", "limit", "heap_limit", "direct_limit"),
 ]
 
 

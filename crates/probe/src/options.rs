@@ -25,7 +25,8 @@ Examples:
   plimsoll watch trace --pid $(pidof mosquitto) --for 5m --lost      who asked for what is lost
   plimsoll watch trace --pid 4711 --for 5m --json > trace.json
 
-Needs root, or CAP_BPF and CAP_PERFMON with CAP_SYS_PTRACE; --scan needs CAP_SYS_PTRACE alone, or the same user.
+Needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH with CAP_BPF and CAP_PERFMON (before Linux 6.13 with
+CAP_SYS_ADMIN); --scan needs the first two alone, or the same user.
 
 Exit code: 0 done, with --scan: no block is lost; 1 --scan found lost blocks; 2 the process is not there, or has ended;
 3 wrong command line; 4 the kernel or our rights do not allow it; 5 not possible for this program (no glibc heap, no

@@ -74,8 +74,8 @@ impl Process {
         match error.kind() {
             ErrorKind::NotFound => Problem::Gone(format!("process {pid} ({name}) has ended")),
             ErrorKind::PermissionDenied => Problem::NotAllowed(format!(
-                "/proc/{pid}/{file} of {name}: {error}. Reading another process's memory needs root, or CAP_SYS_PTRACE, \
-                 or the same user with kernel.yama.ptrace_scope=0"
+                "/proc/{pid}/{file} of {name}: {error}. Reading another process's memory needs root, or CAP_SYS_PTRACE \
+                 with CAP_DAC_READ_SEARCH, or the same user with kernel.yama.ptrace_scope=0"
             )),
             // A process without memory: it has ended, and nobody has asked for its exit code yet.
             _ if error.raw_os_error() == Some(libc::ESRCH) => {

@@ -49,6 +49,7 @@ const PYTHON: &str = "Python's small objects";
 const ERLANG: &str = "Erlang's heaps";
 
 /// Allocators that `malloc` leads to: a trace sees what they hand out.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 const TRACEABLE: [&str; 4] = [JEMALLOC, TCMALLOC, MIMALLOC, MUSL];
 
 /// The heaps of a process that are not glibc's, by name; none that is known of is an empty list.
@@ -68,6 +69,7 @@ pub(crate) fn heaps_beside_glibc(process: &Process, mappings: &[Mapping]) -> Vec
 }
 
 /// Those of them that no `malloc` leads to: a trace does not see them.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn heaps_without_malloc(process: &Process, mappings: &[Mapping]) -> Vec<&'static str> {
     let mut heaps = heaps_beside_glibc(process, mappings);
     heaps.retain(|heap| !TRACEABLE.contains(heap));

@@ -176,7 +176,7 @@ impl OutputOptions {
             all.push(Box::new(exporter));
         }
         // Last: what went wrong before is printed on the terminal as it was.
-        let terminal = self.terminal.start()?;
+        let terminal = self.terminal.start(history)?;
         all.extend(terminal.map(|terminal| Box::new(terminal) as Box<dyn Output>));
         Ok(Outputs { all, address })
     }

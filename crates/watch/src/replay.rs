@@ -115,9 +115,9 @@ impl Options {
                 late.get_or_insert(series.line());
             }
             if let Some(before) = replay.push(&sample)
-                && self.changed(&replay, &before, &mut out).is_err()
+                && let Err(error) = self.changed(&replay, &before, &mut out)
             {
-                return Ok(None);
+                return unheard(&error);
             }
         }
         if let Some(line) = late {
@@ -140,7 +140,10 @@ impl Options {
             None => Ok(()),
         };
         let printed = printed.and_then(|()| self.result(&replay, &mut out));
-        Ok(printed.and_then(|()| out.flush()).ok().map(|()| replay))
+        match printed.and_then(|()| out.flush()) {
+            Ok(()) => Ok(Some(replay)),
+            Err(error) => unheard(&error),
+        }
     }
 
     /// Prints a change of the verdict.
@@ -167,13 +170,6 @@ impl Options {
             replay.samples,
             Sentence(&replay.verdict)
         )?;
-        if replay.passed_over > 0 {
-            writeln!(
-                out,
-                "{} lines were passed over: their time is not later than that before.",
-                replay.passed_over
-            )?;
-        }
         for alarm in &replay.alarms {
             let until = match alarm.to_s {
                 Some(to) => format!("until {}", replay.clock(to)),
@@ -195,6 +191,15 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// What cannot be printed is a failure, unless whoever reads has seen enough.
+fn unheard(error: &io::Error) -> Result<Option<Replay>, SeriesError> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(None);
+    }
+    let (file, what) = (PathBuf::from("standard output"), error.to_string());
+    Err(SeriesError { file, line: 0, column: None, what })
 }
 
 impl Replay {

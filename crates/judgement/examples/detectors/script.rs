@@ -72,6 +72,10 @@ pub(crate) struct Script {
     pub(crate) cache: f64,
     pub(crate) cache_at: f64,
     pub(crate) cache_slow: f64,
+    /// It fills in a straight line, for so long, and then stops.
+    pub(crate) cache_straight: bool,
+    /// Growth in so many steps, `step_at` apart.
+    pub(crate) steps: f64,
     /// What gathers until it is purged.
     pub(crate) purge: f64,
     pub(crate) purge_every: f64,
@@ -102,12 +106,22 @@ pub(crate) struct Script {
     pub(crate) committed: bool,
     /// Of the fleet, by day.
     pub(crate) swing: f64,
+    /// What is left of it at the weekend, if that is given.
+    pub(crate) weekend: Option<f64>,
+    /// The day begins so many hours later from the fourth on.
+    pub(crate) later_h: f64,
+    /// The account is not there for a day.
+    pub(crate) away: bool,
+    /// A collector's cycle in seconds, if that is given.
+    pub(crate) cycle: Option<f64>,
+    /// Bytes at which the process is killed.
+    pub(crate) killed_at: f64,
     /// The process began before the watcher.
     pub(crate) start_before: f64,
 }
 
 /// All classes.
-pub(crate) const CLASSES: [&str; 44] = [
+pub(crate) const CLASSES: [&str; 57] = [
     "leak_hourly_follow",
     "leak_hourly_keep",
     "leak_hourly_decay",
@@ -132,6 +146,10 @@ pub(crate) const CLASSES: [&str; 44] = [
     "leak_noisy",
     "leak_gaps",
     "leak_purged_too",
+    "leak_swing_keep",
+    "leak_swing_rss",
+    "leak_swing_counts",
+    "leak_kill_loop",
     "ok_flat",
     "ok_swing",
     "ok_logarithm",
@@ -152,6 +170,15 @@ pub(crate) const CLASSES: [&str; 44] = [
     "ok_jvm_warm",
     "ok_rss_swing",
     "ok_lying_account",
+    "ok_straight_cache",
+    "ok_warm_days",
+    "ok_ladder_rss",
+    "ok_weekend",
+    "ok_weekend_rss",
+    "ok_later_day",
+    "ok_account_away",
+    "ok_jvm_daily",
+    "ok_swing_rss",
 ];
 
 impl Script {
@@ -192,6 +219,8 @@ impl Script {
             cache: 0.0,
             cache_at: 0.0,
             cache_slow: random.between(5.0, 35.0) * HOUR,
+            cache_straight: false,
+            steps: 1.0,
             purge: 0.0,
             purge_every: random.between(0.5, 20.0) * HOUR,
             step: 0.0,
@@ -212,6 +241,11 @@ impl Script {
             lies: false,
             committed: random.chance(0.5),
             swing: random.between(0.03, 0.5),
+            weekend: None,
+            later_h: 0.0,
+            away: false,
+            cycle: None,
+            killed_at: f64::INFINITY,
             start_before: if random.chance(0.2) { random.between(1.0, 200.0) * HOUR } else { 0.0 },
         }
     }
@@ -276,6 +310,23 @@ impl Script {
             "leak_counts_only" => self.known = Known::Counts,
             "leak_noisy" => (self.noise, self.drift) = (0.01, 0.02),
             "leak_gaps" => self.gaps = true,
+            "leak_swing_keep" | "leak_swing_rss" | "leak_swing_counts" => {
+                self.memory = if random.chance(0.6) { Memory::Keeps } else { Memory::Decays };
+                self.swing = random.between(0.2, 0.5);
+                let begins = if random.chance(0.5) { 0.0 } else { late };
+                self.leak = leak(Per::Hour, random.spread(0.2, 1.6) * MIB, begins);
+                self.known = match class {
+                    "leak_swing_rss" => Known::Rss,
+                    "leak_swing_counts" => Known::Counts,
+                    _ => Known::Account,
+                };
+            }
+            "leak_kill_loop" => {
+                self.known = Known::Rss;
+                self.killed_at = 2048.0 * MIB;
+                let hours = random.spread(0.6, 5.0);
+                self.leak = leak(Per::Hour, self.killed_at / hours, 0.0);
+            }
             "leak_purged_too" => self.purge = random.between(0.02, 0.1),
             _ => {}
         }
@@ -324,6 +375,44 @@ impl Script {
                 self.known = if random.chance(0.3) { Known::RssWithFiles } else { Known::Rss };
             }
             "ok_lying_account" => self.lies = true,
+            "ok_straight_cache" => {
+                self.cache = random.between(0.2, 2.0);
+                self.cache_straight = true;
+                self.cache_slow = random.spread(1.0, 40.0) * HOUR;
+            }
+            "ok_warm_days" => {
+                self.warm = random.between(0.1, 0.8);
+                self.warm_slow = random.between(10.0, 35.0) * HOUR;
+                self.start_before = 0.0;
+            }
+            "ok_ladder_rss" => {
+                self.known = Known::Rss;
+                self.swing = random.between(0.0, 0.1);
+                self.step = random.between(0.02, 0.1);
+                self.steps = random.between(2.0, 5.0).floor();
+                self.step_at = random.between(8.0, 40.0) * HOUR;
+            }
+            "ok_weekend" | "ok_weekend_rss" => {
+                self.weekend = Some(random.between(0.1, 0.7));
+                if class == "ok_weekend_rss" {
+                    self.known = Known::Rss;
+                }
+            }
+            "ok_later_day" => {
+                self.later_h = random.between(-3.0, 3.0);
+                self.swing = random.between(0.2, 0.5);
+                self.known = if random.chance(0.5) { Known::Rss } else { Known::Account };
+            }
+            "ok_account_away" => self.away = true,
+            "ok_jvm_daily" => {
+                self.memory = Memory::Collected;
+                self.cycle = Some(random.between(12.0, 26.0) * HOUR);
+            }
+            "ok_swing_rss" => {
+                self.memory = if random.chance(0.6) { Memory::Keeps } else { Memory::Decays };
+                self.swing = random.between(0.2, 0.5);
+                self.known = Known::Rss;
+            }
             _ => {}
         }
     }

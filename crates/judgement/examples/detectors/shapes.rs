@@ -110,11 +110,11 @@ impl Broker {
             held: connections * per_session + retained * per_retained + base,
             phase: r.between(0.0, TURN),
             weekend_at: r.between(0.0, 7.0),
-            weekend: r.between(0.6, 1.0),
+            weekend: script.weekend.unwrap_or(r.between(0.6, 1.0)),
             publishes_a_minute: r.between(0.5, 4.0),
             trims_a_day: r.between(0.3, 1.0),
             floor_to_top: r.between(1.6, 3.0),
-            cycle: r.spread(0.1, 6.0) * HOUR,
+            cycle: script.cycle.unwrap_or(r.spread(0.1, 6.0) * HOUR),
         };
         let (filled, file) = (r.unit(), r.between(4.0, 12.0) * MIB);
         Self {
@@ -140,7 +140,8 @@ impl Broker {
 
     /// What a watcher sees.
     fn at(&mut self, t: f64) -> Option<Sample> {
-        if t - self.start >= self.script.restart_every {
+        let killed = self.size.held + self.leaked > self.script.killed_at;
+        if killed || t - self.start >= self.script.restart_every {
             (self.start, self.leaked, self.kept, self.storm_kept) = (t, 0.0, 0.0, 0.0);
             (self.published, self.connected) = (0.0, 0.0);
         }
@@ -193,7 +194,7 @@ impl Broker {
             queued: count(state.queued),
             published_total: count(self.published),
             connected_total: count(self.connected),
-            limit: None,
+            limit: Some(self.script.killed_at).filter(|limit| limit.is_finite()),
             heap_limit: None,
             direct_limit: None,
         })
@@ -203,7 +204,8 @@ impl Broker {
         let (script, size, random) = (&self.script, &self.size, &mut self.random);
         let memory = PACE / (2.0 * HOUR);
         self.wander += -self.wander * memory + 0.02 * (2.0 * memory).sqrt() * random.normal();
-        let turn = TURN * t / DAY;
+        let later = if t > 3.5 * DAY { script.later_h * HOUR } else { 0.0 };
+        let turn = TURN * (t - later) / DAY;
         let day = (turn + size.phase).sin() + 0.25 * (2.0 * turn + size.phase).sin();
         let weekend = (t / DAY + size.weekend_at).rem_euclid(7.0) > 5.0;
         let mut fleet = 1.0 + script.swing * day + self.wander;
@@ -266,13 +268,15 @@ impl Broker {
         let push = 0.5 * script.drift * held * (2.0 * memory).sqrt() * self.random.normal();
         self.drift += -self.drift * memory + push;
         let fills = |age: f64, slow: f64| 1.0 - (-age.max(0.0) / slow).exp();
+        let straight = |age: f64, slow: f64| (age / slow).clamp(0.0, 1.0);
         let cache = if t >= script.cache_at {
+            let fills = if script.cache_straight { straight } else { fills };
             script.cache * fills(t - script.cache_at.max(self.start), script.cache_slow)
         } else {
             0.0
         };
         let backup = if (3.0..3.5).contains(&state.hour) { script.backup } else { 0.0 };
-        let step = if t >= script.step_at { script.step } else { 0.0 };
+        let step = script.step * (t / script.step_at).floor().min(script.steps);
         let shares = script.warm * fills(age, script.warm_slow)
             + cache
             + script.logarithm * (1.0 + age / 600.0).ln()
@@ -331,6 +335,9 @@ impl Broker {
 
     /// What the process says of itself.
     fn told(&mut self, t: f64, account: f64) -> Option<f64> {
+        if self.script.away && (2.0 * DAY..3.0 * DAY).contains(&t) {
+            return None;
+        }
         if !self.script.lies {
             return Some(account + if self.script.leak_accounted { self.leaked } else { 0.0 });
         }

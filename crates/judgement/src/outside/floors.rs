@@ -1,5 +1,6 @@
 //! Where a managed heap stands after collections.
 
+use super::views::fall as deepest_fall;
 use super::window::median;
 
 /// Times and values of the lowest points of a sawtooth; a series without teeth comes back as it is,
@@ -40,17 +41,17 @@ pub(super) fn floors(t: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
     if range < 0.1 * median(q).abs() { (t.to_vec(), q.to_vec()) } else { (Vec::new(), Vec::new()) }
 }
 
-/// How far it usually swings: the median of the ranges of pieces.
+/// How deep its teeth are: the second deepest fall of six pieces, but not less than what growth within a piece may hide.
 fn local_range(q: &[f64]) -> f64 {
     let piece = (q.len() / 6).max(8);
-    let ranges: Vec<f64> = q
-        .chunks(piece)
-        .map(|part| {
-            let known = part.iter().copied().filter(|value| value.is_finite());
-            let high = known.clone().fold(f64::NEG_INFINITY, f64::max);
-            high - known.fold(f64::INFINITY, f64::min)
-        })
-        .filter(|range| range.is_finite())
-        .collect();
-    median(&ranges)
+    let (mut falls, mut ranges) = (Vec::new(), Vec::new());
+    for part in q.chunks(piece) {
+        let known = part.iter().copied().filter(|value| value.is_finite());
+        let high = known.clone().fold(f64::NEG_INFINITY, f64::max);
+        ranges.extend(Some(high - known.fold(f64::INFINITY, f64::min)).filter(|r| r.is_finite()));
+        falls.push(deepest_fall(part));
+    }
+    falls.sort_by(f64::total_cmp);
+    let fall = falls.iter().rev().nth(1).or(falls.last()).copied().unwrap_or(f64::NAN);
+    fall.max(0.3 * median(&ranges)).min(median(&ranges))
 }

@@ -9,9 +9,9 @@ use super::onset::onset;
 use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
-use super::views::{Model, SIGHTS, Series, Sight, ends, series, whole};
+use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, ends, series, whole};
 use super::window::{POINTS, Thin, measure, thin};
-use super::{Driver, Leak, Sample, Verdict};
+use super::{Driver, Explained, Leak, Sample, Verdict, View};
 
 /// What the judge may be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub(super) struct Standing {
     pub(super) model: Model,
     /// It grows in stairs of days.
     pub(super) stairs: bool,
+    /// Bytes per second when it was seen last.
+    rate: f64,
     pub(super) leak: Leak,
 }
 
@@ -138,8 +140,9 @@ impl Judge {
             sight,
             length,
             seen: now,
-            model,
             stairs: false,
+            rate: rate / model.overhead(),
+            model,
             leak: Leak {
                 bytes_per_hour: rate * asked_for,
                 error: 1.96 * error * asked_for,
@@ -177,7 +180,11 @@ impl Judge {
             .collect();
         self.changes.look_for_step(&columns, self.settings.settle_s);
         self.otherwise = Some(state::otherwise(self.settings, &columns, life.start));
-        let best = self.confirmed(&found, now).into_iter().min_by(|one, other| {
+        let confirmed = self.confirmed(&found, now);
+        // Where most of it shows, and not where its shadow falls.
+        let rate = |c: &Candidate| c.growth.rate / c.model.overhead();
+        let most = confirmed.iter().map(rate).fold(0.0, f64::max);
+        let best = confirmed.iter().filter(|c| rate(c) > 0.4 * most).min_by(|one, other| {
             // Stairs are steeper than the way up on the average.
             let day = 24.0 * self.settings.settle_s;
             let doubt = |c: &Candidate| if c.length < day { day / c.length } else { 1.0 };
@@ -185,12 +192,12 @@ impl Judge {
             quality(one).total_cmp(&quality(other))
         });
         match best {
-            Some(best) => self.stand(&best, &columns, &all, now),
+            Some(best) => self.stand(best, &columns, &all, now),
             None => self.clear(&columns, &all, now),
         }
     }
 
-    /// Those that have held for a sixth of their window.
+    /// Those that have held for a sixth of their window, a twelfth of a short one.
     fn confirmed(&mut self, found: &[Candidate], now: f64) -> Vec<Candidate> {
         let mut confirmed = Vec::new();
         for (sight, row) in SIGHTS.iter().zip(&mut self.holds) {
@@ -200,7 +207,9 @@ impl Judge {
                     *since = None;
                     continue;
                 };
-                if now - *since.get_or_insert(now) >= candidate.length / 6.0 {
+                let short = candidate.length < 3.0 * self.settings.settle_s;
+                let wanted = candidate.length / if short { 12.0 } else { 6.0 };
+                if now - *since.get_or_insert(now) >= wanted {
                     confirmed.push(candidate.clone());
                 }
             }
@@ -230,6 +239,7 @@ impl Judge {
             length: best.length,
             seen: now,
             stairs: best.stairs,
+            rate: growth.grown / span / best.model.overhead(),
             leak: Leak {
                 bytes_per_hour: growth.grown / span * 3600.0 / best.model.overhead(),
                 error: 1.96 * growth.error / span * 3600.0 / best.model.overhead(),
@@ -252,7 +262,8 @@ impl Judge {
         let Some(standing) = &mut self.standing else { return };
         let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
         let day = 24.0 * self.settings.settle_s;
-        let least = if standing.stairs { day.max(standing.length) } else { standing.length };
+        let least = if standing.stairs { day } else { 6.0 * self.settings.settle_s };
+        let least = least.max(standing.length);
         let row = series.t.partition_point(|t| *t < standing.leak.since);
         let (Some(t), Some(q)) = (series.t.get(row..), whole.get(row..)) else { return };
         let overhead = standing.model.overhead();
@@ -260,10 +271,12 @@ impl Judge {
             && let Some(growth) = measure(&thin(t, q, POINTS, Thin::Mean))
             && growth.rate > 0.0
         {
-            let beside = beside_account(standing.sight, all, standing.leak.since);
-            standing.leak.bytes_per_hour = (growth.rate / overhead + beside) * 3600.0;
+            standing.leak.bytes_per_hour = growth.rate / overhead * 3600.0;
             let span = growth.to - growth.from;
             standing.leak.error = 1.96 * growth.error / span * 3600.0 / overhead;
+        }
+        if let Some(rate) = not_all_counted(standing, columns) {
+            standing.leak.bytes_per_hour = standing.leak.bytes_per_hour.max(rate * 3600.0);
         }
         // What is known of an allocator is not better than that, however straight the line.
         let least = if overhead > 1.0 { 0.05 } else { 0.01 } * standing.leak.bytes_per_hour;
@@ -305,7 +318,9 @@ impl Judge {
         let Some(standing) = &self.standing else { return };
         let Some(series) = all.iter().find(|series| series.sight == standing.sight) else { return };
         let whole = whole(series, columns, &standing.model);
-        let day = 24.0 * self.settings.settle_s;
+        // Lives that are over within a day have to do with less.
+        let hour = self.settings.settle_s;
+        let day = if self.lives.all_shorter(30.0 * hour).is_some() { 14.0 } else { 24.0 } * hour;
         let window = standing.length.max(if standing.stairs { 2.0 * day } else { day });
         let from = now - window;
         // Not before what showed it is long gone by, and only by what this life shows.
@@ -316,7 +331,8 @@ impl Judge {
         }
         let row = series.t.partition_point(|t| *t < from);
         let grown = whole.get(row..).and_then(ends).unwrap_or(0.0) / standing.model.overhead();
-        if grown < 0.2 * standing.leak.bytes_per_hour / 3600.0 * window {
+        let unsure = standing.leak.error > 0.7 * standing.leak.bytes_per_hour;
+        if unsure || grown < 0.2 * standing.rate * window {
             self.standing = None;
             self.changes.add(now, ChangeKind::LeakOver);
             return;
@@ -345,6 +361,33 @@ impl Judge {
         self.changes.iter()
     }
 
+    /// What was looked at and what is left of it when what explains it is taken off, oldest first: 2048 stretches of the
+    /// life that is now, at the most. Of the leak that stands, or else of the first of the series that are looked at.
+    pub fn explained(&self) -> Vec<Explained> {
+        let Some(life) = &self.life else { return Vec::new() };
+        let columns = Columns::new(life, life.start + self.settings.settle_s);
+        let all = series(&columns);
+        let standing = self.standing.as_ref();
+        let own = standing.and_then(|leak| all.iter().find(|one| one.sight == leak.sight));
+        let Some(series) = own.or(all.first()) else { return Vec::new() };
+        let model =
+            standing.filter(|_| own.is_some()).map_or(Model::AsIs, |leak| leak.model.clone());
+        let left = whole(series, &columns, &model);
+        let seen = |t: f64, left: f64| {
+            let row = columns.t.partition_point(|other| *other < t);
+            let column = match series.sight.view() {
+                View::Account => &columns.account,
+                View::Direct => &columns.direct,
+                View::Heap => &columns.heap_low,
+                View::Resident => &columns.resident,
+            };
+            column.get(row).copied().filter(|seen| seen.is_finite()).unwrap_or(left)
+        };
+        (series.t.iter().zip(&left).filter(|(_, left)| left.is_finite()))
+            .map(|(t, left)| Explained { t: *t, seen: seen(*t, *left), left: *left })
+            .collect()
+    }
+
     /// In how many seconds a leak of so many bytes per hour would be seen at the noise that there is now, if it began
     /// now and this process lived on. `None`: not with what is known so far.
     pub fn power(&self, bytes_per_hour: f64) -> Option<f64> {
@@ -362,13 +405,19 @@ impl Judge {
     }
 }
 
-/// What grows beside an account that leaks, bytes per second: it need not count all that leaks.
-fn beside_account(sight: Sight, all: &[Series], since: f64) -> f64 {
-    let beside = all.iter().find(|series| series.sight == Sight::Follow);
-    let Some(series) = beside.filter(|_| sight == Sight::Account) else { return 0.0 };
-    let row = series.t.partition_point(|t| *t < since);
-    let (Some(t), Some(q)) = (series.t.get(row..), series.q.get(row..)) else { return 0.0 };
-    measure(&thin(t, q, POINTS, Thin::Mean))
-        .filter(|growth| growth.grown > 2.0 * growth.error)
-        .map_or(0.0, |growth| growth.rate / Model::Held.overhead())
+/// The rate of an account's leak as memory shows it, bytes per second, less what counts of state explain of that: an
+/// account need not count all that leaks.
+fn not_all_counted(standing: &Standing, columns: &Columns) -> Option<f64> {
+    let Model::Counts(units) = &standing.model else { return None };
+    let row = columns.t.partition_point(|t| *t < standing.leak.since);
+    let explained = |row: usize| -> f64 {
+        let of = |column: &Vec<f64>| column.get(row).copied().unwrap_or(f64::NAN);
+        let moved = columns.counts.iter().zip(units).filter(|(_, unit)| **unit > 0.0);
+        moved.map(|(column, unit)| of(column) * unit).sum()
+    };
+    let left: Vec<f64> = (columns.resident.iter().enumerate().skip(row))
+        .map(|(row, resident)| resident - LEAKED_OVERHEAD * explained(row))
+        .collect();
+    let growth = measure(&thin(columns.t.get(row..)?, &left, POINTS, Thin::Mean))?;
+    (growth.grown > 5.0 * growth.error).then_some(growth.rate / LEAKED_OVERHEAD)
 }

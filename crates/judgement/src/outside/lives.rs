@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use super::Settings;
+use super::bend::comes_to_an_end;
 use super::bucket::Life;
 use super::columns::Columns;
-use super::rules::{comes_to_an_end, least};
+use super::rules::least;
 use super::views::{Series, Sight, ends, series};
 use super::window::{Growth, POINTS, Thin, measure, thin};
 
@@ -105,19 +106,22 @@ impl Lives {
     }
 
     /// Rate and its error, bytes per second, if the last lives grew to the end, each by half of what it began with
-    /// at the least, and ended near a limit; or to double that, and ended at a like size.
+    /// at the least, and ended near a limit; or by two fifths, and ended at a like size.
     pub(super) fn all_grow(&self, limit: Option<f64>) -> Option<(f64, f64)> {
         let last: Vec<&Span> = self.spans.iter().rev().take(WANTED).collect();
         if last.len() < WANTED {
             return None;
         }
         let highest = last.iter().map(|span| span.last).fold(0.0, f64::max);
-        let dies = last.iter().all(|span| match limit {
-            Some(limit) => {
+        let at_limit = limit.is_some_and(|limit| {
+            last.iter().all(|span| {
                 span.last > 1.5 * span.first && span.tail > 0.2 && span.last > 0.75 * limit
-            }
-            None => span.last > 2.0 * span.first && span.tail > 0.28 && span.last > 0.85 * highest,
+            })
         });
+        let alike = last.iter().all(|span| {
+            span.last > 1.4 * span.first && span.tail > 0.25 && span.last > 0.9 * highest
+        });
+        let dies = at_limit || alike;
         let rates: Vec<f64> = last.iter().map(|s| (s.last - s.first) / s.length.max(1.0)).collect();
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
         let spread = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>();

@@ -2,6 +2,7 @@
 //!
 //! [`Judge`] takes [`Sample`]s as they come and answers with a [`Verdict`].
 
+mod bend;
 mod bucket;
 mod changes;
 mod columns;
@@ -24,4 +25,4 @@ mod window;
 pub use changes::{Change, ChangeKind};
 pub use judge::{Judge, Settings};
 pub use sample::Sample;
-pub use verdict::{Driver, Leak, Verdict, View};
+pub use verdict::{Driver, Explained, Leak, Verdict, View};

@@ -1,7 +1,8 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::columns::{Columns, largest_so_far};
+use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
+use super::columns::{Columns, largest_so_far, there};
 use super::views::{Model, Series, Sight, ends, look, rise, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
@@ -10,6 +11,17 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
 /// waits for the end of that has lost much.
 const FAST: f64 = 2.0 * MIB;
+/// The same beside a managed heap that has had its size from the start on: such a process is not warming up.
+const SETTLED_FAST: f64 = 2.0 * MIB;
+
+/// The same for what may be a warm-up.
+const VERY_FAST: f64 = 2.75 * MIB;
+/// Growth of less than this is no leak unless it lasts for days, bytes an hour.
+const WORTH_A_WORD: f64 = 0.11 * MIB;
+/// Growth of less than this may wait: in a day it is little.
+const SLOW: f64 = 0.8 * MIB;
+/// A process that was so old when it was seen first has no warm-up, settling times.
+const OLD: f64 = 48.0;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -46,6 +58,8 @@ pub(super) fn candidates(
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
     let age = now - start;
+    let old = first - start > OLD * settings.settle_s;
+    let beside = matches!(series.sight, Sight::Native | Sight::Direct);
     for window in 0..WINDOWS - 1 {
         let length = length(settings, window);
         let hours = length / settings.settle_s;
@@ -57,7 +71,7 @@ pub(super) fn candidates(
             break;
         }
         let mut least = least(hours, series.level);
-        if series.sight == Sight::Bare && hours < 22.0 {
+        if matches!(series.sight, Sight::Bare | Sight::Counted) && hours < 22.0 {
             // Less than a day is part of a swing, unless it is beyond any.
             least = least.max(0.4 * series.level);
         }
@@ -76,7 +90,24 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let past = Past { t: &series.t, q: &whole, start, age, stairs, doubles, level };
+        let settled = old || beside && heap_has_its_size(columns, &growth);
+        let bare = stairs && seen.model == Model::AsIs;
+        let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
+        let past = Past {
+            t: &series.t,
+            q: &whole,
+            start,
+            age,
+            stairs,
+            doubles,
+            level,
+            settled,
+            bare,
+            floor,
+        };
+        if !is_in_use(series, columns, &growth) || (bare && in_leaps(series, &growth)) {
+            continue;
+        }
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
             continue;
         }
@@ -141,8 +172,16 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         stairs: true,
         doubles: false,
         level,
+        settled: false,
+        bare: false,
+        floor: false,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
+    let span =
+        Growth { from, to: now, grown: levels.first()? - levels.last()?, ..measure(&whole)? };
+    if series.sight != Sight::Ratchet && in_leaps(series, &span) {
+        return None;
+    }
     if comes_to_an_end(&whole, start) {
         return None;
     }
@@ -153,6 +192,60 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let (sight, whole) = (series.sight, series.q.clone());
     let window = WINDOWS - 1;
     Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
+}
+
+/// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
+/// what fills with one of its length.
+fn bends_little(points: &[(f64, f64)]) -> bool {
+    slowest(points)
+        .is_none_or(|bend| bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span)
+}
+
+/// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
+fn in_leaps(series: &Series, growth: &Growth) -> bool {
+    let row = series.t.partition_point(|t| *t < growth.from);
+    let known: Vec<f64> =
+        series.q.get(row..).unwrap_or_default().iter().copied().filter(|q| q.is_finite()).collect();
+    let leaps: f64 = known
+        .windows(2)
+        .map(|pair| pair.last().unwrap_or(&0.0) - pair.first().unwrap_or(&0.0))
+        .filter(|leap| *leap > 0.12 * growth.grown)
+        .sum();
+    leaps > 0.6 * growth.grown
+}
+
+/// Whether growth of a managed process can be more than memory that it was given before and had not touched yet, or
+/// garbage that it has no reason yet to look for: collectors leave old regions alone below about 45 % of the heap.
+fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
+    if !there(&columns.committed) {
+        return true;
+    }
+    let row = columns.t.partition_point(|t| *t < growth.from);
+    let committed = columns.committed.get(row..).unwrap_or_default();
+    let committed = committed.iter().copied().filter(|size| size.is_finite()).fold(0.0, f64::max);
+    let first = columns.committed.iter().copied().find(|size| size.is_finite()).unwrap_or(0.0);
+    match series.sight {
+        // What is in use may be what makes the heap larger: then its share of it says nothing.
+        Sight::HeapFloor => series.level > 0.45 * committed || committed > 1.3 * first,
+        Sight::Native => {
+            let beside = series.q.get(series.t.partition_point(|t| *t < growth.from)..);
+            beside
+                .unwrap_or_default()
+                .iter()
+                .take(8)
+                .all(|beside| beside.is_nan() || *beside >= 0.0)
+        }
+        _ => true,
+    }
+}
+
+/// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.
+fn heap_has_its_size(columns: &Columns, growth: &Growth) -> bool {
+    let known = columns.committed.iter().copied().filter(|size| size.is_finite());
+    let (low, high) = known.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), size| {
+        (low.min(size), high.max(size))
+    });
+    there(&columns.committed) && high - low < (0.01 * high).max(0.25 * growth.grown)
 }
 
 /// Growth that is never called a leak, bytes.
@@ -174,6 +267,13 @@ struct Past<'a> {
     doubles: bool,
     /// What it is a part of, bytes.
     level: f64,
+    /// It is not warming up: it is beside a managed heap that has had its size from the start on, or the process was
+    /// days old when it was seen first.
+    settled: bool,
+    /// Nothing is known of what it holds.
+    bare: bool,
+    /// It is the floor of a sawtooth, and the next tooth may fall lower.
+    floor: bool,
 }
 
 impl Past<'_> {
@@ -204,15 +304,20 @@ impl Past<'_> {
     fn goes_on(&self, settings: Settings, growth: &Growth) -> bool {
         let hour = settings.settle_s;
         let length = growth.to - growth.from;
-        if growth.keeps < 0.5 {
+        let trifle = growth.rate * hour < WORTH_A_WORD && length < 60.0 * hour;
+        if growth.keeps < 0.5 || trifle {
             return false;
+        }
+        if !self.floor && self.cannot_fill(hour, growth) {
+            return true;
         }
         if self.age < 12.0 * hour {
             return growth.rate * hour > FAST && self.is_dead_straight(hour, growth.to);
         }
         let day = 24.0 * hour;
         let fast = growth.rate * hour > FAST;
-        let lasts = fast || (length > 15.0 * hour && growth.keeps > 0.8);
+        let slow = growth.rate * hour < SLOW;
+        let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
             let before = self.between(growth.from - day, growth.from);
@@ -231,6 +336,7 @@ impl Past<'_> {
         });
         if began_here {
             let points = self.between(growth.from, growth.to);
+            let lasts = fast || (lasts && bends_little(&points));
             return lasts && !comes_to_an_end(&points, growth.from - hour);
         }
         self.went_on(hour, growth, before.map(|before| before.rate))
@@ -244,7 +350,7 @@ impl Past<'_> {
         let small = growth.grown < 0.1 * self.level;
         let wanted = if self.stairs {
             36.0
-        } else if small {
+        } else if small || growth.rate * hour < SLOW {
             20.0
         } else {
             12.0
@@ -261,6 +367,33 @@ impl Past<'_> {
         all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
     }
 
+    /// Whether it has grown since the start as nothing does that fills: what bends so little would end far above what
+    /// a cache or a pool of such a process may be.
+    fn cannot_fill(&self, hour: f64, growth: &Growth) -> bool {
+        // Caches rise by a tenth to the whole of what a process holds, fast leaks by several times of it.
+        let large = growth.grown > 0.3 * self.level || self.settled;
+        let least = if self.settled { SETTLED_FAST } else { VERY_FAST };
+        let first = self.t.first().copied().unwrap_or(growth.to);
+        let seen = growth.to - first;
+        if !large || seen > 24.0 * hour || growth.rate * hour < least {
+            return false;
+        }
+        let begin = self.t.partition_point(|t| *t < self.start + hour);
+        let (Some(t), Some(q)) = (self.t.get(begin..), self.q.get(begin..)) else { return false };
+        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
+        let Some(bend) = slowest(&points) else { return false };
+        if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
+            return false;
+        }
+        let (slow, size) = match (self.settled, self.bare) {
+            (true, false) => (8.0, 40.0 * MIB),
+            (true, true) => (20.0, 40.0 * MIB + self.level),
+            (false, _) => (40.0, 128.0 * MIB + self.level),
+        };
+        let bent = bend.slow(if self.settled { 1.6 } else { 2.0 });
+        bent > slow * hour && bend.rate * bent > size
+    }
+
     /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
     /// settling times or less can do so: that would bend by more than the noise.
     fn is_dead_straight(&self, hour: f64, to: f64) -> bool {
@@ -275,48 +408,4 @@ impl Past<'_> {
             && noise < 0.0012 * span * grown
             && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
     }
-}
-
-/// Whether growth that slows down fits better than growth that does not.
-pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
-    let span = last.0 - first.0;
-    let Some((straight, _)) = squares(points, |t| t - start) else { return false };
-    bending(points, start).is_some_and(|(squares, rate, grown)| {
-        squares < 0.85 * straight && rate * span < 0.85 * grown
-    })
-}
-
-/// The growth that slows down which fits best: with the logarithm of age, or towards a limit. What is left in
-/// squares, the rate at the end, and the growth within the window.
-fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
-    let (first, last) = (points.first()?, points.last()?);
-    let span = last.0 - first.0;
-    let logarithm = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
-        let ages = (last.0 - start, first.0 - start);
-        (squares, unit / ages.0, unit * (ages.0 / ages.1).ln())
-    });
-    let limits = [0.25, 0.5, 1.0, 2.0].into_iter().filter_map(|share| {
-        let slow = share * span;
-        let (squares, unit) = squares(points, |t| -(-(t - first.0) / slow).exp())?;
-        let left = (-span / slow).exp();
-        Some((squares, unit / slow * left, unit * (1.0 - left)))
-    });
-    logarithm.into_iter().chain(limits).min_by(|one, other| one.0.total_cmp(&other.0))
-}
-
-/// Least squares of one function: what is left, and the factor.
-fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
-    let count = points.len() as f64;
-    let xs: Vec<f64> = points.iter().map(|(t, _)| function(*t)).collect();
-    let x_mean = xs.iter().sum::<f64>() / count;
-    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
-    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-    for (x, (_, y)) in xs.iter().zip(points) {
-        let (x, y) = (x - x_mean, y - y_mean);
-        xx += x * x;
-        xy += x * y;
-        yy += y * y;
-    }
-    (xx > 0.0).then(|| (yy - xy * xy / xx, xy / xx))
 }

@@ -33,11 +33,13 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
         return Verdict::Stable;
     }
     let account = if there(&columns.account) { grown(&columns.account) } else { 0.0 };
-    let counted = columns.counts.iter().filter(|column| there(column)).any(|column| {
-        let now = column.last().copied().unwrap_or(0.0);
-        let before = now - grown(column);
-        before > 0.0 && (now - before) / before > 0.6 * growth / (level - growth).max(1.0)
-    });
+    // An account that is there says more than numbers of what it counts.
+    let counted = !there(&columns.account)
+        && columns.counts.iter().filter(|column| there(column)).any(|column| {
+            let now = column.last().copied().unwrap_or(0.0);
+            let before = now - grown(column);
+            before > 0.0 && (now - before) / before > 0.6 * growth / (level - growth).max(1.0)
+        });
     if account > 0.6 * growth || counted {
         let length = (now - from).max(1.0);
         return Verdict::GrowingWithState { bytes_per_hour: growth / length * 3600.0 };

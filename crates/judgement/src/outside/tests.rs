@@ -49,6 +49,12 @@ fn a_leak_is_told_with_rate_and_limit() {
     let reasons = judge.reasons().join("\n");
     assert!(reasons.contains("nothing explains it"), "{reasons}");
     assert!(judge.changes().any(|change| change.kind == ChangeKind::LeakSeen));
+    let explained = judge.explained();
+    let left = explained.last().zip(explained.first()).map(|(last, first)| last.left - first.left);
+    assert!(
+        explained.len() > 100 && left.is_some_and(|left| (40e6..50e6).contains(&left)),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -168,6 +174,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
             published_total: at(11),
             connected_total: at(12),
             limit: at(13),
+            heap_limit: at(1),
             direct_limit: at(0),
         }
     })

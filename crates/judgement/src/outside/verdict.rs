@@ -54,6 +54,17 @@ pub enum View {
     Direct,
 }
 
+/// A stretch of time, as it was judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explained {
+    /// Its middle, seconds on the clock of the samples.
+    pub t: f64,
+    /// What was seen: resident memory, an account, a heap after collections, or direct memory; bytes.
+    pub seen: f64,
+    /// What nothing explains of it, bytes, from an origin of its own: only its changes mean something.
+    pub left: f64,
+}
+
 /// What a leak grows with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Driver {

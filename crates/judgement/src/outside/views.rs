@@ -8,6 +8,9 @@ use super::window::{Growth, POINTS, Thin, measure, thin};
 
 /// Bytes that an allocator takes for each byte asked of it, as long as nothing better is known.
 const OVERHEAD: f64 = 1.15;
+/// Bytes of memory for each byte that leaks, as far as rates are told: an account that does not count all makes the
+/// measured overhead larger than that of the allocator.
+pub(super) const LEAKED_OVERHEAD: f64 = 1.1;
 /// How far that may be from the truth, as a share of what was asked for.
 const OVERHEAD_ERROR: f64 = 0.2;
 /// The same once it has been measured: memory followed the account up and down.
@@ -80,8 +83,7 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
     let mut all = Vec::new();
     let mut add = |sight, t: &[f64], q: Vec<f64>, level: f64| {
         let shortest_h = match sight {
-            Sight::Bare => 11.0,
-            Sight::Counted => 22.0,
+            Sight::Bare | Sight::Counted => 4.0,
             _ => 2.0,
         };
         all.push(Series { sight, t: t.to_vec(), q, level, shortest_h });
@@ -167,8 +169,8 @@ impl Model {
     /// Bytes of memory for each byte asked for.
     pub(super) fn overhead(&self) -> f64 {
         match self {
-            Self::Overhead(overhead) => *overhead,
-            Self::Held => OVERHEAD,
+            Self::Overhead(overhead) => overhead.min(LEAKED_OVERHEAD),
+            Self::Held => LEAKED_OVERHEAD,
             Self::AsIs | Self::Counts(_) => 1.0,
         }
     }
@@ -334,7 +336,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
 }
 
 /// The deepest fall below what was before.
-fn fall(values: &[f64]) -> f64 {
+pub(super) fn fall(values: &[f64]) -> f64 {
     let mut high = f64::NEG_INFINITY;
     values.iter().fold(0.0, |deepest: f64, value| {
         high = high.max(*value);

@@ -228,8 +228,9 @@ fn not_allowed(what: &str, error: &io::Error, log: &str) -> Problem {
                 "the kernel is locked down (confidentiality), which forbids it even to root"
                     .to_owned()
             } else {
-                "it takes root, or CAP_BPF with CAP_PERFMON and CAP_SYS_PTRACE, in the first user namespace (a container \
-                 needs them from outside; Docker: --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE)"
+                "it takes root, or CAP_BPF with CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (before Linux 6.13 \
+                 CAP_SYS_ADMIN too), in the first user namespace (a container needs them from outside; Docker: \
+                 --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE)"
                     .to_owned()
             }
         }

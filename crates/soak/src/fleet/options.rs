@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::load::Place;
-use crate::quantity::{bytes, duration, factor, rate, share};
+use crate::quantity::{duration, factor, rate, share};
+use plimsoll_watch::units::bytes;
 
 /// Simulate a fleet of sensors against a broker.
 ///

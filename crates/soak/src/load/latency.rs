@@ -56,7 +56,7 @@ impl Latency {
     pub(crate) fn text(&self) -> String {
         let columns: Vec<String> = QUANTILES
             .iter()
-            .map(|(name, quantile)| format!("{name} {:<9.3}", self.quantile_ms(*quantile)))
+            .map(|(name, quantile)| format!("{name} {:<8.3} ", self.quantile_ms(*quantile)))
             .collect();
         format!("{}max {:.3}", columns.concat(), self.max_ms())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::listening::{self, Listener, listener};
 use crate::interrupts;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a broker may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,6 +34,8 @@ pub(crate) struct Broker {
     pid: u32,
     child: Option<Child>,
     said: Said,
+    /// Whether it was seen that this process accepts the connections.
+    seen: bool,
 }
 
 /// The end of what a broker has written. It is always read: a broker must not wait for a reader of its log.
@@ -104,7 +106,8 @@ impl Broker {
             .spawn()
             .map_err(|error| format!("cannot start `{command}`: {error}"))?;
         interrupts::started(i32::try_from(child.id()).unwrap_or(0));
-        let mut broker = Self { pid: child.id(), child: Some(child), said: Said::listen(reader) };
+        let mut broker =
+            Self { pid: child.id(), child: Some(child), said: Said::listen(reader), seen: false };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok() {
@@ -129,7 +132,7 @@ impl Broker {
 
     /// A process that runs already, and is to be who listens at `address`.
     pub(crate) fn attach(pid: u32, address: SocketAddr) -> Result<Self, String> {
-        let mut broker = Self { pid, child: None, said: Said::default() };
+        let mut broker = Self { pid, child: None, said: Said::default(), seen: false };
         if !broker.is_there() {
             return Err(format!("there is no process {pid}"));
         }
@@ -154,11 +157,11 @@ impl Broker {
                         listening::name(pid)
                     );
                 }
-                self.pid = pid;
+                (self.pid, self.seen) = (pid, true);
                 Ok(())
             }
             Listener::Other(other) => Err(format!(
-                "{} does not listen on {address}, and {} does: name that one with --pid",
+                "{} does not listen on {address}, and {} does: name that one with --pid (of a container, the broker in it: docker inspect -f '{{{{.State.Pid}}}}' NAME)",
                 listening::name(self.pid),
                 listening::name(other)
             )),
@@ -177,6 +180,11 @@ impl Broker {
         self.pid
     }
 
+    /// Whether it was seen that this process accepts the connections.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.seen
+    }
+
     /// How it has ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<String> {
         match &mut self.child {
@@ -189,10 +197,11 @@ impl Broker {
         }
     }
 
+    /// Whether it runs. One that has ended and that nobody has waited for yet does not.
     fn is_there(&self) -> bool {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // EPERM says that it is there and somebody else's.
-        pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
+        !state.is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
     }
 
     /// What it has written last, to be put behind an error; nothing of a process that was not started here.
@@ -250,7 +259,9 @@ impl Drop for Broker {
         }
         self.signal(Signal::TERM);
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        // A shell ends before the broker that it has started.
+        while (self.is_there()
+            || self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))))
             && Instant::now() < deadline
         {
             std::thread::sleep(Duration::from_millis(20));

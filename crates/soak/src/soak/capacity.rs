@@ -12,7 +12,8 @@ use super::cgroup::Cgroup;
 use super::filler::{Filler, What};
 use crate::interrupts::Interrupts;
 use crate::load::{Endpoint, Place, Swarm, raise_file_limit};
-use crate::quantity::{bytes, count, duration, size};
+use crate::quantity::{count, duration, size};
+use plimsoll_watch::units::bytes;
 
 /// Links that publish.
 const LINKS: usize = 4;

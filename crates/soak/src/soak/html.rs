@@ -70,7 +70,13 @@ fn one(outcome: &Outcome, body: &mut String) {
         .filter(|criterion| criterion.standing == Standing::Fail)
         .map(|criterion| criterion.name.as_str())
         .collect();
-    let why = if failed.is_empty() { String::new() } else { format!(": {}", failed.join("; ")) };
+    let unjudged =
+        outcome.criteria.iter().filter(|criterion| criterion.standing == Standing::Skipped).count();
+    let mut why =
+        if failed.is_empty() { String::new() } else { format!(": {}", failed.join("; ")) };
+    if unjudged > 0 {
+        let _ = write!(why, " ({unjudged} of {} could not be judged)", outcome.criteria.len());
+    }
     let _ = write!(
         body,
         "<section class=\"card verdict {class}\">{word}{}.<small>{}<br>{}</small></section>",

@@ -86,12 +86,20 @@ impl Accounts {
         }
     }
 
-    /// Adds the figures of another source.
+    /// Adds the figures of another source. Of limits the least holds.
     fn merge(&mut self, other: &Self) {
-        for figure in Figure::ALL {
-            if let Some(value) = other.values.get(figure as usize).copied().flatten() {
-                self.add(&Name::Figure(figure), value);
-            }
+        for (figure, (own, value)) in
+            Figure::ALL.into_iter().zip(self.values.iter_mut().zip(other.values))
+        {
+            // A limit of nothing is how a JVM says that there is none.
+            let Some(value) = value.filter(|value| *value > 0.0 || !figure.is_limit()) else {
+                continue;
+            };
+            *own = Some(match *own {
+                Some(before) if figure.is_limit() => before.min(value),
+                Some(before) => before + value,
+                None => value,
+            });
         }
         for (name, value) in &other.extras {
             self.add(&Name::Extra(Arc::clone(name)), *value);
@@ -131,5 +139,16 @@ mod tests {
         assert_eq!(accounts.get(Figure::Direct), Some(14.0), "sources are summed up");
         assert_eq!(accounts.extras, [("busy".into(), 4.0)]);
         assert_eq!(accounts.get(Figure::Account), None);
+    }
+
+    #[test]
+    fn of_the_limits_that_sources_know_the_least_holds() {
+        let mut accounts = Accounts::default();
+        for limit in [96.0, 64.0, 0.0, 80.0] {
+            let mut source = Accounts::default();
+            source.add(&Name::Figure(Figure::DirectLimit), limit);
+            accounts.merge(&source);
+        }
+        assert_eq!(accounts.get(Figure::DirectLimit), Some(64.0));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Standing {
     pub(crate) selector: String,
     pub(crate) last: Option<Reading>,
     pub(crate) readings: u64,
+    /// Minutes that were recorded before.
+    pub(crate) recorded: u64,
     pub(crate) restarts: u64,
     pub(crate) verdict: Verdict,
     pub(crate) verdict_since: SystemTime,
@@ -52,6 +54,7 @@ impl Standing {
             selector: watched.target.selector.to_string(),
             last: None,
             readings: 0,
+            recorded: 0,
             restarts: 0,
             verdict: watched.verdict.clone(),
             verdict_since: SystemTime::now(),
@@ -69,6 +72,7 @@ impl Standing {
         let trail = Arc::make_mut(&mut self.trail);
         for record in history::read(directory, &self.name, 0.0).into_iter().flatten() {
             trail.push(&record.sample);
+            self.recorded += 1;
         }
     }
 

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use plimsoll_judgement::outside::Verdict;
+use plimsoll_judgement::outside::{ChangeKind, Verdict};
 
 use super::board::Standing;
 use crate::describe::{Bytes, Sentence};
@@ -48,7 +48,7 @@ pub(super) fn report(one: &Standing) -> String {
     let subject = Subject {
         name: &one.name,
         samples,
-        samples_seen: one.readings,
+        samples_seen: one.recorded + one.readings,
         verdict: &one.verdict,
         reasons: &one.reasons,
         alarms: alarms(one),
@@ -60,7 +60,10 @@ pub(super) fn report(one: &Standing) -> String {
 
 fn alarms(one: &Standing) -> Vec<Alarm> {
     let Verdict::Leaking(leak) = &one.verdict else { return Vec::new() };
-    let since = one.verdict_since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    // The judge knows it also of a leak that was said before this watch began.
+    let seen = one.changes.iter().rev().find(|change| change.kind == ChangeKind::LeakSeen);
+    let now = one.verdict_since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let since = seen.map_or(now, |change| change.t);
     vec![Alarm { from_s: since, to_s: None, leak: leak.clone() }]
 }
 

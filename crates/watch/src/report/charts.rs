@@ -5,6 +5,7 @@ use plimsoll_judgement::outside::{Leak, Sample, Verdict, View};
 use super::Subject;
 use super::explain::{Explained, explain, resident};
 use super::swing::swing;
+use crate::describe::Rate;
 use crate::figure::Figure;
 use crate::plot::{Band, Chart, Ink, Series, Span, TimeAxis, Unit};
 use crate::replay::Alarm;
@@ -140,9 +141,9 @@ fn fitted(subject: &Subject<'_>, view: View, points: &[(f64, f64)], chart: &mut 
     chart.bands.push(Band { name: "95 % interval".to_owned(), points: points.collect() });
 }
 
-/// A rate with its interval.
+/// A rate with its interval, in the unit of sentences.
 pub(super) fn rate(bytes_per_hour: f64, error: f64) -> String {
-    format!("{} ± {}", Unit::BytesPerHour.text(bytes_per_hour), Unit::BytesPerHour.text(error))
+    format!("{} ± {}", Rate(bytes_per_hour), Rate(error))
 }
 
 /// Its accounts in bytes.

@@ -6,6 +6,7 @@ mod screen;
 
 use std::env;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -28,18 +29,18 @@ pub struct TerminalOptions {
 }
 
 impl TerminalOptions {
-    /// Takes the terminal over, if it shall.
+    /// Takes the terminal over, if it shall. What was seen before is read from `history`.
     ///
     /// # Errors
     ///
     /// There is none, or it cannot be taken over.
-    pub(crate) fn start(&self) -> Result<Option<Terminal>, String> {
+    pub(crate) fn start(&self, history: Option<&Path>) -> Result<Option<Terminal>, String> {
         if !self.tui {
             return Ok(None);
         }
         let coloured = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         screen::take()?;
-        let scene = Arc::new(Mutex::new(Scene::new(coloured)));
+        let scene = Arc::new(Mutex::new(Scene::new(coloured, history.map(Path::to_owned))));
         let terminal = Terminal { scene, gone: Arc::default() };
         let (scene, gone) = (Arc::clone(&terminal.scene), Arc::clone(&terminal.gone));
         thread::Builder::new()
@@ -68,19 +69,32 @@ fn look(scene: &Mutex<Scene>) -> MutexGuard<'_, Scene> {
 
 /// Waits for keys until there are none any longer.
 fn hear(scene: &Mutex<Scene>) {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; 64];
     while let Ok(count @ 1..) = io::stdin().lock().read(&mut bytes) {
-        let typed = bytes.get(..count).unwrap_or_default();
-        if typed == b"q" {
-            // The same as Ctrl-C, so that there is one way to end.
-            let _ = kill_process(getpid(), Signal::INT);
-        }
-        if let Some(key) = key(typed) {
-            let mut scene = look(scene);
-            scene.press(key);
-            draw(&scene);
+        let mut typed = bytes.get(..count).unwrap_or_default();
+        while let Some((one, rest)) = first_key(typed) {
+            typed = rest;
+            if one == b"q" {
+                // The same as Ctrl-C, so that there is one way to end.
+                let _ = kill_process(getpid(), Signal::INT);
+            }
+            if let Some(key) = key(one) {
+                let mut scene = look(scene);
+                scene.press(key);
+                draw(&scene);
+            }
         }
     }
+}
+
+/// The first key of what was typed, and the others: a held key comes several times at once.
+fn first_key(typed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = match typed {
+        [] => return None,
+        [0x1b, b'[' | b'O', _, ..] => 3,
+        _ => 1,
+    };
+    typed.split_at_checked(length)
 }
 
 impl Output for Terminal {
@@ -118,5 +132,23 @@ fn key(typed: &[u8]) -> Option<Key> {
         b"\x1b[C" | b"\x1bOC" | b"l" | b"+" => Some(Key::Longer),
         b"\x1b[D" | b"\x1bOD" | b"h" | b"-" => Some(Key::Shorter),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_come_at_once_are_told_apart() {
+        let mut typed = &b"\x1b[C\x1bOAkq\x1b"[..];
+        let mut keys = Vec::new();
+        while let Some((one, rest)) = first_key(typed) {
+            keys.push(one);
+            typed = rest;
+        }
+        assert_eq!(keys, [&b"\x1b[C"[..], b"\x1bOA", b"k", b"q", b"\x1b"]);
+        assert_eq!((key(keys[0]), key(keys[1])), (Some(Key::Longer), Some(Key::Previous)));
+        assert_eq!((key(keys[3]), key(keys[4])), (None, None));
     }
 }

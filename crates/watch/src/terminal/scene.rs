@@ -1,16 +1,18 @@
 //! What the terminal shows, as text for a size.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use plimsoll_judgement::outside::{Sample, Verdict};
 
 use super::braille::Canvas;
 use crate::describe::{Bytes, Sentence, Span};
-use crate::json;
+use crate::event::Happening;
 use crate::plot::Unit;
 use crate::trail::Trail;
 use crate::watched::Watched;
+use crate::{history, json};
 
 /// Samples of each second that are kept of a target: an hour.
 const RECENT_MAX: usize = 3600;
@@ -23,6 +25,12 @@ const GRAPH_ROWS_MIN: usize = 4;
 
 /// Columns for the labels at the graph's left.
 const LABELS: usize = 10;
+
+/// Columns of the list that are not for names: the mark, a size, the longest judgement, and what is between them.
+const BESIDE_NAMES: usize = 2 + 2 + 8 + 2 + 18;
+
+/// Columns that names have at least.
+const NAMES_MIN: usize = 6;
 
 /// A target as it is shown.
 #[derive(Debug)]
@@ -64,6 +72,8 @@ pub(super) struct Scene {
     chosen: usize,
     range: Range,
     coloured: bool,
+    /// Where what was seen before lies.
+    history: Option<PathBuf>,
 }
 
 /// Colours of the terminal, by SGR; 0 is its own.
@@ -77,9 +87,9 @@ mod ink {
 }
 
 impl Scene {
-    /// An empty one.
-    pub(super) fn new(coloured: bool) -> Self {
-        Self { coloured, ..Self::default() }
+    /// An empty one, with colours or without. Targets come with what a history has of them.
+    pub(super) fn new(coloured: bool, history: Option<PathBuf>) -> Self {
+        Self { coloured, history, ..Self::default() }
     }
 
     /// Takes what was seen.
@@ -89,7 +99,14 @@ impl Scene {
             let name = &watched.target.name;
             match self.targets.iter().position(|own| own.name == *name) {
                 Some(at) => self.targets.swap(at, place),
-                None => self.targets.insert(place, Shown::new(name)),
+                None => {
+                    let mut new = Shown::new(name);
+                    if let Some(directory) = &self.history {
+                        let records = history::read(directory, name, 0.0).into_iter().flatten();
+                        records.for_each(|record| new.whole.push(&record.sample));
+                    }
+                    self.targets.insert(place, new);
+                }
             }
             if let Some(own) = self.targets.get_mut(place) {
                 own.update(watched);
@@ -127,8 +144,10 @@ impl Scene {
         // The chosen one is always among those that are listed.
         let listed = self.targets.len().min((height / 3).max(1));
         let first = self.chosen.saturating_sub(listed.saturating_sub(1));
+        let longest = self.targets.iter().map(|one| one.name.chars().count()).max().unwrap_or(0);
+        let names = longest.min(width.saturating_sub(BESIDE_NAMES)).max(NAMES_MIN);
         for (number, one) in self.targets.iter().enumerate().skip(first).take(listed) {
-            rows.push(self.headline(one, number == self.chosen, width));
+            rows.push(self.headline(one, number == self.chosen, names, width));
         }
         if let Some(chosen) = self.targets.get(self.chosen) {
             let words = self.words(chosen, width);
@@ -150,11 +169,12 @@ impl Scene {
         rows
     }
 
-    fn headline(&self, one: &Shown, chosen: bool, width: usize) -> String {
+    fn headline(&self, one: &Shown, chosen: bool, names: usize, width: usize) -> String {
         let mark = if chosen { "▸" } else { " " };
         let size = one.resident.map_or_else(|| "–".to_owned(), |bytes| Bytes(bytes).to_string());
         let verdict = one.verdict.name().replace('_', " ");
-        let text = format!("{mark} {:<24} {size:>12}  {verdict}", clean(&one.name));
+        let name = shortened(&clean(&one.name), names);
+        let text = format!("{mark} {name:<names$}  {size:>8}  {verdict}");
         self.ink(&cut(&text, width), colour(&one.verdict))
     }
 
@@ -264,7 +284,12 @@ impl Shown {
         self.verdict.clone_from(&watched.verdict);
         self.happened = watched.events.back().map(|event| {
             let time = json::time(event.time);
-            format!("{} {}", time.get(11..19).unwrap_or_default(), event.what)
+            let time = time.get(11..19).unwrap_or_default();
+            match &event.what {
+                // The judgement itself stands above.
+                Happening::Judged { .. } => format!("so since {time}"),
+                what => format!("{time} {what}"),
+            }
         });
         let Some(last) = &watched.last else { return };
         self.absent.clone_from(&last.absent);
@@ -345,6 +370,14 @@ fn clean(text: &str) -> String {
 
 fn cut(text: &str, width: usize) -> String {
     text.chars().take(width).collect()
+}
+
+/// Cut so that it is seen.
+fn shortened(text: &str, width: usize) -> String {
+    match text.chars().count() > width {
+        true => format!("{}…", cut(text, width.saturating_sub(1))),
+        false => text.to_owned(),
+    }
 }
 
 fn padded(text: &str, width: usize) -> String {

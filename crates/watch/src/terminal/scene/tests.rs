@@ -9,7 +9,7 @@ use crate::target::Target;
 
 /// Two targets, the first of which has grown for an hour.
 fn scene(coloured: bool) -> Scene {
-    let mut scene = Scene::new(coloured);
+    let mut scene = Scene::new(coloured, None);
     let mut edge = Watched::new(Target::new("edge\x1b[2J", Selector::Pid(1)));
     let other = Watched::new(Target::new("other", Selector::Pid(2)));
     edge.verdict = Verdict::Leaking(Leak {
@@ -97,7 +97,7 @@ fn the_line_of_growth_rises_from_left_to_right() {
 
 #[test]
 fn many_targets_leave_room_for_the_chosen_one() {
-    let mut scene = Scene::new(false);
+    let mut scene = Scene::new(false, None);
     let all: Vec<Watched> = (0..50)
         .map(|number| Watched::new(Target::new(format!("t{number}"), Selector::Pid(number))))
         .collect();
@@ -107,6 +107,16 @@ fn many_targets_leave_room_for_the_chosen_one() {
     assert!(rows.iter().any(|row| row.starts_with("▸ t40 ")), "{}", rows.join("\n"));
     scene.update(&all[..3]);
     assert_eq!(scene.chosen, 2);
+}
+
+#[test]
+fn a_narrow_terminal_shortens_names_and_not_judgements() {
+    let mut scene = Scene::new(false, None);
+    let name = "access-platform-of-plant-7";
+    scene.update(&[Watched::new(Target::new(name, Selector::Pid(1)))]);
+    let row = |width| scene.rows(width, 24, SystemTime::UNIX_EPOCH)[1].clone();
+    assert_eq!(row(40), "▸ access-…         –  insufficient data");
+    assert!(row(80).starts_with("▸ access-platform-of-plant-7  "), "{}", row(80));
 }
 
 #[test]
