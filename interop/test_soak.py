@@ -175,7 +175,7 @@ def test_each_device_has_a_certificate(tmp_path):
     assert made.returncode == 0, made.stderr
     pki, port = tmp_path / "pki", brokers.free_port()
     tls = f"cafile {pki}/ca.crt\ncertfile {pki}/server.crt\nkeyfile {pki}/server.key\nrequire_certificate true\nuse_identity_as_username true\n"
-    with broker_at(tmp_path, more=f"listener {port} 127.0.0.1\n{tls}"):
+    with broker_at(tmp_path, more=f"user root\nlistener {port} 127.0.0.1\n{tls}"):
         common = ["--connect", f"mqtts://127.0.0.1:{port}", "--cafile", f"{pki}/ca.crt"]
         fleet = [brokers.program(), "fleet", *common, "--sensors", "30", "--every", "1s", "--for", "3s", "--json"]
         done = subprocess.run([*fleet, "--cert-dir", f"{pki}/devices"], capture_output=True, text=True, timeout=30)
@@ -190,8 +190,11 @@ def test_each_device_has_a_certificate(tmp_path):
 
 
 def test_what_cannot_run_says_why(tmp_path):
-    done = soak(tmp_path, broker="sh -c 'echo no such option >&2; exit 3'")
+    junit, report = tmp_path / "soak.xml", tmp_path / "soak.html"
+    junit.write_text("of an earlier run")
+    done = soak(tmp_path, "--junit", str(junit), "--report", str(report), broker="sh -c 'echo no such option >&2; exit 3'")
     assert done.returncode == 2 and "no such option" in done.stderr and not done.stdout
+    assert "no such option" in xml.parse(junit).getroot().find(".//error").get("message") and not report.exists()
     done = soak(tmp_path, scenario="[load]\nretainde = 1\n")
     assert done.returncode == 2 and "scenario.toml" in done.stderr and "retainde" in done.stderr
     nobody = subprocess.run([brokers.program(), "soak", "--connect", "127.0.0.1"], capture_output=True, text=True, timeout=20)

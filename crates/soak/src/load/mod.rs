@@ -16,5 +16,5 @@ pub(crate) use latency::Latency;
 pub(crate) use packets::{acknowledge, publish, subscribe};
 pub(crate) use random::Random;
 pub(crate) use reading::{Reading, parse_reading};
-pub(crate) use strain::{Strain, StrainMeter};
+pub(crate) use strain::{Strain, StrainMeter, process_waited};
 pub(crate) use swarm::{Handler, Swarm};

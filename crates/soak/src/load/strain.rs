@@ -1,6 +1,7 @@
 //! Whether the tool itself was the bottleneck: how much of a core its thread has used, and how long it
 //! has waited for one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -74,10 +75,21 @@ fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// How long the threads of a process have waited for a core, since each began; those that have ended are not in it. None
+/// where the kernel does not keep it.
+pub(crate) fn process_waited(pid: u32) -> Duration {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    tasks.flatten().map(|task| waited(&task.path().join("schedstat"))).sum()
+}
+
 /// The second figure of `/proc/thread-self/schedstat`: time on a run queue, ns (Linux,
 /// Documentation/scheduler/sched-stats.rst). None where the kernel does not keep it.
 fn thread_waited() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    waited(Path::new("/proc/thread-self/schedstat"))
+}
+
+fn waited(schedstat: &Path) -> Duration {
+    let text = std::fs::read_to_string(schedstat).unwrap_or_default();
     let ns = text.split_ascii_whitespace().nth(1).and_then(|field| field.parse().ok());
     Duration::from_nanos(ns.unwrap_or(0))
 }
@@ -94,6 +106,8 @@ mod tests {
         }
         let busy = meter.read();
         assert!(busy.cpu > Duration::ZERO && busy.cpu <= busy.wall * 2, "{busy:?}");
+        // As one of the process's threads.
+        assert!(process_waited(std::process::id()) >= busy.waited);
         let idle = Strain { wall: Duration::from_secs(1), ..Strain::default() };
         assert!(!idle.is_bottleneck());
         let full = Strain { cpu: Duration::from_millis(900), ..idle };

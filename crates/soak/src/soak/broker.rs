@@ -34,6 +34,8 @@ pub(crate) struct Broker {
     pid: u32,
     child: Option<Child>,
     said: Said,
+    /// Whether it was seen that this process accepts the connections.
+    seen: bool,
 }
 
 /// The end of what a broker has written. It is always read: a broker must not wait for a reader of its log.
@@ -104,7 +106,8 @@ impl Broker {
             .spawn()
             .map_err(|error| format!("cannot start `{command}`: {error}"))?;
         interrupts::started(i32::try_from(child.id()).unwrap_or(0));
-        let mut broker = Self { pid: child.id(), child: Some(child), said: Said::listen(reader) };
+        let mut broker =
+            Self { pid: child.id(), child: Some(child), said: Said::listen(reader), seen: false };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok() {
@@ -129,7 +132,7 @@ impl Broker {
 
     /// A process that runs already, and is to be who listens at `address`.
     pub(crate) fn attach(pid: u32, address: SocketAddr) -> Result<Self, String> {
-        let mut broker = Self { pid, child: None, said: Said::default() };
+        let mut broker = Self { pid, child: None, said: Said::default(), seen: false };
         if !broker.is_there() {
             return Err(format!("there is no process {pid}"));
         }
@@ -154,11 +157,11 @@ impl Broker {
                         listening::name(pid)
                     );
                 }
-                self.pid = pid;
+                (self.pid, self.seen) = (pid, true);
                 Ok(())
             }
             Listener::Other(other) => Err(format!(
-                "{} does not listen on {address}, and {} does: name that one with --pid",
+                "{} does not listen on {address}, and {} does: name that one with --pid (of a container, the broker in it: docker inspect -f '{{{{.State.Pid}}}}' NAME)",
                 listening::name(self.pid),
                 listening::name(other)
             )),
@@ -175,6 +178,11 @@ impl Broker {
     /// Its process identifier.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it was seen that this process accepts the connections.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.seen
     }
 
     /// How it has ended, if it has.

@@ -54,6 +54,14 @@ pub(super) fn junit(outcomes: &[&Outcome]) -> String {
     xml
 }
 
+/// The file of a run that could not be carried out.
+pub(super) fn not_run(why: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"soak\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    <testcase classname=\"soak\" name=\"can be run\"><error message=\"{}\"/></testcase>\n  </testsuite>\n</testsuites>\n",
+        escaped(why)
+    )
+}
+
 /// Text within an attribute or an element. Characters that XML does not have become blanks.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -85,6 +93,9 @@ mod tests {
         assert_eq!(xml.matches("<testcase").count(), outcome.criteria.len() + 1);
         assert!(
             xml.contains("soak a &quot;b&quot; &amp; &lt;c&gt; ") && xml.contains("errors=\"1\"")
+        );
+        assert!(
+            not_run("no \"such\" file").contains("<error message=\"no &quot;such&quot; file\"/>")
         );
     }
 }

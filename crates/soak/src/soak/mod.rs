@@ -78,10 +78,28 @@ fn watch_interrupts() -> Result<Interrupts, String> {
     Interrupts::watch().map_err(|error| format!("cannot watch signals: {error}"))
 }
 
+/// Soaks as asked for. Of a run that could not be carried out, the `JUnit` report says why, and no other is left.
 fn soak(options: &RunOptions) -> Result<ExitCode, String> {
+    options.try_files()?;
+    carry_out(options).inspect_err(|why| {
+        for path in [&options.json, &options.report].into_iter().flatten() {
+            if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+                // If it cannot be removed, it is empty at least.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        if let Some(path) = &options.junit
+            && std::fs::metadata(path).is_ok_and(|file| file.len() == 0)
+            && let Err(error) = write(path, &junit::not_run(why))
+        {
+            eprintln!("Error: {error}");
+        }
+    })
+}
+
+fn carry_out(options: &RunOptions) -> Result<ExitCode, String> {
     let scenario = options.scenario()?;
     let interrupts = watch_interrupts()?;
-    options.try_files()?;
     let endpoint = options.place.endpoint_of_many()?;
     let first = one(options, options.broker_cmd.as_deref(), endpoint, &scenario, &interrupts)?;
     let (mut outcomes, mut failed) = (vec![first], None);

@@ -118,8 +118,9 @@ impl RunOptions {
     pub(super) fn try_files(&self) -> Result<(), String> {
         let files = [&self.json, &self.junit, &self.report];
         for path in files.into_iter().flatten() {
-            let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            // What an earlier run has written is not to be taken for this one's.
+            std::fs::File::create(path)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
         Ok(())
     }

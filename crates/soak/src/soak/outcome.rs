@@ -158,6 +158,9 @@ pub(crate) struct BrokerFacts {
     pub(crate) program: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) pid: u32,
+    /// Whether it was seen that this process accepts the connections.
+    #[serde(default)]
+    pub(crate) seen: bool,
     pub(crate) address: String,
 }
 
@@ -318,6 +321,9 @@ pub(crate) struct CycleRecord {
     pub(crate) p99_ms: f64,
     pub(crate) end_to_end_p99_ms: f64,
     pub(crate) late_p99_ms: f64,
+    /// Share of the steady phase in which threads of the broker could have run, and others had the cores.
+    #[serde(default)]
+    pub(crate) broker_waited: f64,
     /// Processor time of the broker in its update phase, µs per update.
     pub(crate) cpu_us_per_update: f64,
 }
@@ -419,6 +425,7 @@ pub(super) mod tests {
                 p99_ms: 5.0,
                 end_to_end_p99_ms: 6.0,
                 late_p99_ms: 0.1,
+                broker_waited: 0.01,
                 cpu_us_per_update: 8.0,
             })
             .collect();

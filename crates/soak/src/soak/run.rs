@@ -18,7 +18,7 @@ use super::topics::Topics;
 use super::verdict::{is_punctual, judge};
 use super::world::{Events, Role};
 use crate::interrupts::Interrupts;
-use crate::load::{Endpoint, Strain, open_files};
+use crate::load::{Endpoint, Strain, open_files, process_waited};
 use crate::quantity::{clock, count, size};
 
 /// Fewest and most judged cycles that are chosen by the duration.
@@ -74,6 +74,7 @@ pub(super) fn run(plan: &Plan<'_>, interrupts: &Interrupts) -> Result<Outcome, S
         command: plan.command.map(Into::into),
         program: broker.program().map(|path| path.display().to_string()),
         version: None,
+        seen: broker.is_seen(),
         pid: broker.pid(),
         address: plan.endpoint.address.to_string(),
     };
@@ -237,7 +238,10 @@ fn cycle(
     record.updates_per_s = flooded / strain.wall.as_secs_f64().max(1e-3);
     record.cpu_us_per_update = 1e6 * (broker_cpu(driver) - cpu) / flooded.max(1.0);
     measured.flood.add(driver.latencies());
+    let (begin_s, waited) = (driver.elapsed_s(), process_waited(driver.broker().pid()));
     driver.steady(length.mul_f64(shares.steady))?;
+    let waited = process_waited(driver.broker().pid()).saturating_sub(waited);
+    record.broker_waited = waited.as_secs_f64() / (driver.elapsed_s() - begin_s).max(1e-3);
     let limits = &driver.scenario.limits;
     let steady = driver.latencies();
     let publish = Quantiles::from(&steady.publish);
