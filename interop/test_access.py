@@ -429,6 +429,7 @@ def test_nobody_slips_in_while_a_reload_goes_on(tmp_path):
                 broker.signal(signal.SIGHUP)
                 reloads = 2 * number + turn
                 wait(lambda: broker.log_text().count("Reloading config.") >= reloads)  # noqa: B023
+                wait(lambda: text == without or len(kept) > 2 * number + 2, 20)  # noqa: B023
                 time.sleep(0.04)
         time.sleep(0.3)
         done.set()

@@ -92,6 +92,7 @@ pub(super) fn candidates(
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
         let settled = old || beside && heap_has_its_size(columns, &growth);
         let bare = stairs && seen.model == Model::AsIs;
+        let alone = !matches!(series.sight, Sight::Account | Sight::Direct);
         let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
         let past = Past {
             t: &series.t,
@@ -103,6 +104,7 @@ pub(super) fn candidates(
             level,
             settled,
             bare,
+            alone,
             floor,
         };
         if !is_in_use(series, columns, &growth) || (bare && in_leaps(series, &growth)) {
@@ -174,6 +176,7 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         level,
         settled: false,
         bare: false,
+        alone: true,
         floor: false,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
@@ -272,6 +275,8 @@ struct Past<'a> {
     settled: bool,
     /// Nothing is known of what it holds.
     bare: bool,
+    /// Nobody else accounts for it, so that it may be a cache: what grows slowly can wait.
+    alone: bool,
     /// It is the floor of a sawtooth, and the next tooth may fall lower.
     floor: bool,
 }
@@ -316,7 +321,7 @@ impl Past<'_> {
         }
         let day = 24.0 * hour;
         let fast = growth.rate * hour > FAST;
-        let slow = growth.rate * hour < SLOW;
+        let slow = self.alone && growth.rate * hour < SLOW;
         let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, or it is the stair of each day.
@@ -350,7 +355,7 @@ impl Past<'_> {
         let small = growth.grown < 0.1 * self.level;
         let wanted = if self.stairs {
             36.0
-        } else if small || growth.rate * hour < SLOW {
+        } else if small || (self.alone && growth.rate * hour < SLOW) {
             20.0
         } else {
             12.0
