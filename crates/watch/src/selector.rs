@@ -157,15 +157,18 @@ fn oldest(procfs: &mut Procfs, pids: &[u32]) -> Option<Identity> {
 
 fn of_unit(procfs: &mut Procfs, unit: &str) -> Result<Found, String> {
     let unit = if unit.contains('.') { unit.to_owned() } else { format!("{unit}.service") };
-    if let Some(pid) = main_process(&unit)? {
+    let asked = main_process(&unit);
+    if let Ok(Some(pid)) = asked {
         return found(procfs, pid, format!("process {pid}, the main one of {unit}"))
             .ok_or_else(|| format!("{unit}: its main process {pid} has ended"));
     }
-    // Without systemctl, as in a container that sees the host's cgroups: the unit's cgroup has its name.
+    // Without systemctl, as in a container that sees the host's cgroups, or if it is slow: the unit's cgroup has its name.
     let Some(directory) = find_named(procfs, &unit) else {
-        return Err(format!(
-            "{unit} does not run: systemd names no main process, and no cgroup has its name"
-        ));
+        return Err(asked.err().unwrap_or_else(|| {
+            format!(
+                "{unit} does not run: systemd names no main process, and no cgroup has its name"
+            )
+        }));
     };
     let pids = processes(procfs, &directory);
     let identity =
