@@ -1,8 +1,8 @@
 """`plimsoll watch` as a process, and what it has recorded, stretched so that seconds stand for hours.
 
 A judgement takes hours, a test has seconds. So a target is looked at ten times a second while it does quickly what
-others do slowly, and then judged by `watch replay` with each look taken for two minutes: its times are multiplied by
-1200, so that the test's 60 seconds are 20 hours. What is shown so is that samples, accounts and judgement fit together on a real process, not how long a judgement takes.
+others do slowly, and then judged by `watch replay` with each look taken for four minutes: its times are multiplied by
+2400, so that the test's 60 seconds are 40 hours. What is shown so is that samples, accounts and judgement fit together on a real process, not how long a judgement takes.
 """
 
 import csv
@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.1
 MINUTE = 60
 # What `leak_recorded` leaks.
 LEAK_PER_HOUR = 2 << 20
-MINUTES_PER_LOOK = 2
+MINUTES_PER_LOOK = 4
 
 # Columns of a series, and the names of JSON lines.
 COLUMNS = {
@@ -102,18 +102,18 @@ class Watch:
         return [line["event"] for line in self.lines() if "event" in line and line["target"] == target]
 
 
-def stretched(looks, path):
+def stretched(looks, path, minutes=MINUTES_PER_LOOK):
     """Writes the looks as a series in which each stands for some minutes. Answers how many hours that are."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["t", *COLUMNS])
         begins = {}
         for number, look in enumerate(looks):
-            t = number * MINUTES_PER_LOOK * 60
+            t = number * minutes * 60
             begins.setdefault(look["start_s"], t)
             row = [begins[look["start_s"]] if name == "start" else look.get(key, "") for name, key in COLUMNS.items()]
             writer.writerow([t, *row])
-    return len(looks) * MINUTES_PER_LOOK / 60
+    return len(looks) * minutes / 60
 
 
 def replay(path, *flags):

@@ -38,6 +38,8 @@ pub(crate) struct Standing {
     pub(crate) verdict_since: SystemTime,
     pub(crate) reasons: Vec<String>,
     pub(crate) changes: Vec<Change>,
+    /// What the judge looked at, less what explains it: times and bytes.
+    pub(crate) left: Arc<[(f64, f64)]>,
     /// The last ones, oldest first.
     pub(crate) events: Vec<Event>,
     /// Shared with whoever draws it meanwhile.
@@ -60,6 +62,7 @@ impl Standing {
             verdict_since: SystemTime::now(),
             reasons: Vec::new(),
             changes: Vec::new(),
+            left: Arc::new([]),
             events: Vec::new(),
             trail: Arc::new(Trail::new(SAMPLES_MAX)),
             recalling: watched.recalling,
@@ -93,6 +96,7 @@ impl Standing {
             self.reasons_t = last.t;
             self.reasons = watched.judge.reasons();
             self.changes = watched.judge.changes().copied().collect();
+            self.left = watched.judge.explained().iter().map(|one| (one.t, one.left)).collect();
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn report(one: &Standing) -> String {
     let subject = Subject {
         name: &one.name,
         samples,
+        left: &one.left,
         samples_seen: one.recorded + one.readings,
         verdict: &one.verdict,
         reasons: &one.reasons,

@@ -3,9 +3,8 @@
 use plimsoll_judgement::outside::{Leak, Sample, Verdict, View};
 
 use super::Subject;
-use super::explain::{Explained, explain, resident};
 use super::swing::swing;
-use crate::describe::Rate;
+use crate::describe::{self, Rate};
 use crate::figure::Figure;
 use crate::plot::{Band, Chart, Ink, Series, Span, TimeAxis, Unit};
 use crate::replay::Alarm;
@@ -26,8 +25,8 @@ pub(super) fn axis(samples: &[Sample]) -> TimeAxis {
 
 /// All charts that there is something to show in, as HTML.
 pub(super) fn charts(subject: &Subject<'_>) -> Vec<Chart> {
-    let explained = explain(subject.samples);
-    let mut charts = vec![memory(subject), residue(subject, &explained)];
+    let mut charts = vec![memory(subject)];
+    charts.extend(residue(subject));
     charts.extend(accounts(subject));
     charts.extend(counts(subject));
     charts.extend(rates(subject));
@@ -77,31 +76,26 @@ fn memory(subject: &Subject<'_>) -> Chart {
     chart
 }
 
-fn residue(subject: &Subject<'_>, explained: &Explained) -> Chart {
-    let mut chart =
-        frame(subject, "What is left when that which moves with state is taken off", Unit::Bytes);
-    chart.note = match explained.parts.as_slice() {
-        [] => "Nothing that the process says of itself explains its memory, so all of it is left."
-            .to_owned(),
-        parts => {
-            let each = parts.iter().map(|(figure, weight)| weighed(*figure, *weight));
-            format!(
-                "Fitted by least squares, with time as one of the causes: {}. A line that rises is memory that nobody owns.",
-                each.collect::<Vec<_>>().join(", ")
-            )
-        }
+/// What the judge looked at, less what it takes off.
+fn residue(subject: &Subject<'_>) -> Option<Chart> {
+    let title = "What is left when that which moves with state is taken off";
+    let mut chart = frame(subject, title, Unit::Bytes);
+    let view = match subject.verdict {
+        Verdict::Leaking(leak) => leak.view,
+        _ => View::Resident,
     };
-    chart.series = vec![Series::new("left", interrupted(subject.samples, &explained.residue))];
-    fitted(subject, View::Resident, &explained.residue, &mut chart);
-    chart
+    chart.note = format!(
+        "The judge's own series: {}, of the process that lived last, once it had settled. A line that rises is memory that nobody owns.",
+        describe::view(view)
+    );
+    chart.series = vec![Series::new("left", subject.left.to_vec())];
+    fitted(subject, view, subject.left, &mut chart);
+    (subject.left.len() > 1).then_some(chart)
 }
 
-fn weighed(figure: Figure, weight: f64) -> String {
-    let name = figure.name().replace('_', " ");
-    match figure.is_bytes() {
-        true => format!("{weight:.2} bytes for each byte of {name}"),
-        false => format!("{} for each of {name}", Unit::Bytes.text(weight)),
-    }
+/// Resident memory: its anonymous part if that is known, for files can be dropped.
+pub(super) fn resident(sample: &Sample) -> f64 {
+    sample.anon.unwrap_or(sample.rss)
 }
 
 /// The slope that the judge has found, through the middle of what it was found in, within its interval.

@@ -1,7 +1,6 @@
 //! The report: one self-contained HTML file with the judgement, the plots that show why, and the reasons in words.
 
 mod charts;
-mod explain;
 mod options;
 mod page;
 mod swing;
@@ -25,6 +24,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) samples: &'a [Sample],
     /// How many samples were seen, of which these are a part.
     pub(crate) samples_seen: u64,
+    /// What the judge looked at, less what explains it: times and bytes.
+    pub(crate) left: &'a [(f64, f64)],
     /// What is thought of it at the end.
     pub(crate) verdict: &'a Verdict,
     /// Why, in sentences.

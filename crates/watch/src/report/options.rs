@@ -117,7 +117,10 @@ impl Options {
         let changes: Vec<Change> = replay.judge.changes().copied().collect();
         marks.extend(steps(&changes));
         marks.sort_by(|one, other| one.at.total_cmp(&other.at));
+        let left: Vec<(f64, f64)> =
+            replay.judge.explained().iter().map(|one| (one.t, one.left)).collect();
         let subject = Subject {
+            left: &left,
             name: self.name.as_deref().unwrap_or(&stem),
             samples: trail.samples(),
             samples_seen: replay.samples,

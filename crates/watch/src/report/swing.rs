@@ -2,7 +2,7 @@
 
 use plimsoll_judgement::outside::Sample;
 
-use super::explain::resident;
+use super::charts::resident;
 use crate::plot::percentile;
 
 const DAY_S: f64 = 86_400.0;
