@@ -15,6 +15,8 @@
 
 #[path = "detectors/baselines.rs"]
 mod baselines;
+#[path = "detectors/collectors.rs"]
+mod collectors;
 #[path = "detectors/corpus.rs"]
 mod corpus;
 #[path = "detectors/random.rs"]

@@ -8,6 +8,8 @@
     reason = "what fails here fails the test"
 )]
 
+#[path = "../examples/detectors/collectors.rs"]
+mod collectors;
 #[allow(dead_code, reason = "the example uses more of it")]
 #[path = "../examples/detectors/corpus.rs"]
 mod corpus;
@@ -47,6 +49,9 @@ fn leaks_of_many_shapes_are_found() {
         ("leak_late_fast", 4.0),
         ("leak_jvm_direct", 72.0),
         ("leak_masked_long", 120.0),
+        ("leak_g1_native", 72.0),
+        ("leak_g1_direct", 72.0),
+        ("leak_beam", 72.0),
     ] {
         let made = make(class, 7);
         let (onset, _) = made.leak.unwrap();

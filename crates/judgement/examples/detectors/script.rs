@@ -26,6 +26,10 @@ pub(crate) enum Memory {
     Keeps,
     /// A heap that is collected: a sawtooth on a floor.
     Collected,
+    /// Regions that a collector expands: [`super::collectors::Regions`].
+    Regions,
+    /// Many small allocators: [`super::collectors::Carriers`].
+    Carriers,
 }
 
 /// What can be known.
@@ -121,7 +125,7 @@ pub(crate) struct Script {
 }
 
 /// All classes.
-pub(crate) const CLASSES: [&str; 57] = [
+pub(crate) const CLASSES: [&str; 64] = [
     "leak_hourly_follow",
     "leak_hourly_keep",
     "leak_hourly_decay",
@@ -150,6 +154,10 @@ pub(crate) const CLASSES: [&str; 57] = [
     "leak_swing_rss",
     "leak_swing_counts",
     "leak_kill_loop",
+    "leak_g1_heap",
+    "leak_g1_native",
+    "leak_g1_direct",
+    "leak_beam",
     "ok_flat",
     "ok_swing",
     "ok_logarithm",
@@ -179,6 +187,9 @@ pub(crate) const CLASSES: [&str; 57] = [
     "ok_account_away",
     "ok_jvm_daily",
     "ok_swing_rss",
+    "ok_g1",
+    "ok_g1_warm",
+    "ok_beam",
 ];
 
 impl Script {
@@ -303,6 +314,15 @@ impl Script {
                 self.leak_accounted = class == "leak_jvm_floor";
                 self.committed = class != "leak_jvm_floor";
             }
+            "leak_g1_heap" | "leak_g1_native" | "leak_g1_direct" | "leak_beam" => {
+                let beam = class == "leak_beam";
+                self.memory = if beam { Memory::Carriers } else { Memory::Regions };
+                let per = if random.chance(0.5) { Per::Publish } else { Per::Hour };
+                self.leak = leak(per, random.spread(0.5, 9.0) * MIB, onset);
+                self.leak_direct = class == "leak_g1_direct";
+                self.leak_accounted = beam || class == "leak_g1_heap";
+                self.committed = beam || random.chance(0.7);
+            }
             "leak_rss_follow" => {
                 self.known = if random.chance(0.3) { Known::RssWithFiles } else { Known::Rss };
                 self.leak = leak(Per::Hour, rate.max(0.6 * MIB), 0.0);
@@ -370,6 +390,16 @@ impl Script {
                 self.warm = random.between(0.5, 1.5);
                 self.warm_slow = random.between(3.0, 14.0) * HOUR;
                 self.start_before = 0.0;
+            }
+            "ok_g1" | "ok_g1_warm" | "ok_beam" => {
+                let beam = class == "ok_beam";
+                self.memory = if beam { Memory::Carriers } else { Memory::Regions };
+                self.committed = beam || random.chance(0.7);
+                if class == "ok_g1_warm" {
+                    self.warm = random.between(0.5, 1.5);
+                    self.warm_slow = random.between(3.0, 14.0) * HOUR;
+                    self.start_before = 0.0;
+                }
             }
             "ok_rss_swing" => {
                 self.known = if random.chance(0.3) { Known::RssWithFiles } else { Known::Rss };

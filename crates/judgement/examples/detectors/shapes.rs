@@ -5,6 +5,7 @@
 
 use plimsoll_judgement::outside::Sample;
 
+use super::collectors::{Carriers, Heap, Regions};
 use super::random::Random;
 pub(crate) use super::script::CLASSES;
 use super::script::{HOUR, Known, MIB, Memory, Per, Script};
@@ -78,6 +79,9 @@ struct Broker {
     kept: f64,
     /// Within a collector's cycle.
     filled: f64,
+    /// Of the present life.
+    regions: Option<Regions>,
+    carriers: Option<Carriers>,
     file: f64,
 }
 
@@ -134,6 +138,8 @@ impl Broker {
             stale: None,
             kept: 0.0,
             filled,
+            regions: None,
+            carriers: None,
             file,
         }
     }
@@ -144,6 +150,7 @@ impl Broker {
         if killed || t - self.start >= self.script.restart_every {
             (self.start, self.leaked, self.kept, self.storm_kept) = (t, 0.0, 0.0, 0.0);
             (self.published, self.connected) = (0.0, 0.0);
+            (self.regions, self.carriers) = (None, None);
         }
         let state = self.state(t);
         self.published += state.updates;
@@ -156,6 +163,9 @@ impl Broker {
         let others = self.others(t, &state);
         let (anon, managed) = if self.script.memory == Memory::Collected {
             let managed = self.collected(t, &state, account);
+            (managed.resident, Some(managed))
+        } else if matches!(self.script.memory, Memory::Regions | Memory::Carriers) {
+            let managed = self.managed(t, &state, account);
             (managed.resident, Some(managed))
         } else {
             (self.allocated(account + self.leaked + others.max(-0.2 * self.size.held)), None)
@@ -330,6 +340,35 @@ impl Broker {
             committed,
             direct: script.committed.then_some(buffers),
             resident: 80.0 * MIB + 0.5 * warm + native + buffers + committed.unwrap_or(used * 1.1),
+        }
+    }
+
+    /// What a collector of a kind of its own makes of it.
+    fn managed(&mut self, t: f64, state: &State, account: f64) -> Managed {
+        let (script, held) = (self.script.clone(), self.size.held);
+        let leaked = self.leaked;
+        let warm = script.warm * held * (1.0 - (-(t - self.start) / script.warm_slow).exp());
+        let accounted = if script.leak_accounted { leaked } else { 0.0 };
+        let live = 40.0 * MIB + 1.5 * (warm + 0.5 * account) + accounted;
+        let (Heap { used, committed, touched }, other) = if script.memory == Memory::Carriers {
+            let carriers = self.carriers.get_or_insert_with(|| Carriers::new(&mut self.random));
+            (carriers.minute(live, &mut self.random), 30.0 * MIB)
+        } else {
+            let regions = self.regions.get_or_insert_with(|| Regions::new(live, &mut self.random));
+            (regions.minute(live, &mut self.random), 90.0 * MIB + 0.2 * warm)
+        };
+        let chunk = 4.0 * MIB;
+        let direct = (self.script.memory == Memory::Regions).then(|| {
+            24.0 * MIB
+                + (state.sessions * 900.0 / chunk).ceil() * chunk
+                + if self.script.leak_direct { (leaked / chunk).floor() * chunk } else { 0.0 }
+        });
+        let native = if accounted > 0.0 || self.script.leak_direct { 0.0 } else { leaked };
+        Managed {
+            used,
+            committed: script.committed.then_some(committed),
+            direct,
+            resident: other + native + direct.unwrap_or(0.0) + touched,
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Bucket {
     pub(super) account: f64,
     /// Managed heap in use: the lowest.
     pub(super) heap_low: f64,
+    /// The highest.
+    pub(super) heap_high: f64,
     /// Managed heap asked of the system.
     pub(super) committed: f64,
     /// Memory beside the heap that a counter knows.
@@ -44,6 +46,7 @@ impl Bucket {
             resident_low: self.resident_low.min(other.resident_low),
             account: mean(self.account, other.account),
             heap_low: self.heap_low.min(other.heap_low),
+            heap_high: self.heap_high.max(other.heap_high),
             committed: mean(self.committed, other.committed),
             direct: mean(self.direct, other.direct),
             counts,
@@ -109,6 +112,7 @@ struct Filling {
     connected: Sum,
     resident_low: f64,
     heap_low: f64,
+    heap_high: f64,
 }
 
 impl Filling {
@@ -126,6 +130,7 @@ impl Filling {
             connected: none,
             resident_low: f64::NAN,
             heap_low: f64::NAN,
+            heap_high: f64::NAN,
         }
     }
 
@@ -136,6 +141,7 @@ impl Filling {
             resident_low: self.resident_low,
             account: self.account.mean(),
             heap_low: self.heap_low,
+            heap_high: self.heap_high,
             committed: self.committed.mean(),
             direct: self.direct.mean(),
             counts: self.counts.map(Sum::mean),
@@ -202,6 +208,7 @@ impl Life {
         filling.account.add(known(sample.account));
         if let Some(heap) = known(sample.heap_used) {
             filling.heap_low = filling.heap_low.min(heap);
+            filling.heap_high = filling.heap_high.max(heap);
         }
         filling.committed.add(known(sample.heap_committed));
         filling.direct.add(known(sample.direct));

@@ -5,11 +5,14 @@ use super::bucket::Life;
 /// Columns of one life, oldest first. NaN is a source that there was not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
+    /// What is passed over after the start, seconds.
+    pub(super) settle_s: f64,
     pub(super) t: Vec<f64>,
     pub(super) resident: Vec<f64>,
     pub(super) resident_low: Vec<f64>,
     pub(super) account: Vec<f64>,
     pub(super) heap_low: Vec<f64>,
+    pub(super) heap_high: Vec<f64>,
     pub(super) committed: Vec<f64>,
     pub(super) direct: Vec<f64>,
     pub(super) counts: [Vec<f64>; 5],
@@ -20,13 +23,14 @@ pub(super) struct Columns {
 impl Columns {
     /// Of what is later than `from`.
     pub(super) fn new(life: &Life, from: f64) -> Self {
-        let mut columns = Self::default();
+        let mut columns = Self { settle_s: from - life.start, ..Self::default() };
         for bucket in life.buckets().iter().filter(|bucket| bucket.t >= from) {
             columns.t.push(bucket.t);
             columns.resident.push(bucket.resident);
             columns.resident_low.push(bucket.resident_low);
             columns.account.push(bucket.account);
             columns.heap_low.push(bucket.heap_low);
+            columns.heap_high.push(bucket.heap_high);
             columns.committed.push(bucket.committed);
             columns.direct.push(bucket.direct);
             for (column, count) in columns.counts.iter_mut().zip(bucket.counts) {

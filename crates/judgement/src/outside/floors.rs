@@ -1,14 +1,17 @@
 //! Where a managed heap stands after collections.
 
-use super::views::fall as deepest_fall;
+use super::views::{ends, fall as deepest_fall};
 use super::window::median;
 
+/// A sawtooth has shown a tooth by then, settling times.
+const NO_TEETH: f64 = 30.0;
+
 /// Times and values of the lowest points of a sawtooth; a series without teeth comes back as it is,
-/// and nothing of one whose teeth are too few.
+/// and nothing of one whose teeth are too few, unless it rose far beyond any fall.
 ///
 /// A tooth's end is a fall by a third of the usual range. Floors that stand above both neighbours by much of the
 /// range were partial collections, and go.
-pub(super) fn floors(t: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn floors(t: &[f64], q: &[f64], settle_s: f64) -> (Vec<f64>, Vec<f64>) {
     let range = local_range(q);
     let mut found: (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
     let mut high = f64::NEG_INFINITY;
@@ -38,7 +41,15 @@ pub(super) fn floors(t: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
     if found.0.len() >= 4 {
         return found;
     }
-    if range < 0.1 * median(q).abs() { (t.to_vec(), q.to_vec()) } else { (Vec::new(), Vec::new()) }
+    let span = t.last().zip(t.first()).map_or(0.0, |(last, first)| last - first);
+    // What has risen far beyond any of its falls for longer than a day has no teeth to speak of.
+    let rises =
+        span > NO_TEETH * settle_s && ends(q).is_some_and(|grown| grown > 3.0 * deepest_fall(q));
+    if range < 0.1 * median(q).abs() || rises {
+        (t.to_vec(), q.to_vec())
+    } else {
+        (Vec::new(), Vec::new())
+    }
 }
 
 /// How deep its teeth are: the second deepest fall of six pieces, but not less than what growth within a piece may hide.

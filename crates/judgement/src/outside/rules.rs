@@ -3,7 +3,7 @@
 use super::Settings;
 use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
-use super::views::{Model, Series, Sight, ends, look, rise, whole};
+use super::views::{Model, Series, Sight, beside, ends, expanded, look, rise, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -22,6 +22,12 @@ const WORTH_A_WORD: f64 = 0.11 * MIB;
 const SLOW: f64 = 0.8 * MIB;
 /// A process that was so old when it was seen first has no warm-up, settling times.
 const OLD: f64 = 48.0;
+
+/// For so long at the most a collector leaves old garbage alone, settling times.
+const UNSEEN_GARBAGE: f64 = 80.0;
+
+/// What is touched for the first time grows ever more slowly; that shows by then, settling times.
+const UNTOUCHED: f64 = 22.0;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -59,7 +65,7 @@ pub(super) fn candidates(
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
     let age = now - start;
     let old = first - start > OLD * settings.settle_s;
-    let beside = matches!(series.sight, Sight::Native | Sight::Direct);
+    let outside = matches!(series.sight, Sight::Native | Sight::Direct);
     for window in 0..WINDOWS - 1 {
         let length = length(settings, window);
         let hours = length / settings.settle_s;
@@ -90,10 +96,13 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let settled = old || beside && heap_has_its_size(columns, &growth);
+        let settled = old || outside && heap_has_its_size(columns, &growth);
         let bare = stairs && seen.model == Model::AsIs;
         let alone = !matches!(series.sight, Sight::Account | Sight::Direct);
-        let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
+        let floor = match series.sight {
+            Sight::HeapFloor => !is_full(series, columns),
+            sight => sight == Sight::ResidentFloor,
+        };
         let past = Past {
             t: &series.t,
             q: &whole,
@@ -107,7 +116,9 @@ pub(super) fn candidates(
             alone,
             floor,
         };
-        if !is_in_use(series, columns, &growth) || (bare && in_leaps(series, &growth)) {
+        if !is_in_use(series, columns, &growth, settings.settle_s)
+            || (bare && in_leaps(series, &growth))
+        {
             continue;
         }
         if !past.is_new(&growth, least) || !past.goes_on(settings, &growth) {
@@ -219,27 +230,78 @@ fn in_leaps(series: &Series, growth: &Growth) -> bool {
 
 /// Whether growth of a managed process can be more than memory that it was given before and had not touched yet, or
 /// garbage that it has no reason yet to look for: collectors leave old regions alone below about 45 % of the heap.
-fn is_in_use(series: &Series, columns: &Columns, growth: &Growth) -> bool {
-    if !there(&columns.committed) {
-        return true;
-    }
+fn is_in_use(series: &Series, columns: &Columns, growth: &Growth, hour: f64) -> bool {
     let row = columns.t.partition_point(|t| *t < growth.from);
-    let committed = columns.committed.get(row..).unwrap_or_default();
-    let committed = committed.iter().copied().filter(|size| size.is_finite()).fold(0.0, f64::max);
-    let first = columns.committed.iter().copied().find(|size| size.is_finite()).unwrap_or(0.0);
+    let from = series.t.partition_point(|t| *t < growth.from);
+    let length = growth.to - growth.from;
+    let highest = largest_so_far(&columns.heap_high);
+    if !there(&columns.committed) {
+        // It has asked for what was in use at the least, and may have asked for more as that grew, or given some back.
+        let used = highest.last().copied().unwrap_or(f64::NAN);
+        let risen = columns.heap_high.get(row..).and_then(ends).unwrap_or(0.0);
+        return match series.sight {
+            Sight::HeapFloor => series.level >= 0.3 * used || length > UNSEEN_GARBAGE * hour,
+            Sight::Native => growth.grown > 2.0 * risen,
+            _ => true,
+        };
+    }
     match series.sight {
-        // What is in use may be what makes the heap larger: then its share of it says nothing.
-        Sight::HeapFloor => series.level > 0.45 * committed || committed > 1.3 * first,
+        Sight::HeapFloor => {
+            let committed = columns.committed.get(row..).unwrap_or_default();
+            let known = committed.iter().copied().filter(|size| size.is_finite());
+            let largest = known.fold(0.0, f64::max);
+            series.level > 0.46 * largest
+                || expands(committed, growth.grown)
+                || (series.level > 0.4 * largest && length > UNSEEN_GARBAGE * hour)
+        }
         Sight::Native => {
-            let beside = series.q.get(series.t.partition_point(|t| *t < growth.from)..);
-            beside
-                .unwrap_or_default()
-                .iter()
-                .take(8)
-                .all(|beside| beside.is_nan() || *beside >= 0.0)
+            // What follows a heap that grows is a shadow of that.
+            let asked = columns.committed.get(row..).and_then(ends);
+            if asked.is_some_and(|asked| asked > 3.0 * growth.grown) {
+                return false;
+            }
+            // What the heap has touched is between what was in use at the most, and all of it.
+            let all = beside(columns, &columns.committed);
+            let used = beside(columns, &highest);
+            let grew = |beside: &[f64]| {
+                let grown = beside.get(row..).and_then(ends);
+                grown.is_none_or(|grown| grown > 0.25 * growth.grown)
+            };
+            let first = all.get(row..).unwrap_or_default();
+            let touched = first.iter().take(8).all(|beside| beside.is_nan() || *beside >= 0.0);
+            let both = grew(&all) && grew(&used);
+            (touched && both)
+                || (there(&columns.heap_high)
+                    && (both || expanded(columns))
+                    && length > UNTOUCHED * hour
+                    && (growth.rate * hour > SLOW || length > 2.0 * UNTOUCHED * hour)
+                    && bends_little(&thin(
+                        series.t.get(from..).unwrap_or_default(),
+                        series.q.get(from..).unwrap_or_default(),
+                        POINTS,
+                        Thin::Mean,
+                    )))
         }
         _ => true,
     }
+}
+
+/// Whether nearly all that a managed heap asked for is in use, and it asks for more as that grows: there is no room for
+/// garbage that nobody looks for.
+fn is_full(series: &Series, columns: &Columns) -> bool {
+    let committed = columns.committed.iter().rev().find(|size| size.is_finite());
+    expanded(columns) && committed.is_some_and(|committed| series.level > 0.6 * committed)
+}
+
+/// Whether a heap was made larger all along, by as much as what grows in it: then it is that what made it larger, and
+/// its share of it says nothing.
+fn expands(committed: &[f64], grown: f64) -> bool {
+    let known: Vec<f64> = committed.iter().copied().filter(|size| size.is_finite()).collect();
+    let at = |quarter: usize| known.get(quarter * known.len().saturating_sub(1) / 4).copied();
+    let sizes: Vec<f64> = (0..5).filter_map(at).collect();
+    let [first, .., last] = *sizes.as_slice() else { return false };
+    let raised = sizes.windows(2).filter(|pair| pair.last() > pair.first()).count();
+    raised >= 3 && last - first > grown
 }
 
 /// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.

@@ -57,6 +57,67 @@ fn a_leak_is_told_with_rate_and_limit() {
     );
 }
 
+/// A managed process: what is in use after collections, old garbage on it, what was asked for, and what is beside it.
+fn managed(t: f64, live: f64, garbage: f64, committed: f64, beside: f64) -> Sample {
+    let young = 40.0 * MIB * (t / 1260.0).fract();
+    let used = live + garbage + young;
+    Sample {
+        t,
+        // Of the heap, what was ever in use is resident.
+        rss: beside + live + garbage + 40.0 * MIB,
+        heap_used: Some(used),
+        heap_committed: Some(committed),
+        ..Sample::default()
+    }
+}
+
+#[test]
+fn a_heap_that_a_leak_expands_is_no_garbage() {
+    // A collector that asks for more in steps, so that less than 0.4 of it is in use after collections.
+    let live = |t: f64| 50.0 * MIB + 3e6 * t / HOUR;
+    let committed = |t: f64| (live(t) / 0.4 / (32.0 * MIB)).ceil() * 32.0 * MIB + 64.0 * MIB;
+    let leaks = days(3, 60).map(|t| managed(t, live(t), 0.0, committed(t), 90.0 * MIB));
+    let (judge, raised) = judged(leaks);
+    assert!(raised.is_some_and(|t| t < 60.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert_eq!(leak.view, View::Heap);
+    // Old garbage in a heap that was expanded once, in its first hours, is left alone for two days.
+    let garbage = |t: f64| 3e6 * (t / HOUR).min(48.0);
+    let committed = |t: f64| if t < 4.0 * HOUR { 256.0 * MIB } else { 700.0 * MIB };
+    let healthy = days(3, 60).map(|t| managed(t, 50.0 * MIB, garbage(t), committed(t), 90.0 * MIB));
+    let (judge, raised) = judged(healthy);
+    assert_eq!(raised, None, "{:?}", judge.verdict());
+}
+
+#[test]
+fn a_leak_beside_a_heap_that_is_not_touched_yet_is_seen() {
+    let beside = |t: f64, rate: f64| 60.0 * MIB + rate * t / HOUR;
+    let of = |rate: f64| {
+        judged(days(5, 60).map(|t| managed(t, 80.0 * MIB, 0.0, 1024.0 * MIB, beside(t, rate))))
+    };
+    let (judge, raised) = of(1e6);
+    assert!(raised.is_some_and(|t| t < 100.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert!((leak.bytes_per_hour / 1e6 - 1.0).abs() < 0.1, "{leak:?}");
+    assert_eq!(of(0.0).1, None);
+}
+
+#[test]
+fn a_heap_without_teeth_is_looked_at_however_far_it_rises() {
+    let used = |t: f64| 60.0 * MIB + 2e6 * t / HOUR + 3.0 * MIB * (t * 0.37).sin();
+    let grows = days(3, 60).map(|t| Sample {
+        t,
+        rss: 30.0 * MIB + 1.2 * used(t),
+        heap_used: Some(used(t)),
+        heap_committed: Some(1.25 * used(t)),
+        ..Sample::default()
+    });
+    let (judge, raised) = judged(grows);
+    assert!(raised.is_some_and(|t| t < 45.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert!((leak.bytes_per_hour / 2e6 - 1.0).abs() < 0.1, "{leak:?}");
+}
+
 #[test]
 fn no_leak_is_none_and_its_power_is_told() {
     let (judge, raised) = judged(days(4, 60).map(|t| broker(t, 0.0)));

@@ -99,23 +99,25 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
     }
     if managed {
         if there(&columns.heap_low) {
-            let (t, q) = floors(t, &columns.heap_low);
+            let (t, q) = floors(t, &columns.heap_low, columns.settle_s);
             let level = last(&q);
             add(Sight::HeapFloor, &t, q, level);
         }
         if there(&columns.committed) {
-            let direct = |row: usize| {
-                columns.direct.get(row).copied().filter(|value| value.is_finite()).unwrap_or(0.0)
+            let q = if expanded(columns) {
+                beside(columns, &largest_so_far(&columns.heap_high))
+            } else {
+                beside(columns, &columns.committed)
             };
-            let q: Vec<f64> = (columns.resident.iter().zip(&columns.committed).enumerate())
-                .map(|(row, (resident, committed))| resident - committed - direct(row))
-                .collect();
             let level = last(&q).max(0.1 * resident);
             add(Sight::Native, t, q, level);
         } else {
-            let (t, q) = floors(t, &columns.resident_low);
+            let (floor_t, q) = floors(t, &columns.resident_low, columns.settle_s);
             let level = last(&q);
-            add(Sight::ResidentFloor, &t, q, level);
+            add(Sight::ResidentFloor, &floor_t, q, level);
+            let q = beside(columns, &largest_so_far(&columns.heap_high));
+            let level = last(&q).max(0.1 * resident);
+            add(Sight::Native, t, q, level);
         }
         for series in &mut all {
             let floor = matches!(series.sight, Sight::HeapFloor | Sight::ResidentFloor);
@@ -140,6 +142,25 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
         add(Sight::Bare, t, columns.resident.clone(), resident);
     }
     all
+}
+
+/// Whether a managed heap asked for more than it had at first: what it asked for and has not touched yet is not known
+/// then, and the most that was in use says more.
+pub(super) fn expanded(columns: &Columns) -> bool {
+    let mut known = columns.committed.iter().copied().filter(|size| size.is_finite());
+    let first = known.next();
+    first.zip(known.next_back()).is_some_and(|(first, last)| last > 1.1 * first)
+        && there(&columns.heap_high)
+}
+
+/// Resident memory less a managed heap of some size and direct memory.
+pub(super) fn beside(columns: &Columns, heap: &[f64]) -> Vec<f64> {
+    let direct = |row: usize| {
+        columns.direct.get(row).copied().filter(|value| value.is_finite()).unwrap_or(0.0)
+    };
+    (columns.resident.iter().zip(heap).enumerate())
+        .map(|(row, (resident, heap))| resident - heap - direct(row))
+        .collect()
 }
 
 /// Growth of a window, with what is known of its errors.
