@@ -11,7 +11,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
 /// waits for the end of that has lost much.
 const FAST: f64 = 2.0 * MIB;
-/// The same beside a managed heap that has had its size from the start on: such a process is not warming up.
+/// The same beside a managed heap that keeps its size meanwhile: such a process is not warming up.
 const SETTLED_FAST: f64 = 2.0 * MIB;
 
 /// The same for what may be a warm-up.
@@ -304,9 +304,11 @@ fn expands(committed: &[f64], grown: f64) -> bool {
     raised >= 3 && last - first > grown
 }
 
-/// Whether a managed heap has the size that it had at first, or about that, compared with what grew beside it.
+/// Whether a managed heap kept its size meanwhile, or about that, compared with what grew beside it.
 fn heap_has_its_size(columns: &Columns, growth: &Growth) -> bool {
-    let known = columns.committed.iter().copied().filter(|size| size.is_finite());
+    let row = columns.t.partition_point(|t| *t < growth.from);
+    let committed = columns.committed.get(row..).unwrap_or_default();
+    let known = committed.iter().copied().filter(|size| size.is_finite());
     let (low, high) = known.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), size| {
         (low.min(size), high.max(size))
     });
@@ -332,7 +334,7 @@ struct Past<'a> {
     doubles: bool,
     /// What it is a part of, bytes.
     level: f64,
-    /// It is not warming up: it is beside a managed heap that has had its size from the start on, or the process was
+    /// It is not warming up: it is beside a managed heap that keeps its size meanwhile, or the process was
     /// days old when it was seen first.
     settled: bool,
     /// Nothing is known of what it holds.
