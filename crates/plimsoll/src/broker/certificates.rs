@@ -9,7 +9,8 @@ use plimsoll_ledger::{Account, Charged, Ledger, Measure};
 
 use super::transport::certificate::Certificate;
 
-const DAY: u64 = 24 * 60 * 60;
+const HOUR: u64 = 60 * 60;
+const DAY: u64 = 24 * HOUR;
 
 /// Days before the end of a client's certificate at which a warning is due.
 const WARN_DAYS: u64 = 14;
@@ -24,8 +25,8 @@ fn now() -> u64 {
 /// The certificates of connected clients, and of which of them something has been said.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    /// How many end on each day, by day.
-    days: Mutex<Charged<Vec<(u64, usize)>>>,
+    /// How many end within each hour, by the hour's end.
+    hours: Mutex<Charged<Vec<(u64, usize)>>>,
     /// Certificates that have been warned of today, in order.
     warned: Mutex<Charged<Vec<u64>>>,
     warned_on: AtomicU64,
@@ -37,7 +38,7 @@ impl Certificates {
     pub(crate) fn new(ledger: &'static Ledger) -> Self {
         let today = now() / DAY;
         Self {
-            days: Mutex::new(ledger.own(Account::Tls, Vec::new())),
+            hours: Mutex::new(ledger.own(Account::Tls, Vec::new())),
             warned: Mutex::new(ledger.own(Account::Tls, Vec::new())),
             warned_on: AtomicU64::new(today),
             own_on: AtomicU64::new(today),
@@ -46,46 +47,46 @@ impl Certificates {
 
     /// What the lists hold.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+        let hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
         let warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        days.heap_bytes() + warned.heap_bytes()
+        hours.heap_bytes() + warned.heap_bytes()
     }
 
     /// A client with a certificate that ends then has connected.
     pub(crate) fn hold(&self, not_after: u64) {
-        let day = not_after / DAY;
-        let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        match days.binary_search_by_key(&day, |&(day, _)| day) {
+        let hour = not_after.div_ceil(HOUR);
+        let mut hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
+        match hours.binary_search_by_key(&hour, |&(hour, _)| hour) {
             Ok(at) => {
-                if let Some((_, count)) = days.elements_mut().get_mut(at) {
+                if let Some((_, count)) = hours.elements_mut().get_mut(at) {
                     *count += 1;
                 }
             }
-            Err(at) => days.edit().insert(at, (day, 1)),
+            Err(at) => hours.edit().insert(at, (hour, 1)),
         }
     }
 
     /// It is gone. 0 is a client without certificate.
     pub(crate) fn let_go(&self, not_after: u64) {
-        let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = days.binary_search_by_key(&(not_after / DAY), |&(day, _)| day);
+        let mut hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = hours.binary_search_by_key(&not_after.div_ceil(HOUR), |&(hour, _)| hour);
         let Some(at) = found.ok().filter(|_| not_after > 0) else { return };
-        let Some((_, count)) = days.elements_mut().get_mut(at) else { return };
+        let Some((_, count)) = hours.elements_mut().get_mut(at) else { return };
         *count -= 1;
         if *count == 0 {
-            let mut days = days.edit();
-            days.remove(at);
-            if days.is_empty() {
-                *days = Vec::new();
+            let mut hours = hours.edit();
+            hours.remove(at);
+            if hours.is_empty() {
+                *hours = Vec::new();
             }
         }
     }
 
-    /// How many clients have one, and in how many days the first of them ends.
+    /// How many clients have one, and in how many whole days the first of them ends.
     pub(crate) fn summary(&self) -> (usize, Option<u64>) {
-        let days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = days.first().map(|(day, _)| day.saturating_sub(now() / DAY));
-        (days.iter().map(|(_, count)| count).sum(), first)
+        let hours = self.hours.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = hours.first().map(|(hour, _)| days_until(hour * HOUR));
+        (hours.iter().map(|(_, count)| count).sum(), first)
     }
 
     /// The days that a client's certificate has left, if that is to be said now: when they are few,

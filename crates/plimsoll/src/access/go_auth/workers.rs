@@ -79,8 +79,20 @@ struct Jobs {
 }
 
 enum Job {
-    Acl { key: Key, client_identifier: Box<str>, username: Box<str>, topic: Box<str>, access: u8 },
-    Login { key: Key, login: OwnedLogin, reply: Reply },
+    Acl {
+        key: Key,
+        client_identifier: Box<str>,
+        username: Box<str>,
+        topic: Box<str>,
+        access: u8,
+    },
+    /// `of` is the number of the backends that have said what can be told here; 0: none has yet.
+    Login {
+        of: u64,
+        key: Key,
+        login: OwnedLogin,
+        reply: Reply,
+    },
 }
 
 struct OwnedLogin {
@@ -302,7 +314,7 @@ impl GoAuth {
             password: login.password.into(),
         };
         if let Err(Job::Login { reply, .. }) =
-            self.inner.local.push(Job::Login { key, login, reply })
+            self.inner.local.push(Job::Login { of: 0, key, login, reply })
         {
             reply(LoginAnswer::Unavailable);
         }
@@ -342,7 +354,7 @@ impl Inner {
     /// One login, as far as it can be told here. Answers whether to go on.
     fn hash_next(&self) -> bool {
         let Some(job) = self.local.pop() else { return false };
-        let Job::Login { key, login, reply } = job else { return true };
+        let Job::Login { key, login, reply, .. } = job else { return true };
         let (of, backends) = self.numbered();
         let seconds = (self.now)().as_secs().into();
         match backends.login_here(&login.view(), seconds) {
@@ -352,7 +364,7 @@ impl Inner {
                 self.settle_login(of, key, LoginAnswer::Granted(account), kept, reply);
             }
             None if backends.login_is_remote(&login.view()) => {
-                let job = Job::Login { key, login, reply };
+                let job = Job::Login { of, key, login, reply };
                 if let Err(Job::Login { reply, .. }) = self.remote.push(job) {
                     reply(LoginAnswer::Unavailable);
                 }
@@ -365,9 +377,10 @@ impl Inner {
     /// One question to a service. Answers whether to go on.
     fn ask_next(&self) -> bool {
         let Some(job) = self.remote.pop() else { return false };
-        let (of, backends) = self.numbered();
+        let (number, backends) = self.numbered();
         match job {
-            Job::Login { key, login, reply } => {
+            // What was said here before a reload is no part of an answer that holds after it.
+            Job::Login { of, key, login, reply } => {
                 let (answer, certain) = match backends.login_there(&login.view()) {
                     Ok(Some(account)) => (LoginAnswer::Granted(account), true),
                     Ok(None) => (LoginAnswer::Refused, true),
@@ -391,7 +404,7 @@ impl Inner {
                     self.complain(&trouble);
                     false
                 });
-                self.keep(of, &self.acls, key, (allowed, certain));
+                self.keep(number, &self.acls, key, (allowed, certain));
                 if let Some(tell) = self.tell.get() {
                     tell(&client_identifier);
                 }
