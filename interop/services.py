@@ -105,12 +105,13 @@ class Alertmanager:
         with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=5) as answer:
             return json.load(answer)
 
-    def until(self, targets):
-        """Waits until these targets have alerts, each one, and no others: the alerts by target then."""
+    def until(self, targets, summary=""):
+        """Waits until these targets have alerts, each one with this in its summary, and no others: the alerts by target then."""
 
         def wanted():
             alerts = self.alerts()
-            return sorted(alert["labels"]["target"] for alert in alerts) == targets and alerts
+            said = all(summary in alert["annotations"]["summary"] for alert in alerts)
+            return said and sorted(alert["labels"]["target"] for alert in alerts) == targets and alerts
 
         return {alert["labels"]["target"]: alert for alert in until(wanted)}
 

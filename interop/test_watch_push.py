@@ -32,6 +32,12 @@ def test_alertmanager_has_one_alert_for_each_leak_until_its_target_goes(tmp_path
             watch.process.send_signal(signal.SIGHUP)
             left = alertmanager.until(["edge-1"])["edge-1"]
             assert left["fingerprint"] == alert["fingerprint"] and left["startsAt"] == alert["startsAt"]
+            # A process that has ended may only be restarted: the alert stands for a while, and says so.
+            one.kill()
+            one.wait()
+            gone = alertmanager.until(["edge-1"], "is not there now")["edge-1"]
+            assert gone["fingerprint"] == alert["fingerprint"] and gone["startsAt"] == alert["startsAt"]
+            assert gone["annotations"]["summary"] == "edge-1 has leaked memory, and is not there now"
             assert watch.end() == 0, watch.output
         told = people.until(lambda requests: [json.loads(body) for _, _, body in requests if json.loads(body)["status"] == "resolved"])
         assert [group["groupLabels"]["target"] for group in told] == ["edge-2"]

@@ -3,10 +3,13 @@
 //! An alert stands as long as it is repeated: all that stand are sent each minute, and at each change, with an end four
 //! minutes ahead, as Prometheus does. So one that was refused or lost is sent again, and one whose sender has
 //! died ends.
+//!
+//! What does not run leaks no longer, whatever is known of its program: the alert of a target that is gone for longer than
+//! a restart takes ends, and begins anew when it is back and still judged to leak.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plimsoll_judgement::outside::Verdict;
 use serde_json::{Value, json};
@@ -25,16 +28,23 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// Repeats after which an alert of which nothing is heard ends by itself. So long is one that has ended told, too.
 const REPEATS_MISSED: u32 = 4;
 
+/// How long a target may be gone until its alert ends: restarts and upgrades are no reason to take it back.
+pub(super) const GONE_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// A leak of a target, as it is known now.
 #[derive(Clone, Debug, PartialEq)]
 struct Alert {
     since: SystemTime,
+    /// When the target was there last.
+    there: Instant,
     /// Since when it leaks.
     leaks_since: SystemTime,
     /// When it was over; `None` while it stands.
     ended: Option<SystemTime>,
     sentence: String,
     reasons: String,
+    /// Whether the target is there, and what that means for the alert.
+    summary: &'static str,
 }
 
 /// What alerts there should be, by target.
@@ -89,7 +99,7 @@ impl Alert {
         json!({
             "labels": { "alertname": "PlimsollWatchLeak", "target": target, "severity": "critical" },
             "annotations": {
-                "summary": format!("{target} leaks memory"),
+                "summary": format!("{target} {}", self.summary),
                 "description": self.sentence,
                 "since": json::time(self.leaks_since),
                 "reasons": self.reasons,
@@ -100,6 +110,12 @@ impl Alert {
     }
 }
 
+/// What is said of a target that is there, one that is not, and one that has not been for long.
+const LEAKS: &str = "leaks memory";
+const GONE: &str = "has leaked memory, and is not there now";
+const GONE_FOR_LONG: &str =
+    "has leaked memory, and is not there: the alert ends, and comes back if it still leaks then";
+
 /// Keeps what alerts there should be: one for each target that is judged to leak.
 #[derive(Debug)]
 pub(super) struct Alertmanager {
@@ -108,22 +124,31 @@ pub(super) struct Alertmanager {
     pub(super) farewell: Duration,
 }
 
-impl Output for Alertmanager {
-    fn round(&mut self, all: &[Watched]) {
+impl Alertmanager {
+    /// What [`Output::round`] does, at this time; answers whether something has to be told at once.
+    pub(super) fn update(&self, all: &[Watched], at: Instant) -> bool {
         let now = SystemTime::now();
-        let leak = |watched: &Watched| match &watched.verdict {
-            Verdict::Leaking(leak) => Some(leak.since),
-            _ => None,
-        };
         let mut wanted = self.wanted.look();
         let mut changed = false;
-        // Also of targets that are no longer watched.
         for (target, alert) in wanted.iter_mut().filter(|(_, alert)| alert.ended.is_none()) {
-            let leaks = |one: &Watched| one.target.name == *target && leak(one).is_some();
-            if !all.iter().any(leaks) {
-                alert.ended = Some(now);
-                changed = true;
+            let one = all.iter().find(|one| one.target.name == *target);
+            // Also of targets that are no longer watched.
+            let leaks = one.is_some_and(|one| leak(one).is_some());
+            let is_there = one.is_some_and(is_there);
+            if is_there {
+                alert.there = at;
             }
+            let gone_for_long = at.saturating_duration_since(alert.there) >= GONE_MAX;
+            if !leaks || gone_for_long {
+                alert.ended = Some(now);
+            }
+            let summary = match leaks && !is_there {
+                true if gone_for_long => GONE_FOR_LONG,
+                true => GONE,
+                false => LEAKS,
+            };
+            changed |= alert.ended.is_some() || alert.summary != summary;
+            alert.summary = summary;
         }
         wanted.retain(|_, alert| {
             let over = alert.ended.and_then(|ended| now.duration_since(ended).ok());
@@ -137,13 +162,41 @@ impl Output for Alertmanager {
                 (alert.sentence, alert.leaks_since) = (sentence, leaks_since);
                 continue;
             }
+            if !is_there(watched) {
+                continue;
+            }
             let reasons = watched.judge.reasons().join(" ");
-            let alert = Alert { since: now, leaks_since, ended: None, sentence, reasons };
+            let alert = Alert {
+                since: now,
+                there: at,
+                leaks_since,
+                ended: None,
+                sentence,
+                reasons,
+                summary: LEAKS,
+            };
             wanted.insert(watched.target.name.clone(), alert);
             changed = true;
         }
-        drop(wanted);
-        if changed {
+        changed
+    }
+}
+
+/// Since when a target leaks.
+fn leak(watched: &Watched) -> Option<f64> {
+    match &watched.verdict {
+        Verdict::Leaking(leak) => Some(leak.since),
+        _ => None,
+    }
+}
+
+fn is_there(watched: &Watched) -> bool {
+    watched.last.as_ref().is_some_and(|last| last.process.is_some())
+}
+
+impl Output for Alertmanager {
+    fn round(&mut self, all: &[Watched]) {
+        if self.update(all, Instant::now()) {
             self.mailbox.put(Due);
         }
     }

@@ -4,13 +4,14 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use plimsoll_judgement::outside::{Driver, Leak, Verdict, View};
 use serde_json::Value;
 
 use super::*;
 use crate::event::{Event, Happening};
+use crate::procfs::ProcessReading;
 use crate::reading::Reading;
 use crate::selector::Selector;
 use crate::target::Target;
@@ -108,6 +109,7 @@ fn a_webhook_is_tried_again_and_keeps_the_order() {
     assert_eq!((&body["event"], &body["verdict"]), (&"judged".into(), &"leaking".into()));
     assert!(body["reasons"].is_array() && body["rate_bytes_per_hour"] == 200_000);
     assert!(second.1.contains("\"event\":\"vanished\""), "{}", second.1);
+    assert!(second.1.contains("\"verdict\":\"insufficient_data\""), "{}", second.1);
     push.outputs[0].end();
     let counts = &push.counts[0];
     let all = [&counts.sent, &counts.failures, &counts.dropped];
@@ -132,9 +134,24 @@ fn what_a_webhook_does_not_want_is_dropped_and_counted() {
     assert_eq!(push.counts[0].dropped.load(Ordering::Relaxed), 1);
 }
 
-/// A target that is judged so.
+/// A look at a target that is there, or is not.
+fn look(t: f64, there: bool) -> Reading {
+    Reading {
+        time: SystemTime::UNIX_EPOCH,
+        t,
+        process: there.then(ProcessReading::default),
+        cgroup: None,
+        oom_killed: 0,
+        pressure: None,
+        accounts: crate::accounts::Accounts::default(),
+        sample: None,
+        absent: (!there).then(|| "gone".into()),
+    }
+}
+
+/// A target that is there, and is judged so.
 fn judged_as(verdict: Verdict) -> Vec<Watched> {
-    vec![Watched { verdict, ..watched() }]
+    vec![Watched { verdict, last: Some(look(0.0, true)), ..watched() }]
 }
 
 fn alerts(asked: &Receiver<Asked>) -> Value {
@@ -195,24 +212,57 @@ fn an_alert_that_was_refused_is_told_again_and_that_of_a_target_which_is_gone_en
 }
 
 #[test]
+fn an_alert_outlives_a_restart_and_not_its_process() {
+    let (url, asked) = service(&[(200, "")]);
+    let door = Door::new(&format!("{url}/am"), None, None).unwrap();
+    let counts = Counts::new("x".into());
+    let wanted = alertmanager::Wanted::default();
+    let mut courier = alertmanager::Alerts(wanted.clone());
+    let mailbox = Mailbox::new(1, Arc::clone(&counts));
+    let output = alertmanager::Alertmanager { wanted, mailbox, farewell: FAREWELL };
+    let begun = Instant::now();
+    let mut all = judged_as(leaking());
+    let mut round = |minute: u64, there: bool| {
+        all[0].last = Some(look(0.0, there));
+        let changed = output.update(&all, begun + Duration::from_secs(minute * 60));
+        let mut due = courier.idle();
+        if due.is_empty() {
+            return (changed, Value::Null, String::new());
+        }
+        courier.send(&door, &mut due, &counts).unwrap();
+        let told = alerts(&asked)[0].take();
+        let summary = told["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
+        (changed, told, summary)
+    };
+    let over =
+        |told: &Value| told["endsAt"].as_str() <= Some(&crate::json::time(SystemTime::now()));
+    assert!(!round(0, false).0, "it is not there yet");
+    let (changed, first, summary) = round(1, true);
+    assert!(changed && !over(&first) && summary == "edge leaks memory", "{first}");
+    let (changed, told, summary) = round(2, false);
+    assert!(changed && !over(&told) && summary.ends_with("is not there now"), "{told}");
+    assert!(!round(15, false).0);
+    // It is back, and still judged to leak: the same alert.
+    let (changed, told, summary) = round(16, true);
+    assert!(changed && summary == "edge leaks memory");
+    assert_eq!(told["startsAt"], first["startsAt"]);
+    assert!(!over(&round(30, false).1));
+    let (changed, told, summary) = round(31, false);
+    assert!(changed && over(&told) && summary.contains("the alert ends"), "{told}");
+    assert!(round(40, false).1.is_null());
+    let (changed, told, summary) = round(50, true);
+    assert!(changed && !over(&told) && summary == "edge leaks memory");
+    assert!(told["startsAt"].as_str() >= first["startsAt"].as_str());
+}
+
+#[test]
 fn elasticsearch_gets_readings_so_often_and_events_at_once() {
     let (url, asked) = service(&[(200, "{\"errors\":false}")]);
     let options = PushOptions { elasticsearch: Some(url), ..PushOptions::default() };
     let mut push = options.start(&silent()).unwrap();
     let (output, watched) = (&mut push.outputs[0], watched());
-    let reading = |t: f64| Reading {
-        time: SystemTime::UNIX_EPOCH,
-        t,
-        process: None,
-        cgroup: None,
-        oom_killed: 0,
-        pressure: None,
-        accounts: crate::accounts::Accounts::default(),
-        sample: None,
-        absent: Some("gone".into()),
-    };
     for second in 0..15 {
-        output.reading(&watched, &reading(f64::from(second)));
+        output.reading(&watched, &look(f64::from(second), false));
     }
     output.event(&watched, &judged(Verdict::Stable, leaking()));
     output.end();

@@ -72,6 +72,9 @@ fn body(watched: &Watched, event: &Event) -> Map<String, Value> {
     let mut body = json::event(name, event);
     if matches!(event.what, Happening::Judged { .. }) {
         body.insert("reasons".into(), watched.judge.reasons().into());
+    } else {
+        // A leak is remembered over restarts: nothing is said of it again when the target comes back.
+        body.insert("verdict".into(), watched.verdict.name().into());
     }
     if let Some(last) = &watched.last {
         body.insert("reading".into(), json::reading(name, last).into());
