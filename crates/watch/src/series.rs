@@ -210,7 +210,8 @@ impl Lines {
 
     /// The line that was read last.
     fn text(&self) -> Result<&str, String> {
-        let text = str::from_utf8(&self.line).map_err(|_| "is not UTF-8: this is no CSV")?;
+        let text =
+            str::from_utf8(&self.line).map_err(|_| "is not UTF-8: save it as CSV in UTF-8")?;
         // Spreadsheets put a byte order mark in front.
         Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']))
     }
@@ -273,6 +274,12 @@ mod tests {
         assert_eq!((samples[1].t, samples[1].start), (1_795_687_320.0, 1_795_687_200.0));
         let german = read("# exported\nsep=;\nt;rss_b\n5;7\n").unwrap();
         assert_eq!((german[0].t, german[0].rss), (5.0, 7.0));
+        let sheet = "\"t\",\"rss_bytes\",\"acc_b\",\"conns\"\n\
+                     \"1,200\",\"46,145,536\",\"812,500\",\"2,000\"\n\
+                     1260,\"46,145,540\",812501,999\n";
+        let sheet = read(sheet).unwrap();
+        assert_eq!((sheet[0].t, sheet[0].rss, sheet[1].t), (1200.0, 46_145_536.0, 1260.0));
+        assert_eq!((sheet[0].account, sheet[0].connections), (Some(812_500.0), Some(2000.0)));
         let other = read("rss_mb,note,time\n2,\"a, b\",5\n").unwrap();
         assert_eq!((other[0].rss, other[0].t), (2_097_152.0, 5.0));
     }
@@ -303,11 +310,19 @@ mod tests {
         );
         assert_eq!(
             refused("t,rss_kb\n1,2,3\n"),
-            "it.csv, line 2: has more fields than the header has columns (2)"
+            "it.csv, line 2: has more fields than the header has columns (2); a number with commas has to stand in quotes"
         );
         assert_eq!(
             refused("t,rss_kb\nyesterday,2\n"),
             "it.csv, line 2, column t: `yesterday` is neither seconds nor a time such as 2026-11-26T10:00:00Z"
+        );
+        assert_eq!(
+            refused("t,rss_mb\n0,46\n1,\"46,145\"\n"),
+            "it.csv, line 3, column rss_mb: `46,145` may be 46145 or 46.145: write it without the comma, or with a point"
+        );
+        assert_eq!(
+            refused("t;rss_b\n0;46,145,536\n1;461,45\n"),
+            "it.csv, line 3, column rss_b: `461,45` is not a number: write decimals with a point, and thousands in groups of three or without a mark"
         );
         assert_eq!(refused("t,rss_kb\n1,\"2\n"), "it.csv, line 2: a quote is not closed");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use plimsoll_judgement::outside::Sample;
 
-use super::fields::{excerpt, fields, number, separator, size, time};
+use super::fields::{Comma, excerpt, fields, number, separator, size, time};
 use crate::figure::Figure;
 
 /// The columns of a file, in their order.
@@ -85,16 +85,23 @@ impl Columns {
         let fields = fields(line, self.separator).map_err(|what| (None, what))?;
         if fields.len() > self.names.len() {
             let count = self.names.len();
-            return Err((None, format!("has more fields than the header has columns ({count})")));
+            return Err((
+                None,
+                format!(
+                    "has more fields than the header has columns ({count}); a number with commas has to stand in quotes"
+                ),
+            ));
         }
+        // In a field of a file of commas one stands only if whoever wrote it knew that, and put it in quotes.
+        let comma = if self.separator == ',' { Comma::Thousands } else { Comma::Unclear };
         let mut sample = Sample::default();
         let (mut t, mut start, mut rss) = (None, None, None);
         for ((field, name), place) in fields.iter().zip(&self.names).zip(&self.places) {
             let Some((place, factor)) = *place else { continue };
             let value = match place {
-                Place::Time | Place::Start => time(field),
-                Place::Figure(figure) if !figure.is_bytes() => number(field),
-                _ => size(field, factor),
+                Place::Time | Place::Start => time(field, comma),
+                Place::Figure(figure) if !figure.is_bytes() => number(field, comma),
+                _ => size(field, factor, comma),
             };
             let value = value.map_err(|what| (Some(name.clone()), what))?;
             if place == Place::Rss && value.is_some_and(|bytes| bytes > RSS_MAX) {

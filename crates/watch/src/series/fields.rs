@@ -1,5 +1,7 @@
 //! What stands in a line of CSV: fields, numbers, times.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -21,13 +23,25 @@ fn is_none(field: &str) -> bool {
     field.is_empty() || NONE.iter().any(|none| field.eq_ignore_ascii_case(none))
 }
 
+/// What separates thousands in what spreadsheets write; a point is none, as it may be a decimal one.
+const THOUSANDS: [char; 6] = [',', '\'', '\u{2019}', ' ', '\u{a0}', '\u{202f}'];
+
+/// What a single comma is, with three digits behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comma {
+    /// It is between thousands.
+    Thousands,
+    /// Between thousands, or a decimal one.
+    Unclear,
+}
+
 /// A number; an empty field, `null` and the like, `NaN` and infinities are none.
-pub(super) fn number(field: &str) -> Result<Option<f64>, String> {
+pub(super) fn number(field: &str, comma: Comma) -> Result<Option<f64>, String> {
     let field = field.trim();
     if is_none(field) {
         return Ok(None);
     }
-    match field.parse::<f64>() {
+    match plain(field, comma)?.parse::<f64>() {
         Ok(number) if number < 0.0 && number.is_finite() => {
             Err(format!("`{field}` is less than nothing"))
         }
@@ -36,8 +50,42 @@ pub(super) fn number(field: &str) -> Result<Option<f64>, String> {
     }
 }
 
+/// A number without what separates its thousands. What is no such number stays as it is.
+fn plain(field: &str, comma: Comma) -> Result<Cow<'_, str>, String> {
+    let (whole, fraction) = match field.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (field, None),
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let mark = whole.chars().find(|character| THOUSANDS.contains(character));
+    let Some(mark) = mark.filter(|mark| digits(&whole.replace(*mark, ""))) else {
+        return Ok(field.into());
+    };
+    let (first, rest) = whole.split_once(mark).unwrap_or((whole, ""));
+    let grouped = matches!(first.len(), 1..=3)
+        && !first.starts_with('0')
+        && rest.split(mark).all(|group| group.len() == 3)
+        && fraction.is_none_or(digits);
+    if !grouped {
+        let shown = excerpt(field);
+        return Err(format!(
+            "`{shown}` is not a number: write decimals with a point, and thousands in groups of three or without a mark"
+        ));
+    }
+    let sure = mark != ',' || rest.contains(mark) || fraction.is_some();
+    let bare = field.replace(mark, "");
+    if !sure && comma == Comma::Unclear {
+        return Err(format!(
+            "`{field}` may be {bare} or {first}.{rest}: write it without the comma, or with a point"
+        ));
+    }
+    Ok(bare.into())
+}
+
 /// A size: a number of units of `factor` bytes, or one that has its unit behind it, as Grafana formats it.
-pub(super) fn size(field: &str, factor: f64) -> Result<Option<f64>, String> {
+pub(super) fn size(field: &str, factor: f64, comma: Comma) -> Result<Option<f64>, String> {
+    // Kilobytes are counted whole, megabytes mostly are not.
+    let comma = if factor > 1024.0 { Comma::Unclear } else { comma };
     let own_unit = |error| {
         let number_first = field.trim_start().starts_with(|first: char| first.is_ascii_digit());
         match units::size(field) {
@@ -45,19 +93,22 @@ pub(super) fn size(field: &str, factor: f64) -> Result<Option<f64>, String> {
             _ => Err(error),
         }
     };
-    match number(field) {
+    match number(field, comma) {
         Ok(number) => Ok(number.map(|number| number * factor)),
         Err(error) => own_unit(error),
     }
 }
 
 /// Seconds; milli-, micro- or nanoseconds since 1970; or a date and a time (UTC if it does not say).
-pub(super) fn time(field: &str) -> Result<Option<f64>, String> {
+pub(super) fn time(field: &str, comma: Comma) -> Result<Option<f64>, String> {
     let field = field.trim();
     if is_none(field) {
         return Ok(None);
     }
-    if let Ok(number) = field.parse::<f64>() {
+    // A date has marks of its own.
+    let digits = |character: char| character.is_ascii_digit() || ",.".contains(character);
+    let number = if field.chars().all(digits) { plain(field, comma)? } else { field.into() };
+    if let Ok(number) = number.parse::<f64>() {
         let seconds = match number {
             _ if !number.is_finite() => return Ok(None),
             _ if number >= NANOSECONDS_FROM => number / 1e9,
@@ -85,8 +136,12 @@ pub(super) fn excerpt(field: &str) -> String {
 
 /// What separates the fields of a file with this header: spreadsheets of many countries write semicolons.
 pub(super) fn separator(header: &str) -> char {
-    let mut known = [',', ';', '\t'].into_iter();
-    known.find(|separator| header.contains(*separator)).unwrap_or(',')
+    let mut quoted = false;
+    let first = header.chars().find(|character| {
+        quoted ^= *character == '"';
+        !quoted && [',', ';', '\t'].contains(character)
+    });
+    first.unwrap_or(',')
 }
 
 /// The fields of a line; they may stand in double quotes (RFC 4180), but not go over lines.
@@ -141,22 +196,55 @@ mod tests {
         assert_eq!(fields(r#"1,5;"a;b""#, ';').unwrap(), ["1,5", "a;b"]);
         assert!(fields(r#""a"b,c"#, ',').is_err());
         assert_eq!((separator("a;b"), separator("a\tb"), separator("a")), (';', '\t', ','));
+        assert_eq!(separator(r#""a{b=""c"", d=""e""}";f"#), ';');
     }
 
     #[test]
     fn times_of_all_units_are_the_same() {
         for text in ["1795687200", "1795687200000", "1795687200000000", "1795687200000000000"] {
-            assert_eq!(time(text), Ok(Some(1_795_687_200.0)), "{text}");
+            assert_eq!(time(text, Comma::Unclear), Ok(Some(1_795_687_200.0)), "{text}");
         }
-        assert_eq!((time("null"), time("inf"), time("-60")), (Ok(None), Ok(None), Ok(Some(-60.0))));
-        assert!(time("1e297").is_err() && time("-1e300").is_err());
+        for (text, seconds) in [("1,795,687,200", 1_795_687_200.0), ("-60", -60.0)] {
+            assert_eq!(time(text, Comma::Unclear), Ok(Some(seconds)), "{text}");
+        }
+        // As Java's loggers write it.
+        let logged = time("2026-11-26 10:00:00,250", Comma::Thousands);
+        assert_eq!(logged, Ok(Some(1_795_687_200.25)));
+        for text in ["null", "inf"] {
+            assert_eq!(time(text, Comma::Unclear), Ok(None), "{text}");
+        }
+        for text in ["1e297", "-1e300", "1,2"] {
+            assert!(time(text, Comma::Thousands).is_err(), "{text}");
+        }
     }
 
     #[test]
     fn sizes_may_have_their_unit_behind_them() {
+        let size = |field, factor| size(field, factor, Comma::Unclear);
         assert_eq!(size("44", 1024.0), Ok(Some(45_056.0)));
         assert_eq!(size("44.5 MiB", 1.0), Ok(Some(46_661_632.0)));
         assert_eq!(size("N/A", 1.0), Ok(None));
         assert!(size("zwei", 1.0).is_err() && size("-5", 1.0).is_err());
+    }
+
+    #[test]
+    fn thousands_may_be_in_groups() {
+        for text in ["46,145,536", "46'145'536", "46\u{202f}145\u{202f}536", "46 145 536"] {
+            assert_eq!(number(text, Comma::Unclear), Ok(Some(46_145_536.0)), "{text}");
+        }
+        assert_eq!(number("1,234.5", Comma::Unclear), Ok(Some(1234.5)));
+        assert_eq!(number("46,145", Comma::Thousands), Ok(Some(46_145.0)));
+        let either = "`46,145` may be 46145 or 46.145: write it without the comma, or with a point";
+        assert_eq!(number("46,145", Comma::Unclear), Err(either.into()));
+        assert_eq!(size("46,145", 1024.0, Comma::Thousands), Ok(Some(46_145.0 * 1024.0)));
+        assert_eq!(size("46,145", 1024.0 * 1024.0, Comma::Thousands), Err(either.into()));
+        for text in ["44,5", "0,145", "4,6145,536", "1,234.5,6", "1,,234", "1,234,", "1234,567"] {
+            let refused = number(text, Comma::Thousands).unwrap_err();
+            assert!(refused.contains("in groups of three"), "{text}: {refused}");
+        }
+        assert_eq!(
+            number("46.145.536", Comma::Thousands).unwrap_err(),
+            "`46.145.536` is not a number"
+        );
     }
 }
