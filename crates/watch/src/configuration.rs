@@ -142,7 +142,8 @@ impl Configuration {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = text_of(path)?;
         // The error has the line, the column and the text that is there.
-        toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+        toml::from_str(&text)
+            .map_err(|error| format!("{}: {}", path.display(), error.to_string().trim_end()))
     }
 
     /// What it says, checked.

@@ -108,7 +108,10 @@ impl Source {
     /// What reads it.
     pub(super) fn reader(&self) -> Result<Box<dyn Reader>, String> {
         if self.map.is_empty() {
-            return Err(format!("{}: no figure is mapped", self.shown()));
+            return Err(format!(
+                "{}: no figure is mapped: say where one is, with --map FIGURE=WHERE or `map`",
+                self.shown()
+            ));
         }
         Ok(match self.kind {
             Kind::Mqtt => Box::new(MqttReader::new(self)?),
