@@ -324,6 +324,10 @@ mod tests {
             refused("t;rss_b\n0;46,145,536\n1;461,45\n"),
             "it.csv, line 3, column rss_b: `461,45` is not a number: write decimals with a point, and thousands in groups of three or without a mark"
         );
+        assert_eq!(
+            refused("t;rss_kb\n0;46.145\n"),
+            "it.csv, line 2, column rss_kb: `46.145` may be 46145 or 46.1450: write it as one of these"
+        );
         assert_eq!(refused("t,rss_kb\n1,\"2\n"), "it.csv, line 2: a quote is not closed");
         assert_eq!(
             refused("t,rss_kb,rss_bytes\n1,2,3\n"),

@@ -84,8 +84,13 @@ fn plain(field: &str, comma: Comma) -> Result<Cow<'_, str>, String> {
 
 /// A size: a number of units of `factor` bytes, or one that has its unit behind it, as Grafana formats it.
 pub(super) fn size(field: &str, factor: f64, comma: Comma) -> Result<Option<f64>, String> {
-    // Kilobytes are counted whole, megabytes mostly are not.
-    let comma = if factor > 1024.0 { Comma::Unclear } else { comma };
+    // Bytes and kilobytes are counted whole, megabytes mostly are not.
+    let whole = factor <= 1024.0;
+    if whole && comma == Comma::Unclear && has_point_before_three(field.trim()) {
+        let (field, bare) = (field.trim(), field.trim().replace('.', ""));
+        return Err(format!("`{field}` may be {bare} or {field}0: write it as one of these"));
+    }
+    let comma = if whole { comma } else { Comma::Unclear };
     let own_unit = |error| {
         let number_first = field.trim_start().starts_with(|first: char| first.is_ascii_digit());
         match units::size(field) {
@@ -97,6 +102,18 @@ pub(super) fn size(field: &str, factor: f64, comma: Comma) -> Result<Option<f64>
         Ok(number) => Ok(number.map(|number| number * factor)),
         Err(error) => own_unit(error),
     }
+}
+
+/// Whether a point may be between thousands, as where decimals have a comma: `46.145`, but not `0.145` or `4614.553`.
+fn has_point_before_three(field: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    field.split_once('.').is_some_and(|(whole, rest)| {
+        matches!(whole.len(), 1..=3)
+            && !whole.starts_with('0')
+            && rest.len() == 3
+            && digits(whole)
+            && digits(rest)
+    })
 }
 
 /// Seconds; milli-, micro- or nanoseconds since 1970; or a date and a time (UTC if it does not say).
@@ -220,7 +237,7 @@ mod tests {
 
     #[test]
     fn sizes_may_have_their_unit_behind_them() {
-        let size = |field, factor| size(field, factor, Comma::Unclear);
+        let size = |field, factor| size(field, factor, Comma::Thousands);
         assert_eq!(size("44", 1024.0), Ok(Some(45_056.0)));
         assert_eq!(size("44.5 MiB", 1.0), Ok(Some(46_661_632.0)));
         assert_eq!(size("N/A", 1.0), Ok(None));
@@ -238,6 +255,13 @@ mod tests {
         assert_eq!(number("46,145", Comma::Unclear), Err(either.into()));
         assert_eq!(size("46,145", 1024.0, Comma::Thousands), Ok(Some(46_145.0 * 1024.0)));
         assert_eq!(size("46,145", 1024.0 * 1024.0, Comma::Thousands), Err(either.into()));
+        let either = "`46.145` may be 46145 or 46.1450: write it as one of these";
+        assert_eq!(size("46.145", 1024.0, Comma::Unclear), Err(either.into()));
+        for comma in [Comma::Thousands, Comma::Unclear] {
+            assert_eq!(size("46.145", 1024.0 * 1024.0, comma), Ok(Some(48_386_539.52)));
+            assert_eq!(size("0.125", 1024.0, comma), Ok(Some(128.0)));
+        }
+        assert_eq!(size("46.125", 1024.0, Comma::Thousands), Ok(Some(47_232.0)));
         for text in ["44,5", "0,145", "4,6145,536", "1,234.5,6", "1,,234", "1,234,", "1234,567"] {
             let refused = number(text, Comma::Thousands).unwrap_err();
             assert!(refused.contains("in groups of three"), "{text}: {refused}");
