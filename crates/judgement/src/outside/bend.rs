@@ -63,6 +63,11 @@ impl Bend {
         let bent = self.bow.0 + errors * self.bow.1;
         if bent > 0.0 { self.rate * self.span * self.span / (8.0 * bent) } else { f64::INFINITY }
     }
+
+    /// Whether it surely slows down: by more than so many standard errors.
+    pub(super) fn is_sure(&self, errors: f64) -> bool {
+        self.bow.0 > errors * self.bow.1
+    }
 }
 
 /// Fits a parabola by least squares. `None`: fewer than five points, or no growth.

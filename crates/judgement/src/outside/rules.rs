@@ -3,7 +3,7 @@
 use super::Settings;
 use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
-use super::views::{Model, Series, Sight, beside, ends, expanded, look, rise, whole};
+use super::views::{Model, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -28,6 +28,9 @@ const UNSEEN_GARBAGE: f64 = 80.0;
 
 /// What is touched for the first time grows ever more slowly; that shows by then, settling times.
 const UNTOUCHED: f64 = 22.0;
+
+/// What bends as if it filled with a time constant of less than this is a warm-up or a cache, settling times.
+const FILLING: f64 = 80.0;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -63,6 +66,9 @@ pub(super) fn candidates(
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
+    if series.sight == Sight::Ratchet && gives_back(columns, 24.0 * settings.settle_s) {
+        return found;
+    }
     let age = now - start;
     let old = first - start > OLD * settings.settle_s;
     let outside = matches!(series.sight, Sight::Native | Sight::Direct);
@@ -388,13 +394,18 @@ impl Past<'_> {
         let slow = self.alone && growth.rate * hour < SLOW;
         let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
-            // A day in which it did not grow, or it is the stair of each day.
-            let before = self.between(growth.from - day, growth.from);
-            let Some(before) = (before.len() >= 6).then(|| measure(&before)).flatten() else {
+            // A day in which it did not grow, from one peak to the next, or it is the stair of each day.
+            let at = |t: f64| {
+                let points = self.between(t - hour, t);
+                let count = points.len().max(1) as f64;
+                (t - hour > self.start + hour && !points.is_empty())
+                    .then(|| points.iter().map(|point| point.1).sum::<f64>() / count)
+            };
+            let (Some(before), Some(older)) = (at(growth.to - day), at(growth.to - 2.0 * day))
+            else {
                 return false;
             };
-            let grown = before.rate.max(0.0) * (before.to - before.from);
-            return lasts && before.to - before.from > 0.9 * day && grown < 0.3 * growth.grown;
+            return lasts && before - older < 0.3 * growth.grown;
         }
         // As fast as in the time before that is as long, or as much of it as there is.
         let before = self.between(growth.from - length.max(4.0 * hour), growth.from);
@@ -460,7 +471,9 @@ impl Past<'_> {
             (false, _) => (40.0, 128.0 * MIB + self.level),
         };
         let bent = bend.slow(if self.settled { 1.6 } else { 2.0 });
-        bent > slow * hour && bend.rate * bent > size
+        // What is seen to bend, fills.
+        let fills = bend.is_sure(2.0) && bend.slow(0.0) < FILLING * hour;
+        !fills && bent > slow * hour && bend.rate * bent > size
     }
 
     /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
@@ -473,6 +486,7 @@ impl Past<'_> {
         let grown = rate * (last.0 - first.0);
         let noise = (straight / points.len() as f64).sqrt();
         span > 2.5
+            && grown > 0.5 * self.level
             && points.len() > POINTS / 2
             && noise < 0.0012 * span * grown
             && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
