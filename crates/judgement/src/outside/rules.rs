@@ -3,7 +3,9 @@
 use super::Settings;
 use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
-use super::views::{Model, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole};
+use super::views::{
+    Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole,
+};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -121,6 +123,8 @@ pub(super) fn candidates(
             bare,
             alone,
             floor,
+            account: matches!(series.sight, Sight::Follow | Sight::Ratchet)
+                .then_some(columns.account.as_slice()),
         };
         if !is_in_use(series, columns, &growth, settings.settle_s)
             || (bare && in_leaps(series, &growth))
@@ -163,7 +167,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         .collect();
     let days = stairs.len();
     let wanted = match (days, series.sight) {
-        (2, Sight::Ratchet) => (4.0 * MIB).max(0.04 * series.level),
+        // The first peak may be that of a warm-up.
+        (2, Sight::Ratchet) if now - start > 3.0 * day => (4.0 * MIB).max(0.04 * series.level),
         (3, _) => (1.5 * MIB).max(0.02 * series.level),
         _ => return None,
     };
@@ -195,6 +200,7 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         bare: false,
         alone: true,
         floor: false,
+        account: None,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     let span =
@@ -217,8 +223,9 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
 /// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
 /// what fills with one of its length.
 fn bends_little(points: &[(f64, f64)]) -> bool {
-    slowest(points)
-        .is_none_or(|bend| bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span)
+    slowest(points).is_none_or(|bend| {
+        bend.rate <= 0.0 || bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
+    })
 }
 
 /// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
@@ -349,6 +356,8 @@ struct Past<'a> {
     alone: bool,
     /// It is the floor of a sawtooth, and the next tooth may fall lower.
     floor: bool,
+    /// What was taken off, if it is not known how much of it should be.
+    account: Option<&'a [f64]>,
 }
 
 impl Past<'_> {
@@ -458,11 +467,20 @@ impl Past<'_> {
         if !large || seen > 24.0 * hour || growth.rate * hour < least {
             return false;
         }
+        // A few steps, or a late begin, are no growth since the start.
+        if !self.settled && (growth.evenness < 0.4 || growth.jump > 0.25 || growth.keeps > 1.8) {
+            return false;
+        }
         let begin = self.t.partition_point(|t| *t < self.start + hour);
         let (Some(t), Some(q)) = (self.t.get(begin..), self.q.get(begin..)) else { return false };
         let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
-        let Some(bend) = slowest(&points) else { return false };
-        if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
+        let Some(mut bend) = slowest(&points) else { return false };
+        if let Some(account) = self.account.and_then(|account| account.get(begin..))
+            && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
+        {
+            bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
+        }
+        if bend.rate <= 0.0 || bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
             return false;
         }
         let (slow, size) = match (self.settled, self.bare) {

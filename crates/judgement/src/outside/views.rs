@@ -12,7 +12,7 @@ const OVERHEAD: f64 = 1.15;
 /// measured overhead larger than that of the allocator.
 pub(super) const LEAKED_OVERHEAD: f64 = 1.1;
 /// How far that may be from the truth, as a share of what was asked for.
-const OVERHEAD_ERROR: f64 = 0.2;
+pub(super) const OVERHEAD_ERROR: f64 = 0.2;
 /// The same once it has been measured: memory followed the account up and down.
 const MEASURED_ERROR: f64 = 0.05;
 
