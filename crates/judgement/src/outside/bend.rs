@@ -12,7 +12,7 @@ pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
 
 /// The growth that slows down which fits best: with the logarithm of age, or towards a limit. What is left in
 /// squares, the rate at the end, and the growth within the window.
-pub(super) fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
+fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
     let (first, last) = (points.first()?, points.last()?);
     let span = last.0 - first.0;
     let logarithm = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
@@ -29,7 +29,7 @@ pub(super) fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f6
 }
 
 /// Least squares of one function: what is left, and the factor.
-pub(super) fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
+fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
     let count = points.len() as f64;
     let xs: Vec<f64> = points.iter().map(|(t, _)| function(*t)).collect();
     let x_mean = xs.iter().sum::<f64>() / count;

@@ -1,7 +1,7 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
+use super::bend::{Bend, comes_to_an_end, risers, slowest};
 use super::columns::{Columns, largest_so_far, there};
 use super::views::{
     Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole,
@@ -33,6 +33,9 @@ const UNTOUCHED: f64 = 22.0;
 
 /// What bends as if it filled with a time constant of less than this is a warm-up or a cache, settling times.
 const FILLING: f64 = 80.0;
+
+/// What bends less than with this time constant, settling times, is a straight line.
+const STRAIGHT: f64 = 50.0;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -471,16 +474,8 @@ impl Past<'_> {
         if !self.settled && (growth.evenness < 0.4 || growth.jump > 0.25 || growth.keeps > 1.8) {
             return false;
         }
-        let begin = self.t.partition_point(|t| *t < self.start + hour);
-        let (Some(t), Some(q)) = (self.t.get(begin..), self.q.get(begin..)) else { return false };
-        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
-        let Some(mut bend) = slowest(&points) else { return false };
-        if let Some(account) = self.account.and_then(|account| account.get(begin..))
-            && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
-        {
-            bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
-        }
-        if bend.rate <= 0.0 || bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
+        let Some(bend) = self.bend(hour, growth.to) else { return false };
+        if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
             return false;
         }
         let (slow, size) = match (self.settled, self.bare) {
@@ -489,24 +484,32 @@ impl Past<'_> {
             (false, _) => (40.0, 128.0 * MIB + self.level),
         };
         let bent = bend.slow(if self.settled { 1.6 } else { 2.0 });
-        // What is seen to bend, fills.
-        let fills = bend.is_sure(2.0) && bend.slow(0.0) < FILLING * hour;
-        !fills && bent > slow * hour && bend.rate * bent > size
+        bent > slow * hour && bend.rate * bent > size
     }
 
-    /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
+    /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of fifty
     /// settling times or less can do so: that would bend by more than the noise.
     fn is_dead_straight(&self, hour: f64, to: f64) -> bool {
-        let points = self.between(self.start + hour, to);
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
-        let span = (last.0 - first.0) / hour;
-        let Some((straight, rate)) = squares(&points, |t| t) else { return false };
-        let grown = rate * (last.0 - first.0);
-        let noise = (straight / points.len() as f64).sqrt();
-        span > 2.5
-            && grown > 0.5 * self.level
-            && points.len() > POINTS / 2
-            && noise < 0.0012 * span * grown
-            && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
+        self.bend(hour, to).is_some_and(|bend| {
+            bend.span > 2.5 * hour
+                && bend.rate * bend.span > 0.5 * self.level
+                && bend.slow(2.0) > STRAIGHT * hour
+        })
+    }
+
+    /// How straight its line is since the start. `None`: it does not grow, or is seen to bend: it fills.
+    fn bend(&self, hour: f64, to: f64) -> Option<Bend> {
+        let begin = self.t.partition_point(|t| *t < self.start + hour);
+        let end = self.t.partition_point(|t| *t <= to);
+        let (t, q) = (self.t.get(begin..end)?, self.q.get(begin..end)?);
+        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
+        let mut bend = slowest(&points)?;
+        if let Some(account) = self.account.and_then(|account| account.get(begin..end))
+            && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
+        {
+            bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
+        }
+        let fills = bend.is_sure(2.0) && bend.slow(0.0) < FILLING * hour;
+        (bend.rate > 0.0 && !fills).then_some(bend)
     }
 }
