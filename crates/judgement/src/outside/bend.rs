@@ -29,7 +29,7 @@ fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
 }
 
 /// Least squares of one function: what is left, and the factor.
-fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
+pub(super) fn squares(points: &[(f64, f64)], function: impl Fn(f64) -> f64) -> Option<(f64, f64)> {
     let count = points.len() as f64;
     let xs: Vec<f64> = points.iter().map(|(t, _)| function(*t)).collect();
     let x_mean = xs.iter().sum::<f64>() / count;
@@ -53,6 +53,8 @@ pub(super) struct Bend {
     pub(super) span: f64,
     /// How far the middle lies above the straight line between the ends, about, and the standard error of that.
     bow: (f64, f64),
+    /// Squares that it leaves.
+    pub(super) left: f64,
 }
 
 impl Bend {
@@ -116,7 +118,7 @@ pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
     let variance = power / (count - 3.0) * (1.0 + memory) / (1.0 - memory);
     let error = (variance / (count * bows)).sqrt();
     let (grown, span) = (2.0 * slope, 2.0 * half);
-    Some(Bend { rate: grown / span, span, bow: (-curvature, error) })
+    Some(Bend { rate: grown / span, span, bow: (-curvature, error), left: power })
 }
 
 /// The middles of the risers of stairs, if a series is one: a pool that takes memory in chunks lies on the straight line

@@ -43,6 +43,27 @@ impl Columns {
     }
 }
 
+impl Columns {
+    /// Points by another clock, that of a counter, as long as they are by time. `None`: the counter is not there, or
+    /// stands still.
+    pub(super) fn by(&self, counter: &[f64], points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        let at = |t: f64| {
+            let after = self.t.partition_point(|other| *other < t).clamp(1, self.t.len() - 1);
+            let (t0, t1) = (self.t.get(after - 1)?, self.t.get(after)?);
+            let (c0, c1) = (counter.get(after - 1)?, counter.get(after)?);
+            let share = ((t - t0) / (t1 - t0)).clamp(0.0, 1.0);
+            Some(c0 + share * (c1 - c0)).filter(|count| count.is_finite())
+        };
+        let begin = at(first)?;
+        let pace = (last - first) / (at(last)? - begin);
+        if !pace.is_finite() || pace <= 0.0 {
+            return None;
+        }
+        points.iter().map(|(t, q)| Some((first + (at(*t)? - begin) * pace, *q))).collect()
+    }
+}
+
 /// Whether a column has figures at nine times of ten.
 pub(super) fn there(column: &[f64]) -> bool {
     let known = column.iter().filter(|value| value.is_finite()).count();

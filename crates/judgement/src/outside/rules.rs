@@ -1,7 +1,7 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::bend::{Bend, comes_to_an_end, risers, slowest};
+use super::bend::{Bend, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
 use super::views::{
     Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole,
@@ -33,6 +33,9 @@ const UNTOUCHED: f64 = 22.0;
 
 /// What bends as if it filled with a time constant of less than this is a warm-up or a cache, settling times.
 const FILLING: f64 = 80.0;
+
+/// No cache and no pool that fills is larger than this and all that a process held before, bytes.
+const LARGEST_CACHE: f64 = 512.0 * MIB;
 
 /// What bends less than with this time constant, settling times, is a straight line.
 const STRAIGHT: f64 = 50.0;
@@ -92,8 +95,12 @@ pub(super) fn candidates(
             // Less than a day is part of a swing, unless it is beyond any.
             least = least.max(0.4 * series.level);
         }
-        let Some(seen) = look(series, columns, from, least) else { continue };
+        let Some(seen) = look(series, columns, from, 0.6 * least) else { continue };
         let growth = seen.growth;
+        let settled = old || outside && heap_has_its_size(columns, &growth);
+        if settled {
+            least *= 0.66;
+        }
         let sure = growth.grown - 2.5 * growth.error - seen.explained;
         if sure < least || growth.to - growth.from < 0.7 * length {
             continue;
@@ -107,7 +114,6 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let settled = old || outside && heap_has_its_size(columns, &growth);
         let bare = stairs && seen.model == Model::AsIs;
         let alone = !matches!(series.sight, Sight::Account | Sight::Direct);
         let floor = match series.sight {
@@ -128,6 +134,7 @@ pub(super) fn candidates(
             floor,
             account: matches!(series.sight, Sight::Follow | Sight::Ratchet)
                 .then_some(columns.account.as_slice()),
+            columns,
         };
         if !is_in_use(series, columns, &growth, settings.settle_s)
             || (bare && in_leaps(series, &growth))
@@ -204,6 +211,7 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         alone: true,
         floor: false,
         account: None,
+        columns,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     let span =
@@ -361,6 +369,8 @@ struct Past<'a> {
     floor: bool,
     /// What was taken off, if it is not known how much of it should be.
     account: Option<&'a [f64]>,
+    /// All columns, whose counters are clocks too.
+    columns: &'a Columns,
 }
 
 impl Past<'_> {
@@ -497,19 +507,29 @@ impl Past<'_> {
         })
     }
 
-    /// How straight its line is since the start. `None`: it does not grow, or is seen to bend: it fills.
+    /// How straight its line is since the start: by the hours, or by PUBLISH packets or connections if a straight line
+    /// by them fits better than a bent one by the hours. `None`: it does not grow, or is seen to bend: it fills.
     fn bend(&self, hour: f64, to: f64) -> Option<Bend> {
         let begin = self.t.partition_point(|t| *t < self.start + hour);
         let end = self.t.partition_point(|t| *t <= to);
         let (t, q) = (self.t.get(begin..end)?, self.q.get(begin..end)?);
         let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
         let mut bend = slowest(&points)?;
+        let counters = [&self.columns.published, &self.columns.connected];
+        for points in counters.iter().filter_map(|counter| self.columns.by(counter, &points)) {
+            if squares(&points, |t| t).is_some_and(|(left, _)| left < 0.5 * bend.left) {
+                bend = slowest(&points)?;
+            }
+        }
         if let Some(account) = self.account.and_then(|account| account.get(begin..end))
             && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
         {
             bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
         }
-        let fills = bend.is_sure(2.0) && bend.slow(0.0) < FILLING * hour;
+        let size = bend.rate * bend.slow(0.0);
+        let fills = bend.is_sure(2.0)
+            && bend.slow(0.0) < FILLING * hour
+            && size < LARGEST_CACHE + self.level;
         (bend.rate > 0.0 && !fills).then_some(bend)
     }
 }
