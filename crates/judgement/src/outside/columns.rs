@@ -1,6 +1,7 @@
 //! What is kept of a life, by column.
 
 use super::bucket::Life;
+use super::views::gives_back;
 
 /// Columns of one life, oldest first. NaN is a source that there was not.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct Columns {
     pub(super) counts: [Vec<f64>; 5],
     pub(super) published: Vec<f64>,
     pub(super) connected: Vec<f64>,
+    /// Bytes of memory for each byte of the account, where memory is seen to follow it up and down.
+    pub(super) overhead: Option<f64>,
 }
 
 impl Columns {
@@ -39,6 +42,7 @@ impl Columns {
             columns.published.push(bucket.published);
             columns.connected.push(bucket.connected);
         }
+        columns.overhead = gives_back(&columns);
         columns
     }
 }

@@ -4,7 +4,7 @@ use super::Settings;
 use super::bend::{Bend, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
 use super::views::{
-    Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, gives_back, look, rise, whole,
+    Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, look, rise, whole,
 };
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
@@ -74,7 +74,7 @@ pub(super) fn candidates(
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
-    if series.sight == Sight::Ratchet && gives_back(columns, 24.0 * settings.settle_s) {
+    if series.sight == Sight::Ratchet && columns.overhead.is_some() {
         return found;
     }
     let age = now - start;

@@ -369,6 +369,12 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             .map(|(t, (resident, account))| (*t, resident - overhead * account))
             .collect()
     };
+    if let Some(overhead) = columns.overhead {
+        let points = less(&resident, &account, overhead);
+        let trend = ends(&account)?.abs();
+        let explained = MEASURED_ERROR * range + 0.1 * trend;
+        return Some((points, explained, Model::Overhead(overhead)));
+    }
     if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
         && (1.0..1.45).contains(&overhead)
@@ -392,38 +398,51 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     Some((points, OVERHEAD_ERROR * risen, model))
 }
 
-/// Whether memory has gone up and down with the account over the last days: then its high-water mark says nothing that
-/// the account does not explain better.
-pub(super) fn gives_back(columns: &Columns, day: f64) -> bool {
-    let Some(now) = columns.t.last() else { return false };
-    let start = columns.t.partition_point(|t| *t < now - 1.5 * day);
-    let (Some(t), Some(account), Some(resident)) =
-        (columns.t.get(start..), columns.account.get(start..), columns.resident.get(start..))
-    else {
-        return false;
-    };
+/// Bytes of memory for each byte of the account, if memory has gone up and down with it over the last days: then its
+/// high-water mark says nothing that the account does not explain better.
+pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
+    let span = 36.0 * columns.settle_s;
+    let now = columns.t.last()?;
+    let start = columns.t.partition_point(|t| *t < now - span);
+    let t = columns.t.get(start..)?;
     let points = |column: &[f64]| thin(t, column, 2 * POINTS, Thin::Mean);
-    let (account, resident) = (points(account), points(resident));
+    let (account, resident) =
+        (points(columns.account.get(start..)?), points(columns.resident.get(start..)?));
     if account.len() != resident.len() {
-        return false;
+        return None;
     }
     let times: Vec<f64> = resident.iter().map(|point| point.0).collect();
     let values = |points: &[(f64, f64)]| points.iter().map(|point| point.1).collect::<Vec<f64>>();
     let (account, resident) = (values(&account), values(&resident));
     let low = account.iter().copied().fold(f64::INFINITY, f64::min);
     let range = account.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low;
-    if fall(&account) < 0.5 * range || range < 0.02 * resident.last().copied().unwrap_or(0.0) {
-        return false;
+    // It has to rise again below what it had been: nothing else tells an allocator that gives back from one that keeps.
+    let fell = fall(&account) > 0.5 * range;
+    if !fell || recovered(&account) < 0.3 * range || range < 0.02 * resident.last()? {
+        return None;
     }
     // What fills or warms up beside it bends.
-    let (first, span) = (times.first().copied().unwrap_or(0.0), 1.5 * day);
+    let first = times.first()?;
     let bow: Vec<f64> = times.iter().map(|t| ((t - first) / span).powi(2)).collect();
     let down: Vec<f64> = bow.iter().map(|bow| -bow).collect();
     let caps = [3.0, f64::INFINITY, f64::INFINITY];
-    fit(&times, &resident, &[&account, &bow, &down], &caps, Trend::Time).is_some_and(|found| {
-        found.per_unit.first().is_some_and(|overhead| (0.9..1.6).contains(overhead))
-            && found.residue < 0.1 * range
-    })
+    let found = fit(&times, &resident, &[&account, &bow, &down], &caps, Trend::Time)?;
+    let overhead = *found.per_unit.first()?;
+    ((0.9..1.6).contains(&overhead) && found.residue < 0.1 * range).then_some(overhead)
+}
+
+/// How far it rose again behind its deepest fall.
+fn recovered(values: &[f64]) -> f64 {
+    let (mut high, mut deepest, mut recovered) = (f64::NEG_INFINITY, 0.0, 0.0);
+    let mut bottom = f64::INFINITY;
+    for value in values {
+        high = high.max(*value);
+        if high - value > deepest {
+            (deepest, bottom, recovered) = (high - value, *value, 0.0);
+        }
+        recovered = f64::max(recovered, value - bottom);
+    }
+    recovered
 }
 
 /// The deepest fall below what was before.
