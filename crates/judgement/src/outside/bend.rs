@@ -12,7 +12,7 @@ pub(super) fn comes_to_an_end(points: &[(f64, f64)], start: f64) -> bool {
 
 /// The growth that slows down which fits best: with the logarithm of age, or towards a limit. What is left in
 /// squares, the rate at the end, and the growth within the window.
-pub(super) fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
+fn bending(points: &[(f64, f64)], start: f64) -> Option<(f64, f64, f64)> {
     let (first, last) = (points.first()?, points.last()?);
     let span = last.0 - first.0;
     let logarithm = squares(points, |t| (t - start).ln()).map(|(squares, unit)| {
@@ -53,6 +53,8 @@ pub(super) struct Bend {
     pub(super) span: f64,
     /// How far the middle lies above the straight line between the ends, about, and the standard error of that.
     bow: (f64, f64),
+    /// Squares that it leaves.
+    pub(super) left: f64,
 }
 
 impl Bend {
@@ -61,11 +63,26 @@ impl Bend {
     pub(super) fn slow(&self, errors: f64) -> f64 {
         // Growth with a time constant has a second derivative of −rate / slow.
         let bent = self.bow.0 + errors * self.bow.1;
-        if bent > 0.0 { self.rate * self.span * self.span / (8.0 * bent) } else { f64::INFINITY }
+        if bent > 0.0 && self.rate > 0.0 {
+            self.rate * self.span * self.span / (8.0 * bent)
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    /// With what may be wrong with it: a share of what was taken off, which bends too.
+    pub(super) fn doubted(self, taken_off: &Self, share: f64) -> Self {
+        let doubt = share * (taken_off.bow.0.abs() + taken_off.bow.1);
+        Self { bow: (self.bow.0, self.bow.1.hypot(doubt)), ..self }
+    }
+
+    /// Whether it surely slows down: by more than so many standard errors.
+    pub(super) fn is_sure(&self, errors: f64) -> bool {
+        self.bow.0 > errors * self.bow.1
     }
 }
 
-/// Fits a parabola by least squares. `None`: fewer than five points, or no growth.
+/// Fits a parabola by least squares. `None`: fewer than five points.
 ///
 /// The error of its curvature counts with the memory of what is left: neighbours that lie on the same side say less.
 pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
@@ -101,7 +118,7 @@ pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
     let variance = power / (count - 3.0) * (1.0 + memory) / (1.0 - memory);
     let error = (variance / (count * bows)).sqrt();
     let (grown, span) = (2.0 * slope, 2.0 * half);
-    (grown > 0.0).then_some(Bend { rate: grown / span, span, bow: (-curvature, error) })
+    Some(Bend { rate: grown / span, span, bow: (-curvature, error), left: power })
 }
 
 /// The middles of the risers of stairs, if a series is one: a pool that takes memory in chunks lies on the straight line
@@ -149,7 +166,7 @@ mod tests {
         let noisy = line(|t| 5.0 * t + 2000.0 * (t * 0.7).sin());
         let bend = slowest(&noisy).unwrap();
         assert!(bend.slow(2.0) < 1e5 && bend.slow(0.0) > bend.slow(2.0), "{bend:?}");
-        assert!(slowest(&line(|t| -t)).is_none());
+        assert!(slowest(&line(|t| -t)).is_some_and(|bend| bend.rate < 0.0));
     }
 
     #[test]

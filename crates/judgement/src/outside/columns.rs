@@ -1,6 +1,7 @@
 //! What is kept of a life, by column.
 
 use super::bucket::Life;
+use super::views::gives_back;
 
 /// Columns of one life, oldest first. NaN is a source that there was not.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub(super) struct Columns {
     pub(super) counts: [Vec<f64>; 5],
     pub(super) published: Vec<f64>,
     pub(super) connected: Vec<f64>,
+    /// Bytes of memory for each byte of the account, where memory is seen to follow it up and down.
+    pub(super) overhead: Option<f64>,
 }
 
 impl Columns {
@@ -39,7 +42,29 @@ impl Columns {
             columns.published.push(bucket.published);
             columns.connected.push(bucket.connected);
         }
+        columns.overhead = gives_back(&columns);
         columns
+    }
+}
+
+impl Columns {
+    /// Points by another clock, that of a counter, as long as they are by time. `None`: the counter is not there, or
+    /// stands still.
+    pub(super) fn by(&self, counter: &[f64], points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        let at = |t: f64| {
+            let after = self.t.partition_point(|other| *other < t).clamp(1, self.t.len() - 1);
+            let (t0, t1) = (self.t.get(after - 1)?, self.t.get(after)?);
+            let (c0, c1) = (counter.get(after - 1)?, counter.get(after)?);
+            let share = ((t - t0) / (t1 - t0)).clamp(0.0, 1.0);
+            Some(c0 + share * (c1 - c0)).filter(|count| count.is_finite())
+        };
+        let begin = at(first)?;
+        let pace = (last - first) / (at(last)? - begin);
+        if !pace.is_finite() || pace <= 0.0 {
+            return None;
+        }
+        points.iter().map(|(t, q)| Some((first + (at(*t)? - begin) * pace, *q))).collect()
     }
 }
 

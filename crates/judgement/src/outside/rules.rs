@@ -1,9 +1,11 @@
 //! When growth over a window is a leak, as far as that window can tell.
 
 use super::Settings;
-use super::bend::{bending, comes_to_an_end, risers, slowest, squares};
+use super::bend::{Bend, comes_to_an_end, risers, slowest, squares};
 use super::columns::{Columns, largest_so_far, there};
-use super::views::{Model, Series, Sight, beside, ends, expanded, look, rise, whole};
+use super::views::{
+    Model, OVERHEAD_ERROR, Series, Sight, beside, ends, expanded, look, rise, whole,
+};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -28,6 +30,15 @@ const UNSEEN_GARBAGE: f64 = 80.0;
 
 /// What is touched for the first time grows ever more slowly; that shows by then, settling times.
 const UNTOUCHED: f64 = 22.0;
+
+/// What bends as if it filled with a time constant of less than this is a warm-up or a cache, settling times.
+const FILLING: f64 = 80.0;
+
+/// No cache and no pool that fills is larger than this and all that a process held before, bytes.
+const LARGEST_CACHE: f64 = 512.0 * MIB;
+
+/// What bends less than with this time constant, settling times, is a straight line.
+const STRAIGHT: f64 = 50.0;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -63,6 +74,9 @@ pub(super) fn candidates(
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     let (Some(&first), Some(&now)) = (series.t.first(), columns.t.last()) else { return found };
+    if series.sight == Sight::Ratchet && columns.overhead.is_some() {
+        return found;
+    }
     let age = now - start;
     let old = first - start > OLD * settings.settle_s;
     let outside = matches!(series.sight, Sight::Native | Sight::Direct);
@@ -81,8 +95,12 @@ pub(super) fn candidates(
             // Less than a day is part of a swing, unless it is beyond any.
             least = least.max(0.4 * series.level);
         }
-        let Some(seen) = look(series, columns, from, least) else { continue };
+        let Some(seen) = look(series, columns, from, 0.6 * least) else { continue };
         let growth = seen.growth;
+        let settled = old || outside && heap_has_its_size(columns, &growth);
+        if settled {
+            least *= 0.66;
+        }
         let sure = growth.grown - 2.5 * growth.error - seen.explained;
         if sure < least || growth.to - growth.from < 0.7 * length {
             continue;
@@ -96,7 +114,6 @@ pub(super) fn candidates(
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
-        let settled = old || outside && heap_has_its_size(columns, &growth);
         let bare = stairs && seen.model == Model::AsIs;
         let alone = !matches!(series.sight, Sight::Account | Sight::Direct);
         let floor = match series.sight {
@@ -115,6 +132,9 @@ pub(super) fn candidates(
             bare,
             alone,
             floor,
+            account: matches!(series.sight, Sight::Follow | Sight::Ratchet)
+                .then_some(columns.account.as_slice()),
+            columns,
         };
         if !is_in_use(series, columns, &growth, settings.settle_s)
             || (bare && in_leaps(series, &growth))
@@ -157,7 +177,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         .collect();
     let days = stairs.len();
     let wanted = match (days, series.sight) {
-        (2, Sight::Ratchet) => (4.0 * MIB).max(0.04 * series.level),
+        // The first peak may be that of a warm-up.
+        (2, Sight::Ratchet) if now - start > 3.0 * day => (4.0 * MIB).max(0.04 * series.level),
         (3, _) => (1.5 * MIB).max(0.02 * series.level),
         _ => return None,
     };
@@ -189,6 +210,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
         bare: false,
         alone: true,
         floor: false,
+        account: None,
+        columns,
     };
     let whole = past.between(start + hour.max(past.age / 6.0), now);
     let span =
@@ -211,8 +234,9 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
 /// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
 /// what fills with one of its length.
 fn bends_little(points: &[(f64, f64)]) -> bool {
-    slowest(points)
-        .is_none_or(|bend| bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span)
+    slowest(points).is_none_or(|bend| {
+        bend.rate <= 0.0 || bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
+    })
 }
 
 /// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
@@ -343,6 +367,10 @@ struct Past<'a> {
     alone: bool,
     /// It is the floor of a sawtooth, and the next tooth may fall lower.
     floor: bool,
+    /// What was taken off, if it is not known how much of it should be.
+    account: Option<&'a [f64]>,
+    /// All columns, whose counters are clocks too.
+    columns: &'a Columns,
 }
 
 impl Past<'_> {
@@ -388,13 +416,18 @@ impl Past<'_> {
         let slow = self.alone && growth.rate * hour < SLOW;
         let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
-            // A day in which it did not grow, or it is the stair of each day.
-            let before = self.between(growth.from - day, growth.from);
-            let Some(before) = (before.len() >= 6).then(|| measure(&before)).flatten() else {
+            // A day in which it did not grow, from one peak to the next, or it is the stair of each day.
+            let at = |t: f64| {
+                let points = self.between(t - hour, t);
+                let count = points.len().max(1) as f64;
+                (t - hour > self.start + hour && !points.is_empty())
+                    .then(|| points.iter().map(|point| point.1).sum::<f64>() / count)
+            };
+            let (Some(before), Some(older)) = (at(growth.to - day), at(growth.to - 2.0 * day))
+            else {
                 return false;
             };
-            let grown = before.rate.max(0.0) * (before.to - before.from);
-            return lasts && before.to - before.from > 0.9 * day && grown < 0.3 * growth.grown;
+            return lasts && before - older < 0.3 * growth.grown;
         }
         // As fast as in the time before that is as long, or as much of it as there is.
         let before = self.between(growth.from - length.max(4.0 * hour), growth.from);
@@ -447,10 +480,11 @@ impl Past<'_> {
         if !large || seen > 24.0 * hour || growth.rate * hour < least {
             return false;
         }
-        let begin = self.t.partition_point(|t| *t < self.start + hour);
-        let (Some(t), Some(q)) = (self.t.get(begin..), self.q.get(begin..)) else { return false };
-        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
-        let Some(bend) = slowest(&points) else { return false };
+        // A few steps, or a late begin, are no growth since the start.
+        if !self.settled && (growth.evenness < 0.4 || growth.jump > 0.25 || growth.keeps > 1.8) {
+            return false;
+        }
+        let Some(bend) = self.bend(hour, growth.to) else { return false };
         if bend.span < 2.0 * hour || growth.rate < 0.75 * bend.rate {
             return false;
         }
@@ -463,18 +497,39 @@ impl Past<'_> {
         bent > slow * hour && bend.rate * bent > size
     }
 
-    /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of forty
+    /// Whether it grows in so straight a line since the start that nothing that fills with a time constant of fifty
     /// settling times or less can do so: that would bend by more than the noise.
     fn is_dead_straight(&self, hour: f64, to: f64) -> bool {
-        let points = self.between(self.start + hour, to);
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
-        let span = (last.0 - first.0) / hour;
-        let Some((straight, rate)) = squares(&points, |t| t) else { return false };
-        let grown = rate * (last.0 - first.0);
-        let noise = (straight / points.len() as f64).sqrt();
-        span > 2.5
-            && points.len() > POINTS / 2
-            && noise < 0.0012 * span * grown
-            && bending(&points, self.start).is_none_or(|(squares, ..)| squares > 0.9 * straight)
+        self.bend(hour, to).is_some_and(|bend| {
+            bend.span > 2.5 * hour
+                && bend.rate * bend.span > 0.5 * self.level
+                && bend.slow(2.0) > STRAIGHT * hour
+        })
+    }
+
+    /// How straight its line is since the start: by the hours, or by PUBLISH packets or connections if a straight line
+    /// by them fits better than a bent one by the hours. `None`: it does not grow, or is seen to bend: it fills.
+    fn bend(&self, hour: f64, to: f64) -> Option<Bend> {
+        let begin = self.t.partition_point(|t| *t < self.start + hour);
+        let end = self.t.partition_point(|t| *t <= to);
+        let (t, q) = (self.t.get(begin..end)?, self.q.get(begin..end)?);
+        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
+        let mut bend = slowest(&points)?;
+        let counters = [&self.columns.published, &self.columns.connected];
+        for points in counters.iter().filter_map(|counter| self.columns.by(counter, &points)) {
+            if squares(&points, |t| t).is_some_and(|(left, _)| left < 0.5 * bend.left) {
+                bend = slowest(&points)?;
+            }
+        }
+        if let Some(account) = self.account.and_then(|account| account.get(begin..end))
+            && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
+        {
+            bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
+        }
+        let size = bend.rate * bend.slow(0.0);
+        let fills = bend.is_sure(2.0)
+            && bend.slow(0.0) < FILLING * hour
+            && size < LARGEST_CACHE + self.level;
+        (bend.rate > 0.0 && !fills).then_some(bend)
     }
 }

@@ -12,9 +12,13 @@ const OVERHEAD: f64 = 1.15;
 /// measured overhead larger than that of the allocator.
 pub(super) const LEAKED_OVERHEAD: f64 = 1.1;
 /// How far that may be from the truth, as a share of what was asked for.
-const OVERHEAD_ERROR: f64 = 0.2;
+pub(super) const OVERHEAD_ERROR: f64 = 0.2;
 /// The same once it has been measured: memory followed the account up and down.
 const MEASURED_ERROR: f64 = 0.05;
+
+/// Bytes beside a managed heap for each retained message, connection, session, subscription and queued message, at the
+/// most.
+const BESIDE_HEAP: [f64; 5] = [1024.0, 32.0 * 1024.0, 4.0 * 1024.0, 512.0, 4.0 * 1024.0];
 
 /// A way to look at a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -261,10 +265,43 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
             };
             seen(&points, by_counts(), Model::AsIs)
         }
-        Sight::Native | Sight::Direct | Sight::Counted | Sight::Bare => {
+        Sight::Native | Sight::Direct => {
+            let explained = by_counts().min(beside_heap(series, columns, start));
+            seen(&thin(t, q, POINTS, Thin::Mean), explained, Model::AsIs)
+        }
+        Sight::Counted | Sight::Bare => {
             seen(&thin(t, q, POINTS, Thin::Mean), by_counts(), Model::AsIs)
         }
     }
+}
+
+/// What state that came since a row may have beside a managed heap at the most, bytes: there are buffers of connections
+/// and of messages that wait, and little else. Where a count went its own way, less: what it had per unit before.
+fn beside_heap(series: &Series, columns: &Columns, start: usize) -> f64 {
+    let before = start + (columns.t.len() - start) / 6;
+    let whole = |column: &[f64]| thin(&columns.t, column, POINTS, Thin::Mean);
+    let values =
+        |points: Vec<(f64, f64)>| -> Vec<f64> { points.into_iter().map(|point| point.1).collect() };
+    let times: Vec<f64> = whole(&columns.t).into_iter().map(|point| point.0).collect();
+    let memory = values(whole(&series.q));
+    let explained = |column: &[f64], cap: f64| {
+        let points = whole(column);
+        if straightness(&points) > 0.8 {
+            return risen(column, before) * cap;
+        }
+        let counts = values(points);
+        let found = fit(&times, &memory, &[&counts], &[cap], Trend::Time);
+        let unit = found.and_then(|found| found.per_unit.first().copied()).unwrap_or(cap);
+        risen(column, before) * (1.5 * unit + 0.1 * cap).min(cap)
+    };
+    let known = columns.counts.iter().zip(BESIDE_HEAP).filter(|(column, _)| there(column));
+    known.map(|(column, cap)| explained(column, cap)).sum()
+}
+
+/// By how much a count rose above all that it had been until a row.
+fn risen(column: &[f64], before: usize) -> f64 {
+    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+    largest(column) - largest(column.get(..=before).unwrap_or_default())
 }
 
 /// By how much counts of state rose above all that they had been, from a row on: the largest share.
@@ -281,9 +318,8 @@ pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
 
 /// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
 fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
-    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
-    let had = largest(column.get(..=before).unwrap_or_default());
-    (largest(column) - had) / had.max(least)
+    let had = column.iter().take(before + 1).copied().fold(0.0, f64::max);
+    risen(column, before) / had.max(least)
 }
 
 /// How much of what a series does is a straight line: the square of its correlation with time.
@@ -333,6 +369,12 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             .map(|(t, (resident, account))| (*t, resident - overhead * account))
             .collect()
     };
+    if let Some(overhead) = columns.overhead {
+        let points = less(&resident, &account, overhead);
+        let trend = ends(&account)?.abs();
+        let explained = MEASURED_ERROR * range + 0.1 * trend;
+        return Some((points, explained, Model::Overhead(overhead)));
+    }
     if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
         && (1.0..1.45).contains(&overhead)
@@ -354,6 +396,53 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     let calm = OVERHEAD * range < 0.02 * resident.last()?;
     let model = if calm { Model::Overhead(OVERHEAD) } else { Model::Held };
     Some((points, OVERHEAD_ERROR * risen, model))
+}
+
+/// Bytes of memory for each byte of the account, if memory has gone up and down with it over the last days: then its
+/// high-water mark says nothing that the account does not explain better.
+pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
+    let span = 36.0 * columns.settle_s;
+    let now = columns.t.last()?;
+    let start = columns.t.partition_point(|t| *t < now - span);
+    let t = columns.t.get(start..)?;
+    let points = |column: &[f64]| thin(t, column, 2 * POINTS, Thin::Mean);
+    let (account, resident) =
+        (points(columns.account.get(start..)?), points(columns.resident.get(start..)?));
+    if account.len() != resident.len() {
+        return None;
+    }
+    let times: Vec<f64> = resident.iter().map(|point| point.0).collect();
+    let values = |points: &[(f64, f64)]| points.iter().map(|point| point.1).collect::<Vec<f64>>();
+    let (account, resident) = (values(&account), values(&resident));
+    let low = account.iter().copied().fold(f64::INFINITY, f64::min);
+    let range = account.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low;
+    // It has to rise again below what it had been: nothing else tells an allocator that gives back from one that keeps.
+    let fell = fall(&account) > 0.5 * range;
+    if !fell || recovered(&account) < 0.3 * range || range < 0.02 * resident.last()? {
+        return None;
+    }
+    // What fills or warms up beside it bends.
+    let first = times.first()?;
+    let bow: Vec<f64> = times.iter().map(|t| ((t - first) / span).powi(2)).collect();
+    let down: Vec<f64> = bow.iter().map(|bow| -bow).collect();
+    let caps = [3.0, f64::INFINITY, f64::INFINITY];
+    let found = fit(&times, &resident, &[&account, &bow, &down], &caps, Trend::Time)?;
+    let overhead = *found.per_unit.first()?;
+    ((0.9..1.6).contains(&overhead) && found.residue < 0.1 * range).then_some(overhead)
+}
+
+/// How far it rose again behind its deepest fall.
+fn recovered(values: &[f64]) -> f64 {
+    let (mut high, mut deepest, mut recovered) = (f64::NEG_INFINITY, 0.0, 0.0);
+    let mut bottom = f64::INFINITY;
+    for value in values {
+        high = high.max(*value);
+        if high - value > deepest {
+            (deepest, bottom, recovered) = (high - value, *value, 0.0);
+        }
+        recovered = f64::max(recovered, value - bottom);
+    }
+    recovered
 }
 
 /// The deepest fall below what was before.
