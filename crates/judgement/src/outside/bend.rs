@@ -82,7 +82,7 @@ impl Bend {
     }
 }
 
-/// Fits a parabola by least squares. `None`: fewer than five points.
+/// Fits a parabola by least squares. `None`: fewer than five points, or all at two times.
 ///
 /// The error of its curvature counts with the memory of what is left: neighbours that lie on the same side say less.
 pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
@@ -102,6 +102,10 @@ pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
     let shared = mean(&|x, _| (x - x_mean) * x * x) / xx;
     let bow = |x: f64| x * x - square_mean - shared * (x - x_mean);
     let bows = mean(&|x, _| bow(x).powi(2));
+    // Two places in time alone have no middle.
+    if bows < 1e-6 || !bows.is_finite() {
+        return None;
+    }
     let y_mean = mean(&|_, y| y);
     let slope = mean(&|x, y| (x - x_mean) * y) / xx;
     let curvature = mean(&|x, y| bow(x) * y) / bows;
@@ -119,6 +123,14 @@ pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
     let error = (variance / (count * bows)).sqrt();
     let (grown, span) = (2.0 * slope, 2.0 * half);
     Some(Bend { rate: grown / span, span, bow: (-curvature, error), left: power })
+}
+
+/// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
+/// what fills with one of its length.
+pub(super) fn bends_little(points: &[(f64, f64)]) -> bool {
+    slowest(points).is_none_or(|bend| {
+        bend.rate <= 0.0 || bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
+    })
 }
 
 /// The middles of the risers of stairs, if a series is one: a pool that takes memory in chunks lies on the straight line

@@ -48,10 +48,13 @@ impl Columns {
 }
 
 impl Columns {
-    /// Points by another clock, that of a counter, as long as they are by time. `None`: the counter is not there, or
-    /// stands still.
+    /// Points by another clock, that of a counter, as long as they are by time. `None`: the counter is not there at one
+    /// of ten of them or at the ends, or stands still.
     pub(super) fn by(&self, counter: &[f64], points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
         let (first, last) = (points.first()?.0, points.last()?.0);
+        if self.t.len() < 2 {
+            return None;
+        }
         let at = |t: f64| {
             let after = self.t.partition_point(|other| *other < t).clamp(1, self.t.len() - 1);
             let (t0, t1) = (self.t.get(after - 1)?, self.t.get(after)?);
@@ -64,7 +67,11 @@ impl Columns {
         if !pace.is_finite() || pace <= 0.0 {
             return None;
         }
-        points.iter().map(|(t, q)| Some((first + (at(*t)? - begin) * pace, *q))).collect()
+        let moved: Vec<(f64, f64)> = points
+            .iter()
+            .filter_map(|(t, q)| Some((first + (at(*t)? - begin) * pace, *q)))
+            .collect();
+        (moved.len() * 10 >= points.len() * 9).then_some(moved)
     }
 }
 

@@ -12,6 +12,7 @@ mod floors;
 mod judge;
 mod lives;
 mod onset;
+mod past;
 mod reasons;
 mod rules;
 mod sample;

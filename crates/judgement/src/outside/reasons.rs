@@ -43,7 +43,7 @@ pub(super) fn sentences(
         hours(now - life.start),
         hours(now - first)
     ));
-    for one in &series(columns) {
+    for one in series(columns).iter().filter(|one| one.sight.counts(columns)) {
         if let Some((window, seen)) = longest(settings, one, columns) {
             said.push(sentence(one, &seen, window));
         }
@@ -146,7 +146,7 @@ pub(super) fn power(settings: Settings, columns: &Columns, bytes_per_hour: f64) 
         })
     };
     all.iter()
-        .filter(|series| series.sight != Sight::Direct)
+        .filter(|series| series.sight != Sight::Direct && series.sight.counts(columns))
         .filter_map(soonest)
         .min_by(f64::total_cmp)
 }

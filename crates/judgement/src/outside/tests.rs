@@ -103,6 +103,62 @@ fn a_leak_beside_a_heap_that_is_not_touched_yet_is_seen() {
 }
 
 #[test]
+fn what_is_seen_to_bend_fills_and_a_straight_line_does_not() {
+    let of = |beside: &dyn Fn(f64) -> f64| {
+        judged(
+            days(4, 60).map(|t| managed(t, 80.0 * MIB, 0.0, 121.0 * MIB, beside(t) + 60.0 * MIB)),
+        )
+    };
+    // A code cache: for its first hours it grows as fast as the leak, and bends.
+    let (judge, raised) = of(&|t| 90.0 * MIB * (1.0 - (-t / (18.0 * HOUR)).exp()));
+    assert_eq!(raised, None, "{:?}", judge.verdict());
+    let (_, raised) = of(&|t| 5.0 * MIB * t / HOUR);
+    assert!(raised.is_some_and(|t| t <= 4.0 * HOUR), "{raised:?}");
+}
+
+#[test]
+fn a_swing_of_a_process_that_was_old_when_it_was_seen_first_is_no_leak() {
+    for phase in 0..12 {
+        let swing = |t: f64| {
+            let day = (t / HOUR + 2.0 * f64::from(phase)) / 24.0;
+            0.25 * (day * std::f64::consts::TAU).sin() + 0.002 * (t * 0.37).sin()
+        };
+        let (judge, raised) = judged(days(4, 60).map(|t| Sample {
+            t,
+            start: -72.0 * HOUR,
+            rss: 300.0 * MIB * (1.0 + swing(t)),
+            ..Sample::default()
+        }));
+        assert_eq!(raised, None, "{phase}: {:?}", judge.verdict());
+    }
+}
+
+#[test]
+fn packets_are_a_clock_too() {
+    // By the hours it bends, as the load has its peak; by packets it is a straight line.
+    let published = |t: f64| 1e6 * (t / HOUR + 9.0 * (t / (12.0 * HOUR)).sin());
+    let leak = days(1, 60).map(|t| Sample {
+        direct: Some(16.0 * MIB + 6.0 * published(t)),
+        published_total: Some(published(t)),
+        ..managed(t, 80.0 * MIB, 0.0, 256.0 * MIB, 60.0 * MIB + 6.0 * published(t))
+    });
+    let (_, raised) = judged(leak);
+    assert!(raised.is_some_and(|t| t < 6.0 * HOUR), "{raised:?}");
+}
+
+#[test]
+fn memory_that_follows_its_account_has_no_high_water_mark_to_speak_of() {
+    // It warms up with the logarithm of its age, under a swing.
+    let warm = |t: f64| 8.0 * MIB * (t / HOUR / 2.0).ln_1p();
+    let healthy = days(7, 60).map(|t| {
+        let sample = broker(t, 0.0);
+        Sample { rss: sample.rss + warm(t), ..sample }
+    });
+    let (judge, raised) = judged(healthy);
+    assert_eq!(raised, None, "{:?}", judge.verdict());
+}
+
+#[test]
 fn a_heap_without_teeth_is_looked_at_however_far_it_rises() {
     let used = |t: f64| 60.0 * MIB + 2e6 * t / HOUR + 3.0 * MIB * (t * 0.37).sin();
     let grows = days(3, 60).map(|t| Sample {

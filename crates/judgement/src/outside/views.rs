@@ -58,6 +58,12 @@ pub(super) const SIGHTS: [Sight; 9] = [
 ];
 
 impl Sight {
+    /// Whether it says something: where memory is seen to follow its account, its high-water mark says nothing that
+    /// the account does not explain better.
+    pub(super) fn counts(self, columns: &Columns) -> bool {
+        self != Self::Ratchet || columns.overhead.is_none()
+    }
+
     /// Where a leak shows that is seen this way.
     pub(super) fn view(self) -> View {
         match self {
@@ -79,6 +85,9 @@ pub(super) struct Series {
     pub(super) level: f64,
     /// The shortest window, in units of the settling time.
     pub(super) shortest_h: f64,
+    /// Bytes that one more of each count may have in it: retained messages, connections, sessions, subscriptions,
+    /// queued messages. Of [`Sight::Native`] alone.
+    per_unit: [f64; 5],
 }
 
 /// The series that there are for what is known of this process.
@@ -90,7 +99,8 @@ pub(super) fn series(columns: &Columns) -> Vec<Series> {
             Sight::Bare | Sight::Counted => 4.0,
             _ => 2.0,
         };
-        all.push(Series { sight, t: t.to_vec(), q, level, shortest_h });
+        let per_unit = if sight == Sight::Native { per_unit(columns, &q) } else { BESIDE_HEAP };
+        all.push(Series { sight, t: t.to_vec(), q, level, shortest_h, per_unit });
     };
     let t = &columns.t;
     let last = |column: &[f64]| {
@@ -265,43 +275,64 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
             };
             seen(&points, by_counts(), Model::AsIs)
         }
-        Sight::Native | Sight::Direct => {
+        Sight::Native => {
             let explained = by_counts().min(beside_heap(series, columns, start));
             seen(&thin(t, q, POINTS, Thin::Mean), explained, Model::AsIs)
         }
-        Sight::Counted | Sight::Bare => {
+        Sight::Direct | Sight::Counted | Sight::Bare => {
             seen(&thin(t, q, POINTS, Thin::Mean), by_counts(), Model::AsIs)
         }
     }
 }
 
-/// What state that came since a row may have beside a managed heap at the most, bytes: there are buffers of connections
-/// and of messages that wait, and little else. Where a count went its own way, less: what it had per unit before.
+/// Bytes beside a managed heap for one more of each count, at the most: there are buffers of connections and of messages
+/// that wait, and little else. Where a count goes its own way, less: what it has per unit over the whole life.
+fn per_unit(columns: &Columns, memory: &[f64]) -> [f64; 5] {
+    let mut units = BESIDE_HEAP;
+    for (column, unit) in columns.counts.iter().zip(&mut units) {
+        // Rows in which one of them is missing are missing in both.
+        let known: Vec<(f64, f64, f64)> = (columns
+            .t
+            .iter()
+            .zip(memory)
+            .zip(column)
+            .map(|((t, memory), count)| (*t, *memory, *count)))
+        .filter(|(_, memory, count)| memory.is_finite() && count.is_finite())
+        .collect();
+        let t: Vec<f64> = known.iter().map(|row| row.0).collect();
+        let of = |value: fn(&(f64, f64, f64)) -> f64| {
+            let values: Vec<f64> = known.iter().map(value).collect();
+            thin(&t, &values, POINTS, Thin::Mean)
+        };
+        let (memory, counts) = (of(|row| row.1), of(|row| row.2));
+        if straightness(&counts) > 0.8 {
+            continue;
+        }
+        let times: Vec<f64> = counts.iter().map(|point| point.0).collect();
+        let values = |points: Vec<(f64, f64)>| points.into_iter().map(|point| point.1).collect();
+        let (memory, counts): (Vec<f64>, Vec<f64>) = (values(memory), values(counts));
+        if let Some(found) = fit(&times, &memory, &[&counts], &[*unit], Trend::Time) {
+            let fitted = found.per_unit.first().copied().unwrap_or(*unit);
+            *unit = (1.5 * fitted + 0.1 * *unit).min(*unit);
+        }
+    }
+    units
+}
+
+/// What state that came since a row has beside a managed heap at the most, bytes.
 fn beside_heap(series: &Series, columns: &Columns, start: usize) -> f64 {
     let before = start + (columns.t.len() - start) / 6;
-    let whole = |column: &[f64]| thin(&columns.t, column, POINTS, Thin::Mean);
-    let values =
-        |points: Vec<(f64, f64)>| -> Vec<f64> { points.into_iter().map(|point| point.1).collect() };
-    let times: Vec<f64> = whole(&columns.t).into_iter().map(|point| point.0).collect();
-    let memory = values(whole(&series.q));
-    let explained = |column: &[f64], cap: f64| {
-        let points = whole(column);
-        if straightness(&points) > 0.8 {
-            return risen(column, before) * cap;
-        }
-        let counts = values(points);
-        let found = fit(&times, &memory, &[&counts], &[cap], Trend::Time);
-        let unit = found.and_then(|found| found.per_unit.first().copied()).unwrap_or(cap);
-        risen(column, before) * (1.5 * unit + 0.1 * cap).min(cap)
-    };
-    let known = columns.counts.iter().zip(BESIDE_HEAP).filter(|(column, _)| there(column));
-    known.map(|(column, cap)| explained(column, cap)).sum()
+    let known = columns.counts.iter().zip(series.per_unit).filter(|(column, _)| there(column));
+    known.map(|(column, unit)| risen(column, before) * unit).sum()
 }
 
 /// By how much a count rose above all that it had been until a row.
 fn risen(column: &[f64], before: usize) -> f64 {
-    let largest = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
     largest(column) - largest(column.get(..=before).unwrap_or_default())
+}
+
+fn largest(column: &[f64]) -> f64 {
+    column.iter().copied().fold(0.0, f64::max)
 }
 
 /// By how much counts of state rose above all that they had been, from a row on: the largest share.
@@ -318,8 +349,8 @@ pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
 
 /// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
 fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
-    let had = column.iter().take(before + 1).copied().fold(0.0, f64::max);
-    risen(column, before) / had.max(least)
+    let had = largest(column.get(..=before).unwrap_or_default());
+    (largest(column) - had) / had.max(least)
 }
 
 /// How much of what a series does is a straight line: the square of its correlation with time.
@@ -398,8 +429,7 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     Some((points, OVERHEAD_ERROR * risen, model))
 }
 
-/// Bytes of memory for each byte of the account, if memory has gone up and down with it over the last days: then its
-/// high-water mark says nothing that the account does not explain better.
+/// Bytes of memory for each byte of the account, if memory has gone up and down with it over the last day and a half.
 pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
     let span = 36.0 * columns.settle_s;
     let now = columns.t.last()?;
@@ -408,7 +438,7 @@ pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
     let points = |column: &[f64]| thin(t, column, 2 * POINTS, Thin::Mean);
     let (account, resident) =
         (points(columns.account.get(start..)?), points(columns.resident.get(start..)?));
-    if account.len() != resident.len() {
+    if account.len() != resident.len() || account.len() < POINTS {
         return None;
     }
     let times: Vec<f64> = resident.iter().map(|point| point.0).collect();
@@ -422,10 +452,14 @@ pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
         return None;
     }
     // What fills or warms up beside it bends.
-    let first = times.first()?;
-    let bow: Vec<f64> = times.iter().map(|t| ((t - first) / span).powi(2)).collect();
+    let (first, last) = (times.first()?, times.last()?);
+    if last - first < 6.0 * columns.settle_s {
+        return None;
+    }
+    let bow: Vec<f64> =
+        times.iter().map(|t| range * ((t - first) / (last - first)).powi(2)).collect();
     let down: Vec<f64> = bow.iter().map(|bow| -bow).collect();
-    let caps = [3.0, f64::INFINITY, f64::INFINITY];
+    let caps = [3.0, 100.0, 100.0];
     let found = fit(&times, &resident, &[&account, &bow, &down], &caps, Trend::Time)?;
     let overhead = *found.per_unit.first()?;
     ((0.9..1.6).contains(&overhead) && found.residue < 0.1 * range).then_some(overhead)
@@ -504,4 +538,54 @@ fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
     let explained = explained.max(0.0).max(0.25 * moved + share * size);
     Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two days of a swing, seen each six minutes, and what an allocator makes of it.
+    fn swing(memory: impl Fn(&[f64], f64) -> f64) -> Columns {
+        let mut columns = Columns { settle_s: 3600.0, ..Columns::default() };
+        for step in 0..480 {
+            let t = f64::from(step) * 360.0;
+            columns.t.push(t);
+            columns.account.push(40e6 + 10e6 * (t / 86_400.0 * std::f64::consts::TAU).sin());
+            let memory = memory(&columns.account, t);
+            columns.resident.push(memory);
+        }
+        columns
+    }
+
+    #[test]
+    fn an_overhead_is_measured_where_memory_follows_and_nowhere_else() {
+        let now = |account: &[f64]| account.last().copied().unwrap_or(0.0);
+        let follows = swing(|account, t| 5e6 + 1.2 * now(account) + 3e6 * t / 3600.0);
+        assert!(gives_back(&follows).is_some_and(|overhead| (overhead - 1.2).abs() < 0.01));
+        let keeps = swing(|account, _| 1.2 * account.iter().copied().fold(0.0, f64::max));
+        assert_eq!(gives_back(&keeps), None);
+        assert_eq!(gives_back(&Columns::default()), None);
+    }
+
+    #[test]
+    fn what_a_connection_has_is_measured_in_spite_of_a_gap() {
+        let mut columns = swing(|account, _| account.len() as f64 * 1e5);
+        let connections: Vec<f64> = columns.account.iter().map(|account| account / 1e5).collect();
+        let memory: Vec<f64> = (connections.iter().zip(&columns.t))
+            .map(|(count, t)| 100e6 + 10_000.0 * count + 1e6 * t / 3600.0)
+            .collect();
+        let Some(column) = columns.counts.get_mut(1) else { return };
+        *column = connections;
+        column.iter_mut().skip(200).take(30).for_each(|count| *count = f64::NAN);
+        let [_, unit, ..] = per_unit(&columns, &memory);
+        assert!((15_000.0..20_000.0).contains(&unit), "{unit}");
+        assert!((per_unit(&columns, &[])[1] - BESIDE_HEAP[1]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_rose_again_is_counted_behind_the_deepest_fall() {
+        assert!((recovered(&[5.0, 1.0, 3.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!(recovered(&[1.0, 5.0, 2.0]).abs() < 1e-9);
+        assert!(recovered(&[]).abs() < 1e-9);
+    }
 }
