@@ -17,7 +17,7 @@ const OLD: f64 = 48.0;
 const UNSEEN_GARBAGE: f64 = 80.0;
 
 /// Growth that is wanted there, as a share of that elsewhere.
-const BESIDE_A_QUIET_HEAP: f64 = 0.66;
+const BESIDE_A_QUIET_HEAP: f64 = 0.5;
 
 /// What is touched for the first time grows ever more slowly; that shows by then, settling times.
 const UNTOUCHED: f64 = 22.0;
