@@ -59,7 +59,7 @@ pub(super) struct Bend {
 
 impl Bend {
     /// The time constant of something that fills, `1 − exp(−t / slow)`, which bends as much as this does, or by so many
-    /// standard errors more; seconds, infinite if it does not slow down.
+    /// standard errors more; seconds, infinite if it does not slow down or does not grow.
     pub(super) fn slow(&self, errors: f64) -> f64 {
         // Growth with a time constant has a second derivative of −rate / slow.
         let bent = self.bow.0 + errors * self.bow.1;
@@ -128,9 +128,8 @@ pub(super) fn slowest(points: &[(f64, f64)]) -> Option<Bend> {
 /// Whether it bends less than what fills with a time constant of two and a half times its length, and surely less than
 /// what fills with one of its length.
 pub(super) fn bends_little(points: &[(f64, f64)]) -> bool {
-    slowest(points).is_none_or(|bend| {
-        bend.rate <= 0.0 || bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span
-    })
+    slowest(points)
+        .is_none_or(|bend| bend.slow(0.0) > 2.5 * bend.span && bend.slow(1.0) > 1.2 * bend.span)
 }
 
 /// The middles of the risers of stairs, if a series is one: a pool that takes memory in chunks lies on the straight line

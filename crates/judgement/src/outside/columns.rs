@@ -45,9 +45,7 @@ impl Columns {
         columns.overhead = gives_back(&columns);
         columns
     }
-}
 
-impl Columns {
     /// Points by another clock, that of a counter, as long as they are by time. `None`: the counter is not there at one
     /// of ten of them or at the ends, or stands still.
     pub(super) fn by(&self, counter: &[f64], points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {

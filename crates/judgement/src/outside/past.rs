@@ -27,9 +27,6 @@ const FILLING: f64 = 80.0;
 /// No cache and no pool that fills is larger than this and all that a process held before, bytes.
 const LARGEST_CACHE: f64 = 512.0 * MIB;
 
-/// Points, or steps of stairs, that are too few to tell a bend.
-const FEW: usize = 5;
-
 /// What bends less than with this time constant, settling times, is a straight line.
 const STRAIGHT: f64 = 50.0;
 
@@ -201,9 +198,6 @@ impl Past<'_> {
         let end = self.t.partition_point(|t| *t <= to);
         let (t, q) = (self.t.get(begin..end)?, self.q.get(begin..end)?);
         let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
-        if points.len() < FEW {
-            return None;
-        }
         let by_hours = slowest(&points)?;
         let by_events = [&self.columns.published, &self.columns.connected]
             .into_iter()

@@ -84,7 +84,6 @@ pub(super) fn candidates(
         }
         let Some(seen) = look(series, columns, from, least) else { continue };
         let growth = seen.growth;
-        let settled = old || outside && heap_has_its_size(columns, from, growth.grown);
         let sure = growth.grown - 2.5 * growth.error - seen.explained;
         if sure < least || growth.to - growth.from < 0.7 * length {
             continue;
@@ -95,6 +94,7 @@ pub(super) fn candidates(
         if growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
             continue;
         }
+        let settled = old || quiet || outside && heap_has_its_size(columns, from, growth.grown);
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;

@@ -400,25 +400,25 @@ fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
             .map(|(t, (resident, account))| (*t, resident - overhead * account))
             .collect()
     };
-    if let Some(overhead) = columns.overhead {
+    let trend = ends(&account)?.abs();
+    let taken_off = |overhead: f64, share: f64| {
         let points = less(&resident, &account, overhead);
-        let trend = ends(&account)?.abs();
-        let explained = MEASURED_ERROR * range + 0.1 * trend;
-        return Some((points, explained, Model::Overhead(overhead)));
+        Some((points, share * range + 0.1 * trend, Model::Overhead(overhead)))
+    };
+    if let Some(overhead) = columns.overhead {
+        return taken_off(overhead, MEASURED_ERROR);
     }
     if let Some(found) = fit(&times, &resident, &[&account], &[3.0], Trend::Time)
         && let [overhead] = *found.per_unit.as_slice()
         && (1.0..1.45).contains(&overhead)
         && found.residue < 0.06 * range
     {
-        let trend = ends(&account)?.abs();
         // Both went down as well as up: then it is measured and not only likely.
         let both =
             fall(&account) > 0.3 * range && fall(&resident) > 0.4 * overhead * fall(&account);
         let share = if both { MEASURED_ERROR } else { OVERHEAD_ERROR };
-        let points = less(&resident, &account, overhead);
         if both || fall(&account) < 0.1 * range {
-            return Some((points, share * range + 0.1 * trend, Model::Overhead(overhead)));
+            return taken_off(overhead, share);
         }
     }
     let points = less(&largest_so_far(&resident), &largest_so_far(&account), OVERHEAD);
@@ -574,7 +574,7 @@ mod tests {
         let memory: Vec<f64> = (connections.iter().zip(&columns.t))
             .map(|(count, t)| 100e6 + 10_000.0 * count + 1e6 * t / 3600.0)
             .collect();
-        let Some(column) = columns.counts.get_mut(1) else { return };
+        let column = &mut columns.counts[1];
         *column = connections;
         column.iter_mut().skip(200).take(30).for_each(|count| *count = f64::NAN);
         let [_, unit, ..] = per_unit(&columns, &memory);

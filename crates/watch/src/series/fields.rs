@@ -56,17 +56,12 @@ fn plain(field: &str, comma: Comma) -> Result<Cow<'_, str>, String> {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (field, None),
     };
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let mark = whole.chars().find(|character| THOUSANDS.contains(character));
-    let Some(mark) = mark.filter(|mark| digits(&whole.replace(*mark, ""))) else {
+    let Some(mark) = mark.filter(|mark| are_digits(&whole.replace(*mark, ""))) else {
         return Ok(field.into());
     };
     let (first, rest) = whole.split_once(mark).unwrap_or((whole, ""));
-    let grouped = matches!(first.len(), 1..=3)
-        && !first.starts_with('0')
-        && rest.split(mark).all(|group| group.len() == 3)
-        && fraction.is_none_or(digits);
-    if !grouped {
+    if !are_thousands(first, rest.split(mark)) || !fraction.is_none_or(are_digits) {
         let shown = excerpt(field);
         return Err(format!(
             "`{shown}` is not a number: write decimals with a point, and thousands in groups of three or without a mark"
@@ -106,14 +101,19 @@ pub(super) fn size(field: &str, factor: f64, comma: Comma) -> Result<Option<f64>
 
 /// Whether a point may be between thousands, as where decimals have a comma: `46.145`, but not `0.145` or `4614.553`.
 fn has_point_before_three(field: &str) -> bool {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    field.split_once('.').is_some_and(|(whole, rest)| {
-        matches!(whole.len(), 1..=3)
-            && !whole.starts_with('0')
-            && rest.len() == 3
-            && digits(whole)
-            && digits(rest)
-    })
+    field.split_once('.').is_some_and(|(whole, rest)| are_thousands(whole, [rest]))
+}
+
+/// Whether a number of thousands may stand so: one to three digits that do not begin with zero, and groups of three.
+fn are_thousands<'a>(first: &str, groups: impl IntoIterator<Item = &'a str>) -> bool {
+    matches!(first.len(), 1..=3)
+        && !first.starts_with('0')
+        && are_digits(first)
+        && groups.into_iter().all(|group| group.len() == 3 && are_digits(group))
+}
+
+fn are_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Seconds; milli-, micro- or nanoseconds since 1970; or a date and a time (UTC if it does not say).
