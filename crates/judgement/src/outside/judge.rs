@@ -10,7 +10,7 @@ use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
 use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, ends, series, whole};
-use super::window::{POINTS, Thin, measure, thin};
+use super::window::{ENOUGH, POINTS, Thin, measure, thin};
 use super::{Driver, Explained, Leak, Sample, Verdict, View};
 
 /// What the judge may be told.
@@ -208,7 +208,12 @@ impl Judge {
                     continue;
                 };
                 let short = candidate.length < 3.0 * self.settings.settle_s;
-                let wanted = candidate.length / if short { 12.0 } else { 6.0 };
+                // Floors that are hours apart say no more the longer they are looked at.
+                let wanted = match candidate.growth.points {
+                    ..ENOUGH => 0.0,
+                    _ if short => candidate.length / 12.0,
+                    _ => candidate.length / 6.0,
+                };
                 if now - *since.get_or_insert(now) >= wanted {
                     confirmed.push(candidate.clone());
                 }

@@ -6,6 +6,7 @@ mod bend;
 mod bucket;
 mod changes;
 mod columns;
+mod counted;
 mod driver;
 mod explain;
 mod floors;

@@ -93,7 +93,9 @@ impl Past<'_> {
             return true;
         }
         if self.age < 12.0 * hour {
-            return growth.rate * hour > FAST && self.is_dead_straight(hour, growth.to);
+            return !self.floor
+                && growth.rate * hour > FAST
+                && self.is_dead_straight(hour, growth.to);
         }
         let day = 24.0 * hour;
         let fast = growth.rate * hour > FAST;

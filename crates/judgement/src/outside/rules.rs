@@ -3,8 +3,9 @@
 use super::Settings;
 use super::bend::{bends_little, comes_to_an_end};
 use super::columns::{Columns, largest_so_far, there};
+use super::counted::rise;
 use super::past::Past;
-use super::views::{Model, Series, Sight, beside, ends, expanded, look, rise, whole};
+use super::views::{Model, Series, Sight, beside, ends, expanded, look, whole};
 use super::window::{Growth, POINTS, Thin, measure, median, thin};
 
 pub(super) const MIB: f64 = 1024.0 * 1024.0;
@@ -21,6 +22,10 @@ const BESIDE_A_QUIET_HEAP: f64 = 0.5;
 
 /// What is touched for the first time grows ever more slowly; that shows by then, settling times.
 const UNTOUCHED: f64 = 22.0;
+
+/// Bytes that any process with a managed heap has beside it: code, stacks, what a runtime knows of itself. Where there is
+/// less beside all that a heap asked for, some of that was never touched, and memory may yet grow into it.
+const BESIDE_LEAST: f64 = 32.0 * MIB;
 
 /// Windows: the shortest, and each longer than the one before by the square root of two. The last place is that of days.
 pub(super) const WINDOWS: usize = 17;
@@ -268,10 +273,12 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth, hour: f64) -> 
                 grown.is_none_or(|grown| grown > 0.25 * growth.grown)
             };
             let first = all.get(row..).unwrap_or_default();
-            let touched = first.iter().take(8).all(|beside| beside.is_nan() || *beside >= 0.0);
+            let touched =
+                first.iter().take(8).all(|beside| beside.is_nan() || *beside > BESIDE_LEAST);
             let both = grew(&all) && grew(&used);
             (touched && both)
                 || (there(&columns.heap_high)
+                    && all.last().is_some_and(|beside| *beside > BESIDE_LEAST)
                     && (both || expanded(columns))
                     && length > UNTOUCHED * hour
                     && (growth.rate * hour > SLOW || length > 2.0 * UNTOUCHED * hour)

@@ -2,9 +2,10 @@
 
 use super::View;
 use super::columns::{Columns, largest_so_far, there};
+use super::counted::{ACCOUNTED, BESIDE_HEAP, beside_heap, less_counts, per_unit, rise};
 use super::explain::{Trend, fit};
 use super::floors::floors;
-use super::window::{Growth, POINTS, Thin, measure, thin};
+use super::window::{ENOUGH, Growth, POINTS, Thin, measure, measure_few, thin};
 
 /// Bytes that an allocator takes for each byte asked of it, as long as nothing better is known.
 const OVERHEAD: f64 = 1.15;
@@ -15,10 +16,6 @@ pub(super) const LEAKED_OVERHEAD: f64 = 1.1;
 pub(super) const OVERHEAD_ERROR: f64 = 0.2;
 /// The same once it has been measured: memory followed the account up and down.
 const MEASURED_ERROR: f64 = 0.05;
-
-/// Bytes beside a managed heap for each retained message, connection, session, subscription and queued message, at the
-/// most.
-const BESIDE_HEAP: [f64; 5] = [1024.0, 32.0 * 1024.0, 4.0 * 1024.0, 512.0, 4.0 * 1024.0];
 
 /// A way to look at a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,12 +216,13 @@ pub(super) fn whole(series: &Series, columns: &Columns, model: &Model) -> Vec<f6
             .map(|(resident, account)| resident - overhead * account)
             .collect(),
         Model::Held => held(columns),
-        Model::Counts(units) => (columns.account.iter().enumerate())
-            .map(|(row, account)| {
+        Model::Counts(units) => (series.t.iter().zip(&series.q))
+            .map(|(t, q)| {
+                let row = columns.t.partition_point(|other| other < t);
                 let counts = columns.counts.iter().zip(units).filter(|(_, unit)| **unit > 0.0);
                 let explained: f64 =
                     counts.map(|(column, unit)| column.get(row).unwrap_or(&f64::NAN) * unit).sum();
-                account - explained
+                q - explained
             })
             .collect(),
     }
@@ -264,7 +262,8 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
             seen(&points, OVERHEAD_ERROR * risen + 0.1 * by_counts(), Model::Held)
         }
         Sight::Account => {
-            let (points, explained, model) = account(t, columns, start)?;
+            let points = thin(t, q, POINTS, Thin::Mean);
+            let (points, explained, model) = less_counts(&points, columns, start, ACCOUNTED)?;
             seen(&points, explained, model)
         }
         Sight::HeapFloor | Sight::ResidentFloor => {
@@ -273,97 +272,27 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
             } else {
                 t.iter().copied().zip(q.iter().copied()).collect()
             };
+            if points.len() < ENOUGH {
+                let growth = measure_few(&points)?;
+                let high = columns.heap_high.get(start..).unwrap_or_default();
+                let height = high.iter().copied().fold(0.0, f64::max) - series.level;
+                let large = growth.grown > (0.1 * series.level).max(0.15 * height);
+                return large.then_some(Seen {
+                    growth,
+                    explained: by_counts(),
+                    model: Model::AsIs,
+                });
+            }
             seen(&points, by_counts(), Model::AsIs)
         }
         Sight::Native => {
-            let explained = by_counts().min(beside_heap(series, columns, start));
+            let explained = by_counts().min(beside_heap(&series.per_unit, columns, start));
             seen(&thin(t, q, POINTS, Thin::Mean), explained, Model::AsIs)
         }
         Sight::Direct | Sight::Counted | Sight::Bare => {
             seen(&thin(t, q, POINTS, Thin::Mean), by_counts(), Model::AsIs)
         }
     }
-}
-
-/// Bytes beside a managed heap for one more of each count, at the most: there are buffers of connections and of messages
-/// that wait, and little else. Where a count goes its own way, less: what it has per unit over the whole life.
-fn per_unit(columns: &Columns, memory: &[f64]) -> [f64; 5] {
-    let mut units = BESIDE_HEAP;
-    for (column, unit) in columns.counts.iter().zip(&mut units) {
-        // Rows in which one of them is missing are missing in both.
-        let known: Vec<(f64, f64, f64)> = (columns
-            .t
-            .iter()
-            .zip(memory)
-            .zip(column)
-            .map(|((t, memory), count)| (*t, *memory, *count)))
-        .filter(|(_, memory, count)| memory.is_finite() && count.is_finite())
-        .collect();
-        let t: Vec<f64> = known.iter().map(|row| row.0).collect();
-        let of = |value: fn(&(f64, f64, f64)) -> f64| {
-            let values: Vec<f64> = known.iter().map(value).collect();
-            thin(&t, &values, POINTS, Thin::Mean)
-        };
-        let (memory, counts) = (of(|row| row.1), of(|row| row.2));
-        if straightness(&counts) > 0.8 {
-            continue;
-        }
-        let times: Vec<f64> = counts.iter().map(|point| point.0).collect();
-        let values = |points: Vec<(f64, f64)>| points.into_iter().map(|point| point.1).collect();
-        let (memory, counts): (Vec<f64>, Vec<f64>) = (values(memory), values(counts));
-        if let Some(found) = fit(&times, &memory, &[&counts], &[*unit], Trend::Time) {
-            let fitted = found.per_unit.first().copied().unwrap_or(*unit);
-            *unit = (1.5 * fitted + 0.1 * *unit).min(*unit);
-        }
-    }
-    units
-}
-
-/// What state that came since a row has beside a managed heap at the most, bytes.
-fn beside_heap(series: &Series, columns: &Columns, start: usize) -> f64 {
-    let before = start + (columns.t.len() - start) / 6;
-    let known = columns.counts.iter().zip(series.per_unit).filter(|(column, _)| there(column));
-    known.map(|(column, unit)| risen(column, before) * unit).sum()
-}
-
-/// By how much a count rose above all that it had been until a row.
-fn risen(column: &[f64], before: usize) -> f64 {
-    largest(column) - largest(column.get(..=before).unwrap_or_default())
-}
-
-fn largest(column: &[f64]) -> f64 {
-    column.iter().copied().fold(0.0, f64::max)
-}
-
-/// By how much counts of state rose above all that they had been, from a row on: the largest share.
-pub(super) fn rise(columns: &Columns, start: usize) -> f64 {
-    let before = start + (columns.t.len() - start) / 6;
-    let known = columns.counts.iter().enumerate().filter(|(_, column)| there(column));
-    known
-        .map(|(index, column)| {
-            // Some hundreds of messages that wait are no state to speak of.
-            share_risen(column, before, if index == 4 { 1000.0 } else { 10.0 })
-        })
-        .fold(0.0, f64::max)
-}
-
-/// How far a count rose above all that it had been until a row, as a share of that, or of `least`.
-fn share_risen(column: &[f64], before: usize, least: f64) -> f64 {
-    let had = largest(column.get(..=before).unwrap_or_default());
-    (largest(column) - had) / had.max(least)
-}
-
-/// How much of what a series does is a straight line: the square of its correlation with time.
-fn straightness(points: &[(f64, f64)]) -> f64 {
-    let count = points.len() as f64;
-    let t_mean = points.iter().map(|point| point.0).sum::<f64>() / count;
-    let y_mean = points.iter().map(|point| point.1).sum::<f64>() / count;
-    let (mut tt, mut ty, mut yy) = (0.0, 0.0, 0.0);
-    for (t, y) in points {
-        let (t, y) = (t - t_mean, y - y_mean);
-        (tt, ty, yy) = (tt + t * t, ty + t * y, yy + y * y);
-    }
-    if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
 }
 
 /// Last eighth less first eighth.
@@ -377,7 +306,7 @@ pub(super) fn ends(column: &[f64]) -> Option<f64> {
 }
 
 /// Points of a window, what may be wrong with them, and what was taken off.
-type Explained = (Vec<(f64, f64)>, f64, Model);
+pub(super) type Explained = (Vec<(f64, f64)>, f64, Model);
 
 /// Memory less what the account explains: measured, if memory followed the account up and down.
 fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
@@ -488,64 +417,12 @@ pub(super) fn fall(values: &[f64]) -> f64 {
     })
 }
 
-/// The account less what counts of state explain.
-fn account(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
-    let points = thin(t, columns.account.get(start..)?, POINTS, Thin::Mean);
-    let times: Vec<f64> = points.iter().map(|point| point.0).collect();
-    let values: Vec<f64> = points.iter().map(|point| point.1).collect();
-    let size = *values.last()?;
-    let (mut regressors, mut caps, mut which) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, column) in columns.counts.iter().enumerate() {
-        let points = thin(t, column.get(start..)?, POINTS, Thin::Mean);
-        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
-        let most = values.iter().copied().fold(0.0, f64::max);
-        if values.len() == times.len() && most > 0.0 {
-            // One of a kind is not more than all that there is, divided by how many there are; and has a limit.
-            caps.push((2.0 * size / most).min(16.0 * 1024.0));
-            regressors.push(values);
-            which.push(index);
-        }
-    }
-    let xs: Vec<&[f64]> = regressors.iter().map(Vec::as_slice).collect();
-    let taken_off = |per_unit: &[f64]| {
-        let mut less = values.clone();
-        for (column, unit) in xs.iter().zip(per_unit) {
-            for (value, count) in less.iter_mut().zip(*column) {
-                *value -= unit * count;
-            }
-        }
-        less
-    };
-    let found = fit(&times, &values, &xs, &caps, Trend::Time)?;
-    let less = taken_off(&found.per_unit);
-    // What counts explain if time explains nothing is state, whatever time would have explained as well.
-    let state = fit(&times, &values, &xs, &caps, Trend::None)?;
-    let explained = ends(&less)? - ends(&taken_off(&state.per_unit))?;
-    let mut units = [0.0; 5];
-    let mut moved = 0.0;
-    for ((column, unit), index) in xs.iter().zip(&found.per_unit).zip(which) {
-        moved += unit * ends(column)?.abs();
-        if let Some(slot) = units.get_mut(index) {
-            *slot = *unit;
-        }
-    }
-    // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
-    let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
-        let points = thin(t, column.get(start..).unwrap_or_default(), POINTS, Thin::Mean);
-        points.len() == times.len() && straightness(&points) > 0.8
-    });
-    let before = start + (columns.t.len() - start) / 6;
-    let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
-    let explained = explained.max(0.0).max(0.25 * moved + share * size);
-    Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Two days of a swing, seen each six minutes, and what an allocator makes of it.
-    fn swing(memory: impl Fn(&[f64], f64) -> f64) -> Columns {
+    pub(in super::super) fn swing(memory: impl Fn(&[f64], f64) -> f64) -> Columns {
         let mut columns = Columns { settle_s: 3600.0, ..Columns::default() };
         for step in 0..480 {
             let t = f64::from(step) * 360.0;
@@ -565,21 +442,6 @@ mod tests {
         let keeps = swing(|account, _| 1.2 * account.iter().copied().fold(0.0, f64::max));
         assert_eq!(gives_back(&keeps), None);
         assert_eq!(gives_back(&Columns::default()), None);
-    }
-
-    #[test]
-    fn what_a_connection_has_is_measured_in_spite_of_a_gap() {
-        let mut columns = swing(|account, _| account.len() as f64 * 1e5);
-        let connections: Vec<f64> = columns.account.iter().map(|account| account / 1e5).collect();
-        let memory: Vec<f64> = (connections.iter().zip(&columns.t))
-            .map(|(count, t)| 100e6 + 10_000.0 * count + 1e6 * t / 3600.0)
-            .collect();
-        let column = &mut columns.counts[1];
-        *column = connections;
-        column.iter_mut().skip(200).take(30).for_each(|count| *count = f64::NAN);
-        let [_, unit, ..] = per_unit(&columns, &memory);
-        assert!((15_000.0..20_000.0).contains(&unit), "{unit}");
-        assert!((per_unit(&columns, &[])[1] - BESIDE_HEAP[1]).abs() < 1e-9);
     }
 
     #[test]

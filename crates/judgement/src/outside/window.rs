@@ -5,6 +5,13 @@ use crate::trend::{Slope, mann_kendall, theil_sen};
 /// Points of a window at the most.
 pub(super) const POINTS: usize = 32;
 
+/// Points that are wanted to measure growth, where they need not lie on a line.
+pub(super) const ENOUGH: usize = 6;
+/// Where there are fewer: the least and the most that a stretch between two grows at, as a share of the whole or the other
+/// way round, and what the last one has of the first.
+const EVEN: f64 = 0.65;
+const KEEPS: f64 = 0.75;
+
 /// Growth over a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Growth {
@@ -29,6 +36,8 @@ pub(super) struct Growth {
     pub(super) jump_max: f64,
     /// Share of pairs in rising order, −1 to 1.
     pub(super) order: f64,
+    /// Points that it was measured by.
+    pub(super) points: usize,
 }
 
 /// How a series is thinned out.
@@ -73,7 +82,7 @@ pub(super) fn thin(t: &[f64], q: &[f64], pieces: usize, how: Thin) -> Vec<(f64, 
 /// Measures the growth of a thinned-out window. `None`: too few points.
 pub(super) fn measure(points: &[(f64, f64)]) -> Option<Growth> {
     let n = points.len();
-    if n < 6 {
+    if n < ENOUGH {
         return None;
     }
     let (first, last) = (points.first()?, points.last()?);
@@ -143,6 +152,48 @@ pub(super) fn measure(points: &[(f64, f64)]) -> Option<Growth> {
         jump: if grown > 0.0 { jump / grown } else { 0.0 },
         jump_max: (4.5 / (count - 1.0)).max(0.35),
         order: mann_kendall(&values),
+        points: n,
+    })
+}
+
+/// Measures growth by four or five points, if they lie so well on a line that they are enough: what fills or warms up
+/// slows down by more from the first of three stretches to the last. `None`: too few points, or not such a line.
+pub(super) fn measure_few(points: &[(f64, f64)]) -> Option<Growth> {
+    if points.len() < 4 {
+        return None;
+    }
+    let (first, last) = (points.first()?, points.last()?);
+    let rate = theil_sen(points)?.per_second;
+    let rates: Vec<f64> = points
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [before, after] => Some((after.1 - before.1) / (after.0 - before.0)),
+            _ => None,
+        })
+        .collect();
+    let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = rates.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let keeps = rates.last()? / rates.first()?;
+    if rate <= 0.0 || least < EVEN * rate || most > rate / EVEN || keeps < KEEPS {
+        return None;
+    }
+    let span = last.0 - first.0;
+    let residual: Vec<f64> = points.iter().map(|(t, q)| q - rate * (t - first.0)).collect();
+    let middle = median(&residual);
+    let power: f64 = residual.iter().map(|value| (value - middle).powi(2)).sum();
+    Some(Growth {
+        from: first.0,
+        to: last.0,
+        rate,
+        error: 2.0 * (power / (points.len() - 2) as f64).sqrt(),
+        grown: rate * span,
+        keeps,
+        keeps_error: 0.0,
+        evenness: least / rate,
+        jump: 1.0 / rates.len() as f64,
+        jump_max: 1.0,
+        order: 1.0,
+        points: points.len(),
     })
 }
 
