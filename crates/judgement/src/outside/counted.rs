@@ -3,10 +3,13 @@
 use super::columns::{Columns, there};
 use super::explain::{Trend, fit};
 use super::views::{Explained, Model, ends};
-use super::window::{POINTS, Thin, thin};
+use super::window::{POINTS, thin};
 
 /// Bytes of an account for one of each count, at the most.
 pub(super) const ACCOUNTED: f64 = 16.0 * 1024.0;
+
+/// Bytes of a managed heap for one of each count, at the most.
+pub(super) const HEAPED: f64 = 64.0 * 1024.0;
 
 /// Bytes beside a managed heap for each retained message, connection, session, subscription and queued message, at the
 /// most.
@@ -29,7 +32,7 @@ pub(super) fn per_unit(columns: &Columns, memory: &[f64]) -> [f64; 5] {
         let t: Vec<f64> = known.iter().map(|row| row.0).collect();
         let of = |value: fn(&(f64, f64, f64)) -> f64| {
             let values: Vec<f64> = known.iter().map(value).collect();
-            thin(&t, &values, POINTS, Thin::Mean)
+            thin(&t, &values, POINTS)
         };
         let (memory, counts) = (of(|row| row.1), of(|row| row.2));
         if straightness(&counts) > 0.8 {
@@ -58,7 +61,7 @@ fn risen(column: &[f64], before: usize) -> f64 {
     largest(column) - largest(column.get(..=before).unwrap_or_default())
 }
 
-fn largest(column: &[f64]) -> f64 {
+pub(super) fn largest(column: &[f64]) -> f64 {
     column.iter().copied().fold(0.0, f64::max)
 }
 
@@ -93,22 +96,22 @@ fn straightness(points: &[(f64, f64)]) -> f64 {
     if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
 }
 
-/// Points less what counts of state explain of them since a row, of which one of a kind has no more than so many bytes.
+/// Points less what counts of state explain of them since a row, of which one of a kind has no more than so many bytes;
+/// `at` tells the counts of a column at each of them.
 /// `None`: fewer than eight points.
 pub(super) fn less_counts(
     points: &[(f64, f64)],
     columns: &Columns,
     start: usize,
     most_each: f64,
+    at: impl Fn(&[f64]) -> Vec<f64>,
 ) -> Option<Explained> {
     let times: Vec<f64> = points.iter().map(|point| point.0).collect();
     let values: Vec<f64> = points.iter().map(|point| point.1).collect();
     let size = *values.last()?;
-    let t = columns.t.get(start..)?;
     let (mut regressors, mut caps, mut which) = (Vec::new(), Vec::new(), Vec::new());
     for (index, column) in columns.counts.iter().enumerate() {
-        let points = thin(t, column.get(start..)?, POINTS, Thin::Mean);
-        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        let values: Vec<f64> = at(column);
         let most = values.iter().copied().fold(0.0, f64::max);
         if values.len() == times.len() && most > 0.0 {
             // One of a kind is not more than all that there is, divided by how many there are; and has a limit.
@@ -142,13 +145,15 @@ pub(super) fn less_counts(
     }
     // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
     let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
-        let points = thin(t, column.get(start..).unwrap_or_default(), POINTS, Thin::Mean);
+        let values = at(column);
+        let points: Vec<(f64, f64)> = times.iter().copied().zip(values).collect();
         points.len() == times.len() && straightness(&points) > 0.8
     });
     let before = start + (columns.t.len() - start) / 6;
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
     let explained = explained.max(0.0).max(0.25 * moved + share * size);
-    Some((times.into_iter().zip(less).collect(), explained, Model::Counts(units)))
+    let points = times.into_iter().zip(less).filter(|point| point.1.is_finite()).collect();
+    Some((points, explained, Model::Counts(units)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::columns::{Columns, there};
-use super::window::{POINTS, Thin, thin};
+use super::window::{POINTS, thin};
 
 /// How much better than the second the best explanation has to be, as a share of what is left unexplained.
 const BETTER: f64 = 0.8;
@@ -18,7 +18,7 @@ pub(super) fn driver(columns: &Columns, t: &[f64], q: &[f64], from: f64) -> (Dri
     let row = t.partition_point(|t| *t < from);
     let own = columns.t.partition_point(|t| *t < from);
     let (Some(t), Some(q)) = (t.get(row..), q.get(row..)) else { return (Driver::Unclear, None) };
-    let grown = increments(&thin(t, q, POINTS, Thin::Mean));
+    let grown = increments(&thin(t, q, POINTS));
     let total: f64 = grown.iter().map(|(_, bytes)| bytes).sum();
     if grown.len() < 8 || total <= 0.0 {
         return (Driver::Unclear, None);
@@ -33,7 +33,7 @@ pub(super) fn driver(columns: &Columns, t: &[f64], q: &[f64], from: f64) -> (Dri
         else {
             continue;
         };
-        let counted = increments(&thin(t, counter, POINTS, Thin::Mean));
+        let counted = increments(&thin(t, counter, POINTS));
         let events: f64 = counted.iter().map(|(_, events)| events).sum();
         if counted.len() != grown.len() || events <= 0.0 {
             continue;

@@ -10,7 +10,7 @@ use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
 use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, ends, series, whole};
-use super::window::{ENOUGH, POINTS, Thin, measure, thin};
+use super::window::{ENOUGH, POINTS, measure, thin};
 use super::{Driver, Explained, Leak, Sample, Verdict, View};
 
 /// What the judge may be told.
@@ -273,7 +273,7 @@ impl Judge {
         let (Some(t), Some(q)) = (series.t.get(row..), whole.get(row..)) else { return };
         let overhead = standing.model.overhead();
         if t.first().is_some_and(|first| now - first > 1.5 * least)
-            && let Some(growth) = measure(&thin(t, q, POINTS, Thin::Mean))
+            && let Some(growth) = measure(&thin(t, q, POINTS))
             && growth.rate > 0.0
         {
             standing.leak.bytes_per_hour = growth.rate / overhead * 3600.0;
@@ -413,7 +413,9 @@ impl Judge {
 /// The rate of an account's leak as memory shows it, bytes per second, less what counts of state explain of that: an
 /// account need not count all that leaks.
 fn not_all_counted(standing: &Standing, columns: &Columns) -> Option<f64> {
-    let Model::Counts(units) = &standing.model else { return None };
+    let (Sight::Account, Model::Counts(units)) = (standing.sight, &standing.model) else {
+        return None;
+    };
     let row = columns.t.partition_point(|t| *t < standing.leak.since);
     let explained = |row: usize| -> f64 {
         let of = |column: &Vec<f64>| column.get(row).copied().unwrap_or(f64::NAN);
@@ -423,6 +425,6 @@ fn not_all_counted(standing: &Standing, columns: &Columns) -> Option<f64> {
     let left: Vec<f64> = (columns.resident.iter().enumerate().skip(row))
         .map(|(row, resident)| resident - LEAKED_OVERHEAD * explained(row))
         .collect();
-    let growth = measure(&thin(columns.t.get(row..)?, &left, POINTS, Thin::Mean))?;
+    let growth = measure(&thin(columns.t.get(row..)?, &left, POINTS))?;
     (growth.grown > 5.0 * growth.error).then_some(growth.rate / LEAKED_OVERHEAD)
 }

@@ -8,7 +8,7 @@ use super::bucket::Life;
 use super::columns::Columns;
 use super::rules::least;
 use super::views::{Series, Sight, ends, series};
-use super::window::{Growth, POINTS, Thin, measure, thin};
+use super::window::{Growth, POINTS, measure, thin};
 
 /// Lives that are remembered.
 const LIVES: usize = 8;
@@ -159,7 +159,7 @@ impl Lives {
                 parts.iter().filter_map(|part| part.get(row)).sum::<f64>() / parts.len() as f64
             })
             .collect();
-        let points = thin(&ages, &mean, POINTS, Thin::Mean);
+        let points = thin(&ages, &mean, POINTS);
         let growth = measure(&points)?;
         let hours = (growth.to - growth.from) / settings.settle_s;
         let each = parts.iter().all(|part| ends(part).is_some_and(|own| own > 0.4 * growth.grown));

@@ -1,13 +1,13 @@
 //! When a leak began.
 
-use super::window::{Thin, thin};
+use super::window::thin;
 
 /// Points that are tried.
 const POINTS: usize = 64;
 
 /// Since when a series grows: where a flat line with a ramp behind it fits best. `None`: too few points.
 pub(super) fn onset(t: &[f64], q: &[f64]) -> Option<f64> {
-    let points = thin(t, q, POINTS, Thin::Mean);
+    let points = thin(t, q, POINTS);
     if points.len() < 8 {
         return None;
     }

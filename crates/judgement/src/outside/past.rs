@@ -6,7 +6,7 @@ use super::bend::{Bend, bends_little, comes_to_an_end, risers, slowest, squares}
 use super::columns::Columns;
 use super::rules::{MIB, SLOW};
 use super::views::OVERHEAD_ERROR;
-use super::window::{Growth, POINTS, Thin, measure, thin};
+use super::window::{Growth, POINTS, measure, thin};
 
 /// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
 /// waits for the end of that has lost much.
@@ -62,7 +62,7 @@ impl Past<'_> {
         let begin = self.t.partition_point(|t| *t < from);
         let end = self.t.partition_point(|t| *t <= to);
         let part = self.t.get(begin..end).zip(self.q.get(begin..end));
-        part.map(|(t, q)| thin(t, q, POINTS, Thin::Mean)).unwrap_or_default()
+        part.map(|(t, q)| thin(t, q, POINTS)).unwrap_or_default()
     }
 
     /// Whether it ends above what it has ever been: what comes back each day is no leak.
@@ -199,7 +199,7 @@ impl Past<'_> {
         let begin = self.t.partition_point(|t| *t < self.start + hour);
         let end = self.t.partition_point(|t| *t <= to);
         let (t, q) = (self.t.get(begin..end)?, self.q.get(begin..end)?);
-        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS, Thin::Mean));
+        let points = risers(t, q).unwrap_or_else(|| thin(t, q, 2 * POINTS));
         let by_hours = slowest(&points)?;
         let by_events = [&self.columns.published, &self.columns.connected]
             .into_iter()
@@ -209,7 +209,7 @@ impl Past<'_> {
             .min_by(|one, other| one.0.total_cmp(&other.0));
         let mut bend = by_events.map_or(Some(by_hours), |(_, points)| slowest(&points))?;
         if let Some(account) = self.account.and_then(|account| account.get(begin..end))
-            && let Some(other) = slowest(&thin(t, account, 2 * POINTS, Thin::Mean))
+            && let Some(other) = slowest(&thin(t, account, 2 * POINTS))
         {
             bend = bend.doubted(&other, 0.5 * OVERHEAD_ERROR);
         }

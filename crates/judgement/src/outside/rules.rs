@@ -6,7 +6,7 @@ use super::columns::{Columns, largest_so_far, there};
 use super::counted::rise;
 use super::past::Past;
 use super::views::{Model, Series, Sight, beside, ends, expanded, look, whole};
-use super::window::{Growth, POINTS, Thin, measure, median, thin};
+use super::window::{Growth, POINTS, measure, median, thin};
 
 pub(super) const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of less than this may wait: in a day it is little.
@@ -286,7 +286,6 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth, hour: f64) -> 
                         series.t.get(from..).unwrap_or_default(),
                         series.q.get(from..).unwrap_or_default(),
                         POINTS,
-                        Thin::Mean,
                     )))
         }
         _ => true,

@@ -2,10 +2,12 @@
 
 use super::View;
 use super::columns::{Columns, largest_so_far, there};
-use super::counted::{ACCOUNTED, BESIDE_HEAP, beside_heap, less_counts, per_unit, rise};
+use super::counted::{
+    ACCOUNTED, BESIDE_HEAP, HEAPED, beside_heap, largest, less_counts, per_unit, rise,
+};
 use super::explain::{Trend, fit};
 use super::floors::floors;
-use super::window::{ENOUGH, Growth, POINTS, Thin, measure, measure_few, thin};
+use super::window::{ENOUGH, Growth, POINTS, lowest, measure, measure_few, thin};
 
 /// Bytes that an allocator takes for each byte asked of it, as long as nothing better is known.
 const OVERHEAD: f64 = 1.15;
@@ -258,24 +260,29 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
         Sight::Ratchet => {
             let account = largest_so_far(&columns.account);
             let risen = ends(account.get(start..)?)?.max(0.0);
-            let points = thin(t, q, POINTS, Thin::Mean);
+            let points = thin(t, q, POINTS);
             seen(&points, OVERHEAD_ERROR * risen + 0.1 * by_counts(), Model::Held)
         }
         Sight::Account => {
-            let points = thin(t, q, POINTS, Thin::Mean);
-            let (points, explained, model) = less_counts(&points, columns, start, ACCOUNTED)?;
+            let points = thin(t, q, POINTS);
+            let counts = |column: &[f64]| {
+                let means = thin(t, column.get(start..).unwrap_or_default(), POINTS);
+                means.into_iter().map(|point| point.1).collect()
+            };
+            let (points, explained, model) =
+                less_counts(&points, columns, start, ACCOUNTED, counts)?;
             seen(&points, explained, model)
         }
         Sight::HeapFloor | Sight::ResidentFloor => {
             let points = if t.len() >= 12 {
-                thin(t, q, (t.len() / 2).min(24), Thin::Low)
+                lowest(t, q, (t.len() / 2).min(24))
             } else {
                 t.iter().copied().zip(q.iter().copied()).collect()
             };
             if points.len() < ENOUGH {
                 let growth = measure_few(&points)?;
                 let high = columns.heap_high.get(start..).unwrap_or_default();
-                let height = high.iter().copied().fold(0.0, f64::max) - series.level;
+                let height = largest(high) - series.level;
                 let large = growth.grown > (0.1 * series.level).max(0.15 * height);
                 return large.then_some(Seen {
                     growth,
@@ -283,14 +290,27 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                     model: Model::AsIs,
                 });
             }
-            seen(&points, by_counts(), Model::AsIs)
+            let counts = |column: &[f64]| {
+                let row = |t: f64| columns.t.partition_point(|other| *other < t);
+                points
+                    .iter()
+                    .map(|(t, _)| column.get(row(*t)).copied().unwrap_or(f64::NAN))
+                    .collect()
+            };
+            let floors: Vec<f64> = points.iter().map(|point| point.1).collect();
+            let range = largest(&floors) - floors.iter().copied().fold(f64::INFINITY, f64::min);
+            let swings = fall(&floors) > 0.3 * range;
+            match less_counts(&points, columns, start, HEAPED, counts).filter(|_| swings) {
+                Some((less, explained, model)) => seen(&less, explained, model),
+                None => seen(&points, by_counts(), Model::AsIs),
+            }
         }
         Sight::Native => {
             let explained = by_counts().min(beside_heap(&series.per_unit, columns, start));
-            seen(&thin(t, q, POINTS, Thin::Mean), explained, Model::AsIs)
+            seen(&thin(t, q, POINTS), explained, Model::AsIs)
         }
         Sight::Direct | Sight::Counted | Sight::Bare => {
-            seen(&thin(t, q, POINTS, Thin::Mean), by_counts(), Model::AsIs)
+            seen(&thin(t, q, POINTS), by_counts(), Model::AsIs)
         }
     }
 }
@@ -311,13 +331,11 @@ pub(super) type Explained = (Vec<(f64, f64)>, f64, Model);
 /// Memory less what the account explains: measured, if memory followed the account up and down.
 fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
     let values = |column: &[f64]| -> Option<Vec<f64>> {
-        let points = thin(t, column.get(start..)?, POINTS, Thin::Mean);
+        let points = thin(t, column.get(start..)?, POINTS);
         Some(points.into_iter().map(|point| point.1).collect())
     };
-    let times: Vec<f64> = thin(t, columns.resident.get(start..)?, POINTS, Thin::Mean)
-        .into_iter()
-        .map(|point| point.0)
-        .collect();
+    let times: Vec<f64> =
+        thin(t, columns.resident.get(start..)?, POINTS).into_iter().map(|point| point.0).collect();
     let (account, resident) = (values(&columns.account)?, values(&columns.resident)?);
     if account.len() != resident.len() {
         return None;
@@ -364,7 +382,7 @@ pub(super) fn gives_back(columns: &Columns) -> Option<f64> {
     let now = columns.t.last()?;
     let start = columns.t.partition_point(|t| *t < now - span);
     let t = columns.t.get(start..)?;
-    let points = |column: &[f64]| thin(t, column, 2 * POINTS, Thin::Mean);
+    let points = |column: &[f64]| thin(t, column, 2 * POINTS);
     let (account, resident) =
         (points(columns.account.get(start..)?), points(columns.resident.get(start..)?));
     if account.len() != resident.len() || account.len() < POINTS {

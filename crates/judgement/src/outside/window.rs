@@ -40,42 +40,50 @@ pub(super) struct Growth {
     pub(super) points: usize,
 }
 
-/// How a series is thinned out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thin {
-    /// Mean of each piece.
-    Mean,
-    /// Lowest of each piece.
-    Low,
+/// Cuts a stretch of a series into pieces of equal length: mean time and mean value of each that is not empty.
+pub(super) fn thin(t: &[f64], q: &[f64], pieces: usize) -> Vec<(f64, f64)> {
+    cut(t, q, pieces, |piece| {
+        let count = piece.len() as f64;
+        let sum = piece.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        (sum.0 / count, sum.1 / count)
+    })
 }
 
-/// Cuts a stretch of a series into pieces of equal length: time and value of each that is not empty.
-pub(super) fn thin(t: &[f64], q: &[f64], pieces: usize, how: Thin) -> Vec<(f64, f64)> {
+/// The same: time and value of the lowest of each.
+pub(super) fn lowest(t: &[f64], q: &[f64], pieces: usize) -> Vec<(f64, f64)> {
+    cut(t, q, pieces, |piece| {
+        let lower =
+            |one: (f64, f64), other: &(f64, f64)| if other.1 < one.1 { *other } else { one };
+        piece.iter().fold((0.0, f64::INFINITY), lower)
+    })
+}
+
+fn cut(
+    t: &[f64],
+    q: &[f64],
+    pieces: usize,
+    point: impl Fn(&[(f64, f64)]) -> (f64, f64),
+) -> Vec<(f64, f64)> {
     let (Some(&from), Some(&to)) = (t.first(), t.last()) else { return Vec::new() };
     let width = (to - from) / pieces as f64;
     let mut points: Vec<(f64, f64)> = Vec::with_capacity(pieces);
-    let (mut sum_t, mut sum, mut low, mut count) = (0.0, 0.0, f64::INFINITY, 0.0);
+    let mut piece: Vec<(f64, f64)> = Vec::with_capacity(t.len() / pieces.max(1) + 1);
     let mut end = from + width;
-    let mut close = |sum_t: f64, sum: f64, low: f64, count: f64| {
-        if count > 0.0 {
-            let value = if how == Thin::Low { low } else { sum / count };
-            points.push((sum_t / count, value));
-        }
-    };
     for (&t, &q) in t.iter().zip(q) {
         while t > end && end < to - width * 0.5 {
-            close(sum_t, sum, low, count);
-            (sum_t, sum, low, count) = (0.0, 0.0, f64::INFINITY, 0.0);
+            if !piece.is_empty() {
+                points.push(point(&piece));
+                piece.clear();
+            }
             end += width;
         }
         if q.is_finite() {
-            sum_t += t;
-            sum += q;
-            low = low.min(q);
-            count += 1.0;
+            piece.push((t, q));
         }
     }
-    close(sum_t, sum, low, count);
+    if !piece.is_empty() {
+        points.push(point(&piece));
+    }
     points
 }
 
