@@ -20,6 +20,10 @@ const UNSEEN_GARBAGE: f64 = 80.0;
 /// Growth that is wanted there, as a share of that elsewhere.
 const BESIDE_A_QUIET_HEAP: f64 = 0.5;
 
+/// How large a part of growth beside a managed heap may come at once, and how far the ratio of its halves may be from the
+/// truth: classes and code that are loaded come in bursts, for days.
+const SMOOTH: (f64, f64) = (0.18, 0.5);
+
 /// What is touched for the first time grows ever more slowly; that shows by then, settling times.
 const UNTOUCHED: f64 = 22.0;
 
@@ -96,7 +100,9 @@ pub(super) fn candidates(
         let stairs =
             seen.model == Model::Held || matches!(series.sight, Sight::Bare | Sight::Counted);
         let jump_max = if stairs && hours > 60.0 { 0.55 } else { growth.jump_max };
-        if growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
+        let rough = series.sight == Sight::Native
+            && (growth.jump > SMOOTH.0 || growth.keeps_error > SMOOTH.1);
+        if rough || growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
             continue;
         }
         let settled = old || quiet || outside && heap_has_its_size(columns, from, growth.grown);
