@@ -2,8 +2,7 @@
 
 use super::columns::{Columns, there};
 use super::explain::{Trend, fit};
-use super::views::{Explained, Model, ends};
-use super::window::{POINTS, thin};
+use super::window::{POINTS, ends, thin};
 
 /// Bytes of an account for one of each count, at the most.
 pub(super) const ACCOUNTED: f64 = 16.0 * 1024.0;
@@ -105,7 +104,7 @@ pub(super) fn less_counts(
     start: usize,
     most_each: f64,
     at: impl Fn(&[f64]) -> Vec<f64>,
-) -> Option<Explained> {
+) -> Option<(Vec<(f64, f64)>, f64, [f64; 5])> {
     let times: Vec<f64> = points.iter().map(|point| point.0).collect();
     let values: Vec<f64> = points.iter().map(|point| point.1).collect();
     let size = *values.last()?;
@@ -153,26 +152,52 @@ pub(super) fn less_counts(
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
     let explained = explained.max(0.0).max(0.25 * moved + share * size);
     let points = times.into_iter().zip(less).filter(|point| point.1.is_finite()).collect();
-    Some((points, explained, Model::Counts(units)))
+    Some((points, explained, units))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::views::tests::swing;
     use super::*;
+
+    /// Two days of connections that come and go, seen each six minutes.
+    fn fleet() -> Columns {
+        let mut columns = Columns { settle_s: 3600.0, ..Columns::default() };
+        for step in 0..480 {
+            let t = f64::from(step) * 360.0;
+            columns.t.push(t);
+            columns.counts[1].push(400.0 + 100.0 * (t / 86_400.0 * std::f64::consts::TAU).sin());
+        }
+        columns
+    }
 
     #[test]
     fn what_a_connection_has_is_measured_in_spite_of_a_gap() {
-        let mut columns = swing(|account, _| account.len() as f64 * 1e5);
-        let connections: Vec<f64> = columns.account.iter().map(|account| account / 1e5).collect();
-        let memory: Vec<f64> = (connections.iter().zip(&columns.t))
+        let mut columns = fleet();
+        let memory: Vec<f64> = (columns.counts[1].iter().zip(&columns.t))
             .map(|(count, t)| 100e6 + 10_000.0 * count + 1e6 * t / 3600.0)
             .collect();
-        let column = &mut columns.counts[1];
-        *column = connections;
-        column.iter_mut().skip(200).take(30).for_each(|count| *count = f64::NAN);
+        columns.counts[1].iter_mut().skip(200).take(30).for_each(|count| *count = f64::NAN);
         let [_, unit, ..] = per_unit(&columns, &memory);
         assert!((15_000.0..20_000.0).contains(&unit), "{unit}");
         assert!((per_unit(&columns, &[])[1] - BESIDE_HEAP[1]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_left_of_a_swing_is_the_leak() {
+        let columns = fleet();
+        let at = |leak: f64| {
+            let value = |(t, count): (&f64, &f64)| (*t, 30e6 + 20_000.0 * count + leak * t);
+            let points: Vec<(f64, f64)> =
+                columns.t.iter().zip(&columns.counts[1]).map(value).step_by(20).collect();
+            let counts = |column: &[f64]| column.iter().copied().step_by(20).collect();
+            less_counts(&points, &columns, 0, HEAPED, counts).unwrap()
+        };
+        let (less, _, units) = at(100.0);
+        let values: Vec<f64> = less.iter().map(|point| point.1).collect();
+        assert!((units[1] - 20_000.0).abs() < 1.0, "{units:?}");
+        assert!((ends(&values).unwrap() / (100.0 * 158e3) - 1.0).abs() < 0.05, "{values:?}");
+        let (less, explained, _) = at(0.0);
+        let values: Vec<f64> = less.iter().map(|point| point.1).collect();
+        assert!(ends(&values).unwrap().abs() < 1e5 && explained < 1e6, "{explained}");
     }
 }

@@ -1,6 +1,7 @@
 //! Where a managed heap stands after collections.
 
-use super::views::{ends, fall as deepest_fall};
+use super::views::fall as deepest_fall;
+use super::window::ends;
 use super::window::median;
 
 /// A sawtooth has shown a tooth by then, settling times.

@@ -9,8 +9,8 @@ use super::onset::onset;
 use super::reasons;
 use super::rules::{Candidate, WINDOWS, candidates};
 use super::state;
-use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, ends, series, whole};
-use super::window::{ENOUGH, POINTS, measure, thin};
+use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, series, whole};
+use super::window::{ENOUGH, POINTS, ends, measure, thin};
 use super::{Driver, Explained, Leak, Sample, Verdict, View};
 
 /// What the judge may be told.

@@ -7,8 +7,8 @@ use super::bend::comes_to_an_end;
 use super::bucket::Life;
 use super::columns::Columns;
 use super::rules::least;
-use super::views::{Series, Sight, ends, series};
-use super::window::{Growth, POINTS, measure, thin};
+use super::views::{Series, Sight, series};
+use super::window::{Growth, POINTS, ends, measure, thin};
 
 /// Lives that are remembered.
 const LIVES: usize = 8;

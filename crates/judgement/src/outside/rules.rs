@@ -5,8 +5,8 @@ use super::bend::{bends_little, comes_to_an_end};
 use super::columns::{Columns, largest_so_far, there};
 use super::counted::rise;
 use super::past::Past;
-use super::views::{Model, Series, Sight, beside, ends, expanded, look, whole};
-use super::window::{Growth, POINTS, measure, median, thin};
+use super::views::{Model, Series, Sight, beside, expanded, look, whole};
+use super::window::{Growth, POINTS, ends, measure, median, thin};
 
 pub(super) const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of less than this may wait: in a day it is little.
@@ -284,7 +284,7 @@ fn is_in_use(series: &Series, columns: &Columns, growth: &Growth, hour: f64) -> 
             let both = grew(&all) && grew(&used);
             (touched && both)
                 || (there(&columns.heap_high)
-                    && all.last().is_some_and(|beside| *beside > BESIDE_LEAST)
+                    && all.iter().rev().find(|beside| !beside.is_nan()) > Some(&BESIDE_LEAST)
                     && (both || expanded(columns))
                     && length > UNTOUCHED * hour
                     && (growth.rate * hour > SLOW || length > 2.0 * UNTOUCHED * hour)

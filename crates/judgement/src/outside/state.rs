@@ -1,7 +1,7 @@
 //! What is said of a process that does not leak.
 
 use super::columns::{Columns, there};
-use super::views::ends;
+use super::window::ends;
 use super::{Settings, Verdict};
 
 /// Growth that is worth a word: bytes, and as a share of resident memory.

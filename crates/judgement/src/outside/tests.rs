@@ -90,16 +90,64 @@ fn a_heap_that_a_leak_expands_is_no_garbage() {
 }
 
 #[test]
-fn a_leak_beside_a_heap_that_is_not_touched_yet_is_seen() {
+fn memory_may_grow_into_a_heap_that_was_never_touched() {
     let beside = |t: f64, rate: f64| 60.0 * MIB + rate * t / HOUR;
-    let of = |rate: f64| {
-        judged(days(5, 60).map(|t| managed(t, 80.0 * MIB, 0.0, 1024.0 * MIB, beside(t, rate))))
+    let of = |rate: f64, committed: f64| {
+        judged(days(5, 60).map(|t| managed(t, 80.0 * MIB, 0.0, committed * MIB, beside(t, rate))))
     };
-    let (judge, raised) = of(1e6);
-    assert!(raised.is_some_and(|t| t < 100.0 * HOUR), "{raised:?}");
+    // 120 MiB of the heap are touched.
+    let (judge, raised) = of(1e6, 150.0);
+    assert!(raised.is_some_and(|t| t < 60.0 * HOUR), "{raised:?}");
     let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
     assert!((leak.bytes_per_hour / 1e6 - 1.0).abs() < 0.1, "{leak:?}");
-    assert_eq!(of(0.0).1, None);
+    assert_eq!(of(0.0, 150.0).1, None);
+    assert_eq!(of(1e6, 1024.0).1, None);
+}
+
+#[test]
+fn what_is_loaded_in_bursts_beside_a_heap_is_no_leak() {
+    let bursts = |t: f64| 12.0 * MIB * (t / (14.0 * HOUR)).floor().min(5.0);
+    let of = |beside: &dyn Fn(f64) -> f64| {
+        let at = |t: f64| managed(t, 80.0 * MIB, 0.0, 121.0 * MIB, 90.0 * MIB + beside(t));
+        judged(days(5, 60).map(at)).1
+    };
+    assert_eq!(of(&bursts), None);
+    assert!(of(&|t| 12.0 * MIB * t / (14.0 * HOUR)).is_some_and(|t| t < 30.0 * HOUR));
+}
+
+/// A heap whose collector looks once in ten hours.
+fn slow_saw(t: f64, floor: f64) -> Sample {
+    let used = floor + 100.0 * MIB * (t / (10.0 * HOUR)).fract();
+    Sample { t, rss: 40.0 * MIB + 1.15 * used, heap_used: Some(used), ..Sample::default() }
+}
+
+#[test]
+fn four_floors_on_a_line_are_enough() {
+    let leaks = days(4, 60).map(|t| slow_saw(t, 80.0 * MIB + 4e6 * t / HOUR));
+    let (judge, raised) = judged(leaks);
+    assert!(raised.is_some_and(|t| t < 50.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert!((leak.bytes_per_hour / 4e6 - 1.0).abs() < 0.2, "{leak:?}");
+    let fills = |t: f64| 80.0 * MIB + 60.0 * MIB * (1.0 - (-t / (20.0 * HOUR)).exp());
+    assert_eq!(judged(days(4, 60).map(|t| slow_saw(t, fills(t)))).1, None);
+    assert_eq!(judged(days(4, 60).map(|t| slow_saw(t, 80.0 * MIB))).1, None);
+}
+
+#[test]
+fn what_connections_have_in_a_heap_is_taken_off() {
+    let fleet = |t: f64| 3000.0 + 2000.0 * (t / (24.0 * HOUR) * std::f64::consts::TAU).sin();
+    let at = |t: f64, leak: f64| {
+        let live = 40.0 * MIB + 20e3 * fleet(t) + leak * t / HOUR;
+        let committed = (1.6 * live).max(180.0 * MIB);
+        Sample { connections: Some(fleet(t)), ..managed(t, live, 0.0, committed, 80.0 * MIB) }
+    };
+    let (judge, raised) = judged(days(5, 60).map(|t| at(t, 0.6e6)));
+    assert!(raised.is_some_and(|t| t < 72.0 * HOUR), "{raised:?}");
+    let Verdict::Leaking(leak) = judge.verdict() else { panic!("{:?}", judge.verdict()) };
+    assert_eq!(leak.view, View::Heap);
+    assert!((leak.bytes_per_hour / 0.6e6 - 1.0).abs() < 0.2, "{leak:?}");
+    let (judge, raised) = judged(days(5, 60).map(|t| at(t, 0.0)));
+    assert_eq!(raised, None, "{:?}", judge.verdict());
 }
 
 #[test]

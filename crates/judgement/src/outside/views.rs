@@ -7,7 +7,7 @@ use super::counted::{
 };
 use super::explain::{Trend, fit};
 use super::floors::floors;
-use super::window::{ENOUGH, Growth, POINTS, lowest, measure, measure_few, thin};
+use super::window::{ENOUGH, Growth, POINTS, ends, lowest, measure, measure_few, thin};
 
 /// Bytes that an allocator takes for each byte asked of it, as long as nothing better is known.
 const OVERHEAD: f64 = 1.15;
@@ -269,9 +269,8 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                 let means = thin(t, column.get(start..).unwrap_or_default(), POINTS);
                 means.into_iter().map(|point| point.1).collect()
             };
-            let (points, explained, model) =
-                less_counts(&points, columns, start, ACCOUNTED, counts)?;
-            seen(&points, explained, model)
+            let (less, explained, units) = less_counts(&points, columns, start, ACCOUNTED, counts)?;
+            seen(&less, explained, Model::Counts(units))
         }
         Sight::HeapFloor | Sight::ResidentFloor => {
             let points = if t.len() >= 12 {
@@ -280,27 +279,10 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                 t.iter().copied().zip(q.iter().copied()).collect()
             };
             if points.len() < ENOUGH {
-                let growth = measure_few(&points)?;
-                let high = columns.heap_high.get(start..).unwrap_or_default();
-                let height = largest(high) - series.level;
-                let large = growth.grown > (0.1 * series.level).max(0.15 * height);
-                return large.then_some(Seen {
-                    growth,
-                    explained: by_counts(),
-                    model: Model::AsIs,
-                });
+                let growth = few_floors(&points, series, columns, start)?;
+                return Some(Seen { growth, explained: by_counts(), model: Model::AsIs });
             }
-            let counts = |column: &[f64]| {
-                let row = |t: f64| columns.t.partition_point(|other| *other < t);
-                points
-                    .iter()
-                    .map(|(t, _)| column.get(row(*t)).copied().unwrap_or(f64::NAN))
-                    .collect()
-            };
-            let floors: Vec<f64> = points.iter().map(|point| point.1).collect();
-            let range = largest(&floors) - floors.iter().copied().fold(f64::INFINITY, f64::min);
-            let swings = fall(&floors) > 0.3 * range;
-            match less_counts(&points, columns, start, HEAPED, counts).filter(|_| swings) {
+            match floors_less_counts(&points, columns, start) {
                 Some((less, explained, model)) => seen(&less, explained, model),
                 None => seen(&points, by_counts(), Model::AsIs),
             }
@@ -315,18 +297,36 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
     }
 }
 
-/// Last eighth less first eighth.
-pub(super) fn ends(column: &[f64]) -> Option<f64> {
-    let piece = (column.len() / 8).max(1);
-    let mean = |part: &[f64]| {
-        let known: Vec<f64> = part.iter().copied().filter(|value| value.is_finite()).collect();
-        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+/// Growth of a few floors of a sawtooth, if they lie on a line and it is large against them and against the teeth.
+fn few_floors(
+    points: &[(f64, f64)],
+    series: &Series,
+    columns: &Columns,
+    start: usize,
+) -> Option<Growth> {
+    let growth = measure_few(points)?;
+    let height = largest(columns.heap_high.get(start..).unwrap_or_default()) - series.level;
+    (growth.grown > (0.1 * series.level).max(0.15 * height)).then_some(growth)
+}
+
+/// Floors of a heap less what counts of state have in it. `None`: too few, or they do not go up and down: what warms up
+/// rises with the counts of a morning as well.
+fn floors_less_counts(points: &[(f64, f64)], columns: &Columns, start: usize) -> Option<Explained> {
+    let floors: Vec<f64> = points.iter().map(|point| point.1).collect();
+    let range = largest(&floors) - floors.iter().copied().fold(f64::INFINITY, f64::min);
+    if fall(&floors) <= 0.3 * range {
+        return None;
+    }
+    let counts = |column: &[f64]| {
+        let row = |t: f64| columns.t.partition_point(|other| *other < t);
+        points.iter().map(|(t, _)| column.get(row(*t)).copied().unwrap_or(f64::NAN)).collect()
     };
-    Some(mean(column.get(column.len().saturating_sub(piece)..)?)? - mean(column.get(..piece)?)?)
+    let (less, explained, units) = less_counts(points, columns, start, HEAPED, counts)?;
+    Some((less, explained, Model::Counts(units)))
 }
 
 /// Points of a window, what may be wrong with them, and what was taken off.
-pub(super) type Explained = (Vec<(f64, f64)>, f64, Model);
+type Explained = (Vec<(f64, f64)>, f64, Model);
 
 /// Memory less what the account explains: measured, if memory followed the account up and down.
 fn follow(t: &[f64], columns: &Columns, start: usize) -> Option<Explained> {
@@ -436,11 +436,11 @@ pub(super) fn fall(values: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// Two days of a swing, seen each six minutes, and what an allocator makes of it.
-    pub(in super::super) fn swing(memory: impl Fn(&[f64], f64) -> f64) -> Columns {
+    fn swing(memory: impl Fn(&[f64], f64) -> f64) -> Columns {
         let mut columns = Columns { settle_s: 3600.0, ..Columns::default() };
         for step in 0..480 {
             let t = f64::from(step) * 360.0;

@@ -205,9 +205,49 @@ pub(super) fn measure_few(points: &[(f64, f64)]) -> Option<Growth> {
     })
 }
 
+/// Last eighth less first eighth.
+pub(super) fn ends(column: &[f64]) -> Option<f64> {
+    let piece = (column.len() / 8).max(1);
+    let mean = |part: &[f64]| {
+        let known: Vec<f64> = part.iter().copied().filter(|value| value.is_finite()).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    Some(mean(column.get(column.len().saturating_sub(piece)..)?)? - mean(column.get(..piece)?)?)
+}
+
 /// The middle one; NaN if there is none.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floors(values: &[f64]) -> Vec<(f64, f64)> {
+        values.iter().enumerate().map(|(tooth, value)| (tooth as f64 * 36e3, *value)).collect()
+    }
+
+    #[test]
+    fn four_points_are_enough_if_they_lie_on_a_line() {
+        let growth = measure_few(&floors(&[100.0, 131.0, 160.0, 192.0])).unwrap();
+        assert!((85.0..97.0).contains(&growth.grown) && growth.error < 5.0, "{growth:?}");
+        assert!(growth.points < ENOUGH);
+        // What fills with a time constant of five stretches; what falls once; what stands; three points.
+        let fills = [0.0f64, 1.0, 2.0, 3.0].map(|tooth| 1.0 - (-tooth / 5.0).exp());
+        for none in [&fills[..], &[0.0, 9.0, 3.0, 12.0], &[5.0; 5], &[0.0, 1.0, 2.0]] {
+            assert_eq!(measure_few(&floors(none)), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_of_a_piece_has_its_own_time() {
+        let (t, q): (Vec<f64>, Vec<f64>) =
+            (0..100).map(|step| (f64::from(step), f64::from((step + 3) % 10))).unzip();
+        let found = lowest(&t, &q, 10);
+        assert!(found.len() == 10 && found.iter().all(|(t, q)| *q < 1.0 && (t + 3.0) % 10.0 < 1.0));
+        assert!(lowest(&[], &[], 10).is_empty());
+    }
 }
