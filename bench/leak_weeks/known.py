@@ -88,7 +88,7 @@ def restarting(b):
     for s in b.starts:
         k = int(np.ceil(s / 60))
         n = min(4, ROWS - k)
-        b.beside[k:k + n] = r.uniform(0, 12e6) * np.array([1, .25, .08, .02])[:n]
+        b.beside[k:k + n] = r.uniform(0, .3) * b.account().mean() * np.array([1, .25, .08, .02])[:n]
 
 
 def leak_late_onset(r, i):
