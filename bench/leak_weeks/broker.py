@@ -65,9 +65,9 @@ class Broker:
         self.queue_share = r.uniform(.007, .014)
         self.offline = max(1, round(self.fleet * r.choice([.02, .02, .01, .05])))
         self.subs_per = r.choice([2, 2, 2, 1, 3, 5])
-        self.retained = np.full(ROWS, float(round(self.fleet * logu(r, 1.2, 6))))
+        self.retained = np.full(ROWS, float(round(self.fleet * logu(r, 1.2, 7))))
         self.per_conn, self.per_retained = logu(r, 1500, 10000), logu(r, 200, 1200)
-        self.per_queued, self.base_b = logu(r, 150, 700), r.uniform(3e6, 13e6)
+        self.per_queued, self.base_b = logu(r, 150, 700), r.uniform(3e6, 18e6)
         self.more_queued = np.zeros(ROWS)
         self.more_conns = np.zeros(ROWS)     # storms: connections that are gone (negative)
         self.more_connects = np.zeros(ROWS)  # CONNECT beside the churn, per minute
@@ -79,7 +79,7 @@ class Broker:
         self.leak_accounted = False
         self.overhead = r.uniform(1.05, 1.22)
         self.text_b = r.uniform(2.5e6, 6e6)
-        self.noise = noise or logu(r, 1e-4, 8e-4)
+        self.noise = noise or logu(r, 1e-4, 1.4e-3)
         self.host_noise = np.zeros(ROWS)     # KiB added to what is read, not allocated
         self.warm = 0.0                      # share missing just after a start
         self.warm_s = 3600.0

@@ -1,13 +1,14 @@
 """Kinds that the examples do not have: leaks. Same shape as in known.py; the clean ones are in described_ok.py."""
 import numpy as np
 
-from broker import DAY, H, HOUR, ROWS, T, Broker, ar1, logu
-from jvm import beam_heap, chunks, go_heap, noisy, saw, settle, sink
+from broker import H, HOUR, ROWS, Broker, ar1, logu
+from jvm import beam_heap, chunks, go_heap, noisy, saw, settle
 from known import MB, leak, java_frame, restarting
 
 
 def broker(r, i, **kw):
     """A native broker; every second one has an allocator that gives back."""
+    kw.setdefault("fleet", logu(r, 200, 50000))
     b = Broker(r, "glibc" if i % 2 == 0 else "jemalloc", **kw)
     if r.random() < .2:  # a host that reads rougher than the examples
         b.noise = logu(r, 8e-4, 3e-3)
@@ -17,6 +18,9 @@ def broker(r, i, **kw):
 def rate_of(r, lo=.15, hi=8):
     """A leak's rate in B/h."""
     return logu(r, lo, hi) * MB
+
+
+DRIVERS = {"time": "time", "pub_total": "per-update", "conn_total": "per-connect"}
 
 
 def starting(r):
@@ -57,9 +61,9 @@ def leak_while_growing(r, i):
     if r.random() < .4:
         b.growth = 1 + r.uniform(.05, .6) * H / 168
     rate, onset = rate_of(r), starting(r)
-    driver = r.choice(["time", "pub_total"])
+    driver = str(r.choice(["time", "pub_total"]))
     b.drive(driver, rate, onset)
-    return leak(b, b.columns(), "time" if driver == "time" else "per-update", rate, onset, str(driver),
+    return leak(b, b.columns(), DRIVERS[driver], rate, onset, driver,
                 "acc_b and residue", "the state grows as well, but explains only its own bytes")
 
 
@@ -75,7 +79,7 @@ def leak_with_storms(r, i):
 
 def leak_noisy_host(r, i):
     b = broker(r, i)
-    sd = logu(r, .006, .06) * b.account().mean() / 1024
+    sd = logu(r, .006, .09) * b.account().mean() / 1024
     spikes = r.random(ROWS) < logu(r, .002, .06)
     b.host_noise = sd * (.5 * ar1(r, r.uniform(.3, .97), 1) + .5 * r.normal(0, 1, ROWS)
                          + spikes * r.exponential(4, ROWS))
@@ -108,7 +112,7 @@ def leak_in_steps(r, i):
     return leak(b, b.columns(), "steps", rate, note=f"one block about every {every:.1f} h")
 
 
-def g1(r, b, pretouch):
+def g1(r):
     """Heap sizes in KiB of a G1 heap: (committed, live floor, sawtooth height, minutes)."""
     committed = logu(r, 256e3, 3e6)
     return committed, committed * r.uniform(.08, .3), committed * r.uniform(.15, .4), logu(r, 10, 500)
@@ -116,19 +120,20 @@ def g1(r, b, pretouch):
 
 def leak_g1_pretouched(r, i):
     b = broker(r, i)
-    committed, floor, tall, minutes = g1(r, b, True)
+    committed, floor, tall, minutes = g1(r)
     rest, inside = r.uniform(70e3, 180e3), r.random() < .45
     rate = rate_of(r)
     if inside:  # must fit in the heap that there is
         rate = np.clip(rate, .25 * tall * 1024 / 168, (committed * .95 - floor - tall) * 1024 / 168)
-    b.drive(r.choice(["time", "pub_total"]), rate)
+    driver = str(r.choice(["time", "pub_total"]))
+    b.drive(driver, rate)
     lo = floor * np.sqrt(b.conns / b.conns.mean()) + (b.leak / 1024 if inside else 0)
     heap = np.minimum(committed, saw(r, lo, lo + tall, minutes, .05))
     direct = chunks(r.uniform(8e6, 100e6) + np.zeros(ROWS), 4 * 2**20)
     anon = committed + direct + rest + (0 if inside else b.leak / 1024) + settle(-30e3 * r.random(), 0, logu(r, 1, 8))
     cols = java_frame(b, anon, heap, committed, direct)
     seen = "post-GC floor of heap_kb" if inside else "residue"
-    return leak(b, cols, "time", rate, 0, "time", seen,
+    return leak(b, cols, DRIVERS[driver], rate, 0, driver, seen,
                 "AlwaysPreTouch: committed heap resident from the start; leak " + ("in the heap" if inside else "beside it"))
 
 
@@ -136,7 +141,8 @@ def leak_g1_expanding(r, i):
     b = broker(r, i)
     floor, tall, minutes = logu(r, 50e3, 400e3), logu(r, 50e3, 500e3), logu(r, 10, 300)
     rate, onset = rate_of(r, .4, 12), starting(r)
-    b.drive(r.choice(["time", "pub_total", "conn_total"]), rate, onset)
+    driver = str(r.choice(list(DRIVERS)))
+    b.drive(driver, rate, onset)
     lo = floor * np.sqrt(b.conns / b.conns.mean()) + b.leak / 1024
     top = lo + tall + r.uniform(0, .6) * b.leak / 1024
     heap = saw(r, lo, top, minutes, .06)
@@ -146,7 +152,8 @@ def leak_g1_expanding(r, i):
     touched = np.minimum(committed, np.maximum.accumulate(heap) * r.uniform(1.0, 1.05))
     direct = chunks(r.uniform(8e6, 100e6) + np.zeros(ROWS), 4 * 2**20)
     cols = java_frame(b, touched + direct + r.uniform(70e3, 160e3), heap, committed, direct)
-    return leak(b, cols, "time", rate, onset, "time", "post-GC floor of heap_kb", "the heap expands with the leak")
+    b.fair_kb = .2 * tall
+    return leak(b, cols, DRIVERS[driver], rate, onset, driver, "post-GC floor of heap_kb", "the heap expands with the leak")
 
 
 def beam(r, b):
@@ -164,9 +171,9 @@ def beam(r, b):
 def leak_beam(r, i):
     b = broker(r, i)
     rate, onset = rate_of(r), starting(r)
-    driver = str(r.choice(["time", "pub_total", "conn_total"]))
+    driver = str(r.choice(list(DRIVERS)))
     b.drive(driver, rate, onset)
-    return leak(b, beam(r, b), "time", rate, onset, driver, "heap_kb", "Erlang: terms or binaries that nothing releases")
+    return leak(b, beam(r, b), DRIVERS[driver], rate, onset, driver, "heap_kb", "Erlang: terms or binaries that nothing releases")
 
 
 def golang(r, b):
@@ -183,9 +190,9 @@ def golang(r, b):
 def leak_go(r, i):
     b = broker(r, i)
     rate, onset = rate_of(r), starting(r)
-    driver = str(r.choice(["time", "pub_total", "conn_total"]))
+    driver = str(r.choice(list(DRIVERS)))
     b.drive(driver, rate, onset)
-    return leak(b, golang(r, b), "time", rate, onset, driver, "heap_kb", "Go at GOGC 100: what lives doubles in rss")
+    return leak(b, golang(r, b), DRIVERS[driver], rate, onset, driver, "heap_kb", "Go at GOGC 100: what lives doubles in rss")
 
 
 def leak_after_deploy(r, i):
@@ -193,9 +200,9 @@ def leak_after_deploy(r, i):
     b = broker(r, i, starts=[at])
     restarting(b)
     b.warm = r.uniform(0, .4)
-    rate, driver = rate_of(r), str(r.choice(["time", "pub_total", "conn_total"]))
+    rate, driver = rate_of(r), str(r.choice(list(DRIVERS)))
     b.drive(driver, rate, at)
-    return leak(b, b.columns(), "time" if driver == "time" else "per-" + driver[:4], rate, at, driver,
+    return leak(b, b.columns(), DRIVERS[driver], rate, at, driver,
                 "residue", "clean until the deploy, leaking after it")
 
 
@@ -240,9 +247,9 @@ def leak_counts_only(r, i):
     b = broker(r, i)
     if r.random() < .3:
         b.retained = b.retained + np.cumsum(r.poisson(logu(r, .3, 8), ROWS))
-    rate, onset, driver = rate_of(r), starting(r), str(r.choice(["time", "pub_total", "conn_total"]))
+    rate, onset, driver = rate_of(r), starting(r), str(r.choice(list(DRIVERS)))
     b.drive(driver, rate, onset)
-    return leak(b, b.columns("counts"), "time", rate, onset, driver, "rss against counts", "counts but no account")
+    return leak(b, b.columns("counts"), DRIVERS[driver], rate, onset, driver, "rss against counts", "counts but no account")
 
 
 import described_ok  # noqa: E402  (it uses the brokers above)

@@ -1,15 +1,20 @@
 """Kinds that the examples do not have: bounded or counted growth, no leak."""
 import numpy as np
 
-from broker import DAY, H, HOUR, ROWS, T, ar1, logu
+from broker import H, ROWS, ar1, logu
 from described import beam, broker, buffers, g1, golang, moving_files, storms
-from jvm import chunks, saw, settle, sink
-from known import MB, java_frame, ok, restarting
+from jvm import chunks, saw
+from known import MB, java_frame, ok
 
 
 def cache_size(r, b):
     """A cache of a third to four times what the broker itself needs."""
     return logu(r, .3, 4) * b.account().mean()
+
+
+def sources(r):
+    """What the watcher can read: mostly everything, sometimes counts or memory alone."""
+    return str(r.choice(["acc counts", "counts", "rss"], p=[.75, .17, .08]))
 
 
 def ok_accounted_cache_exp(r, i):
@@ -35,7 +40,7 @@ def ok_log_buffer(r, i):
         b.hidden = size * fill
     else:
         b.acc_only = size * fill
-    return ok(b, b.columns(), "buffer", f"a log buffer fills in about {period:.1f} h, is written out and freed")
+    return ok(b, b.columns(sources(r)), "buffer", f"a log buffer fills in about {period:.1f} h, is written out and freed")
 
 
 def ok_tls_session_cache(r, i):
@@ -49,7 +54,7 @@ def ok_tls_session_cache(r, i):
         x = min(cap, x + n - x / ttl)
         out.append(x)
     b.hidden = per * np.array(out)
-    return ok(b, b.columns(), "cache", "TLS sessions are kept until they expire or the cache is full")
+    return ok(b, b.columns(sources(r)), "cache", "TLS sessions are kept until they expire or the cache is full")
 
 
 def ok_arenas(r, i):
@@ -60,7 +65,7 @@ def ok_arenas(r, i):
     for a in at:
         grow = np.clip((H - a) / logu(r, .02, 4), 0, 1)
         b.hidden += size * r.uniform(.4, 1.6) * grow
-    return ok(b, b.columns(), "allocator", f"{n} arenas come into use one after the other")
+    return ok(b, b.columns(sources(r)), "allocator", f"{n} arenas come into use one after the other")
 
 
 def ok_thp(r, i):
@@ -68,19 +73,24 @@ def ok_thp(r, i):
     more, hours, at = r.uniform(.3, 2.2), logu(r, 8, 90), r.uniform(0, 20)
     part = np.clip((H - at) / hours, 0, 1)
     part = 1 - np.exp(-3 * part) if r.random() < .5 else part
-    b.beside = np.floor(more * b.account().mean() * part * (1 + ar1(r, .99, .01)) / 2**21) * 2**21
-    return ok(b, b.columns(), "allocator", "khugepaged collapses pages: rss creeps to a multiple, then stays")
+    size = more * b.account().mean() * part * (1 + ar1(r, .99, .01))
+    b.beside = np.maximum.accumulate(np.floor(size / 2**21) * 2**21)
+    return ok(b, b.columns(sources(r)), "allocator", "khugepaged collapses pages: rss creeps to a multiple, then stays")
 
 
 def ok_page_cache(r, i):
     b = broker(r, i).count()
     size = logu(r, .5, 10) * b.account().mean() / 1024
-    if r.random() < .5:
+    lumps = r.random() < .5
+    if lumps:
         b.file_kb = b.file_kb + moving_files(b, size)
     else:
         w = np.cumsum(b.shape) / 60
         b.file_kb = b.file_kb + size * np.clip(w / logu(r, 15, 150), 0, 1) ** r.uniform(.6, 1)
-    cols = b.columns(r.choice(["acc counts", "counts", "rss"]))
+    have = r.choice(["acc counts", "counts", "rss"])
+    cols = b.columns(have)
+    if have == "rss" and lumps:  # a cgroup's total
+        del cols["anon_kb"], cols["file_kb"]
     return ok(b, cols, "page cache", "the file part grows to its limit, and rss with it; anonymous memory is flat")
 
 
@@ -90,7 +100,7 @@ def ok_reconnect_storms(r, i):
     b.count()
     for k in rows:
         buffers(b, [k], logu(r, 500, 12000))
-    return ok(b, b.columns(), "storms", "the high-water of each reconnect storm stays with the allocator")
+    return ok(b, b.columns(sources(r)), "storms", "the high-water of each reconnect storm stays with the allocator")
 
 
 def ok_mass_expiry(r, i):
@@ -117,7 +127,7 @@ def ok_nightly_backup(r, i):
         up = np.clip((H - a) / (last * .5), 0, 1) * (H < a + last)
         (b.beside if mapped else b.hidden)[:] += size * r.uniform(.8, 1.2) * up
         b.file_kb = b.file_kb + size / 1024 * r.uniform(.1, .8) * up * np.exp(-np.maximum(0, H - a) / 6)
-    return ok(b, b.columns(), "nightly", "a nightly backup takes memory for a while")
+    return ok(b, b.columns(sources(r)), "nightly", "a nightly backup takes memory for a while")
 
 
 def ok_fragmentation(r, i):
@@ -125,13 +135,14 @@ def ok_fragmentation(r, i):
     tau, end = logu(r, .2, 8), r.uniform(30, 120)
     grow = np.log1p(np.minimum(H, end) / tau) / np.log1p(end / tau)
     b.beside = r.uniform(.15, 1.2) * b.account().mean() * grow * (1 + ar1(r, .995, .01))
-    return ok(b, b.columns(), "allocator", "churn fragments the heap: rss creeps with log of time to a plateau")
+    return ok(b, b.columns(sources(r)), "allocator", "churn fragments the heap: rss creeps with log of time to a plateau")
 
 
-def jvm_parts(r, b):
+def jvm_parts(r, b, scale=1.0):
     """Committed heap, used heap, direct pool and the rest of a steady JVM."""
     b.count()
-    committed, floor, tall, minutes = g1(r, b, False)
+    committed, floor, tall, minutes = g1(r)
+    committed, floor, tall = committed * scale, floor * scale, tall * scale
     lo = floor * np.sqrt(b.conns / b.conns.mean())
     heap = saw(r, lo, lo + tall, minutes, .05)
     direct = chunks(r.uniform(8e6, 120e6) + np.zeros(ROWS), 4 * 2**20)
@@ -140,8 +151,8 @@ def jvm_parts(r, b):
 
 def ok_jvm_metaspace(r, i):
     b = broker(r, i)
-    committed, heap, direct, rest = jvm_parts(r, b)
-    size = logu(r, 20e3, 250e3)
+    committed, heap, direct, rest = jvm_parts(r, b, .4)
+    size = logu(r, 25e3, 350e3)
     if r.random() < .5:
         meta = size * (1 - np.exp(-3 * H / logu(r, 6, 110)))
     else:
@@ -196,7 +207,7 @@ def ok_weekend(r, i):
     n = int(r.uniform(1, 240))
     pad = np.pad(b.growth, (n, n), mode="edge")
     b.growth = np.convolve(pad, np.ones(n) / n, "same")[n:-n]
-    return ok(b, b.columns(), "diurnal", "a quiet weekend, then a new peak on Monday")
+    return ok(b, b.columns(sources(r)), "diurnal", "a quiet weekend, then a new peak on Monday")
 
 
 def ok_migration(r, i):

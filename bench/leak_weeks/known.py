@@ -88,7 +88,7 @@ def restarting(b):
     for s in b.starts:
         k = int(np.ceil(s / 60))
         n = min(4, ROWS - k)
-        b.beside[k:k + n] = r.uniform(0, .3) * b.account().mean() * np.array([1, .25, .08, .02])[:n]
+        b.beside[k:k + n] = r.uniform(.02, .4) * b.account().mean() * np.array([1, .25, .08, .02])[:n]
 
 
 def leak_late_onset(r, i):
@@ -202,7 +202,7 @@ def ok_warmup_log(r, i):
 
 def ok_retained_growth(r, i):
     b = native(r)
-    b.retained = b.retained + np.cumsum(r.poisson(logu(r, 4, 35), ROWS))
+    b.retained = b.retained + np.cumsum(r.poisson(logu(r, 5, 40), ROWS))
     return ok(b, b.columns(), "growth", "new devices publish new retained topics: more state, not a leak")
 
 
