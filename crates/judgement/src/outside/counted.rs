@@ -95,6 +95,15 @@ fn straightness(points: &[(f64, f64)]) -> f64 {
     if yy > 0.0 { ty * ty / (tt * yy) } else { 0.0 }
 }
 
+/// What is left when what counts explain is taken off.
+pub(super) struct Less {
+    pub(super) points: Vec<(f64, f64)>,
+    /// What they may explain beyond that, bytes.
+    pub(super) explained: f64,
+    /// Bytes for one of each count, as they were taken off.
+    pub(super) per_unit: [f64; 5],
+}
+
 /// Points less what counts of state explain of them since a row, of which one of a kind has no more than so many bytes;
 /// `at` tells the counts of a column at each of them.
 /// `None`: fewer than eight points.
@@ -104,7 +113,7 @@ pub(super) fn less_counts(
     start: usize,
     most_each: f64,
     at: impl Fn(&[f64]) -> Vec<f64>,
-) -> Option<(Vec<(f64, f64)>, f64, [f64; 5])> {
+) -> Option<Less> {
     let times: Vec<f64> = points.iter().map(|point| point.0).collect();
     let values: Vec<f64> = points.iter().map(|point| point.1).collect();
     let size = *values.last()?;
@@ -152,7 +161,7 @@ pub(super) fn less_counts(
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);
     let explained = explained.max(0.0).max(0.25 * moved + share * size);
     let points = times.into_iter().zip(less).filter(|point| point.1.is_finite()).collect();
-    Some((points, explained, units))
+    Some(Less { points, explained, per_unit: units })
 }
 
 #[cfg(test)]
@@ -192,12 +201,12 @@ mod tests {
             let counts = |column: &[f64]| column.iter().copied().step_by(20).collect();
             less_counts(&points, &columns, 0, HEAPED, counts).unwrap()
         };
-        let (less, _, units) = at(100.0);
-        let values: Vec<f64> = less.iter().map(|point| point.1).collect();
+        let Less { points, per_unit: units, .. } = at(100.0);
+        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
         assert!((units[1] - 20_000.0).abs() < 1.0, "{units:?}");
         assert!((ends(&values).unwrap() / (100.0 * 158e3) - 1.0).abs() < 0.05, "{values:?}");
-        let (less, explained, _) = at(0.0);
-        let values: Vec<f64> = less.iter().map(|point| point.1).collect();
+        let Less { points, explained, .. } = at(0.0);
+        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
         assert!(ends(&values).unwrap().abs() < 1e5 && explained < 1e6, "{explained}");
     }
 }

@@ -3,7 +3,7 @@
 use super::View;
 use super::columns::{Columns, largest_so_far, there};
 use super::counted::{
-    ACCOUNTED, BESIDE_HEAP, HEAPED, beside_heap, largest, less_counts, per_unit, rise,
+    ACCOUNTED, BESIDE_HEAP, HEAPED, Less, beside_heap, largest, less_counts, per_unit, rise,
 };
 use super::explain::{Trend, fit};
 use super::floors::floors;
@@ -269,8 +269,8 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                 let means = thin(t, column.get(start..).unwrap_or_default(), POINTS);
                 means.into_iter().map(|point| point.1).collect()
             };
-            let (less, explained, units) = less_counts(&points, columns, start, ACCOUNTED, counts)?;
-            seen(&less, explained, Model::Counts(units))
+            let less = less_counts(&points, columns, start, ACCOUNTED, counts)?;
+            seen(&less.points, less.explained, Model::Counts(less.per_unit))
         }
         Sight::HeapFloor | Sight::ResidentFloor => {
             let points = if t.len() >= 12 {
@@ -283,7 +283,7 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                 return Some(Seen { growth, explained: by_counts(), model: Model::AsIs });
             }
             match floors_less_counts(&points, columns, start) {
-                Some((less, explained, model)) => seen(&less, explained, model),
+                Some(less) => seen(&less.points, less.explained, Model::Counts(less.per_unit)),
                 None => seen(&points, by_counts(), Model::AsIs),
             }
         }
@@ -311,7 +311,7 @@ fn few_floors(
 
 /// Floors of a heap less what counts of state have in it. `None`: too few, or they do not go up and down: what warms up
 /// rises with the counts of a morning as well.
-fn floors_less_counts(points: &[(f64, f64)], columns: &Columns, start: usize) -> Option<Explained> {
+fn floors_less_counts(points: &[(f64, f64)], columns: &Columns, start: usize) -> Option<Less> {
     let floors: Vec<f64> = points.iter().map(|point| point.1).collect();
     let range = largest(&floors) - floors.iter().copied().fold(f64::INFINITY, f64::min);
     if fall(&floors) <= 0.3 * range {
@@ -321,8 +321,7 @@ fn floors_less_counts(points: &[(f64, f64)], columns: &Columns, start: usize) ->
         let row = |t: f64| columns.t.partition_point(|other| *other < t);
         points.iter().map(|(t, _)| column.get(row(*t)).copied().unwrap_or(f64::NAN)).collect()
     };
-    let (less, explained, units) = less_counts(points, columns, start, HEAPED, counts)?;
-    Some((less, explained, Model::Counts(units)))
+    less_counts(points, columns, start, HEAPED, counts)
 }
 
 /// Points of a window, what may be wrong with them, and what was taken off.
