@@ -60,6 +60,7 @@ fn risen(column: &[f64], before: usize) -> f64 {
     largest(column) - largest(column.get(..=before).unwrap_or_default())
 }
 
+/// The largest one; zero if there is none above.
 pub(super) fn largest(column: &[f64]) -> f64 {
     column.iter().copied().fold(0.0, f64::max)
 }
@@ -105,8 +106,7 @@ pub(super) struct Less {
 }
 
 /// Points less what counts of state explain of them since a row, of which one of a kind has no more than so many bytes;
-/// `at` tells the counts of a column at each of them.
-/// `None`: fewer than eight points.
+/// `at` tells the counts of a column at each of them. `None`: fewer than eight points.
 pub(super) fn less_counts(
     points: &[(f64, f64)],
     columns: &Columns,

@@ -19,6 +19,9 @@ pub(super) const OVERHEAD_ERROR: f64 = 0.2;
 /// The same once it has been measured: memory followed the account up and down.
 const MEASURED_ERROR: f64 = 0.05;
 
+/// Growth of a few floors of a sawtooth that is worth a word, as a share of the last of them.
+const LARGE: f64 = 0.1;
+
 /// A way to look at a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sight {
@@ -279,8 +282,10 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
                 t.iter().copied().zip(q.iter().copied()).collect()
             };
             if points.len() < ENOUGH {
-                let growth = few_floors(&points, series, columns, start)?;
-                return Some(Seen { growth, explained: by_counts(), model: Model::AsIs });
+                let growth = measure_few(&points)?;
+                let large = growth.grown > LARGE * series.level;
+                let explained = by_counts();
+                return large.then_some(Seen { growth, explained, model: Model::AsIs });
             }
             match floors_less_counts(&points, columns, start) {
                 Some(less) => seen(&less.points, less.explained, Model::Counts(less.per_unit)),
@@ -295,18 +300,6 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
             seen(&thin(t, q, POINTS), by_counts(), Model::AsIs)
         }
     }
-}
-
-/// Growth of a few floors of a sawtooth, if they lie on a line and it is large against them and against the teeth.
-fn few_floors(
-    points: &[(f64, f64)],
-    series: &Series,
-    columns: &Columns,
-    start: usize,
-) -> Option<Growth> {
-    let growth = measure_few(points)?;
-    let height = largest(columns.heap_high.get(start..).unwrap_or_default()) - series.level;
-    (growth.grown > (0.1 * series.level).max(0.15 * height)).then_some(growth)
 }
 
 /// Floors of a heap less what counts of state have in it. `None`: too few, or they do not go up and down: what warms up

@@ -7,9 +7,10 @@ pub(super) const POINTS: usize = 32;
 
 /// Points that are wanted to measure growth, where they need not lie on a line.
 pub(super) const ENOUGH: usize = 6;
-/// Where there are fewer: the least and the most that a stretch between two grows at, as a share of the whole or the other
-/// way round, and what the last one has of the first.
+/// Where there are fewer, no stretch between two may grow at less than this share of the whole, nor the whole at less than
+/// this share of a stretch.
 const EVEN: f64 = 0.65;
+/// Nor the last one at less than this share of the first.
 const KEEPS: f64 = 0.75;
 
 /// Growth over a window.
