@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Process;
 
@@ -36,6 +39,15 @@ impl Program {
 
     pub(crate) fn process(&self) -> Process {
         Process::find(self.child.id()).unwrap()
+    }
+
+    /// Stops it, by a signal that cannot be held off, and waits until it stands still.
+    pub(crate) fn stop(&self) {
+        let process = self.process();
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        while !process.text("stat").unwrap().contains(") T ") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
