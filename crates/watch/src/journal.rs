@@ -94,7 +94,8 @@ impl Output for Journal {
 fn standing(watched: &Watched, reading: &Reading) -> String {
     let mut line = watched.target.name.clone();
     let Some(sample) = &reading.sample else {
-        let _ = write!(line, " is not there: {}", reading.absent.as_deref().unwrap_or_default());
+        let state = if reading.process.is_some() { "cannot be judged" } else { "is not there" };
+        let _ = write!(line, " {state}: {}", reading.absent.as_deref().unwrap_or_default());
         return line;
     };
     let _ = write!(line, ": rss {}", Bytes(sample.rss));
@@ -120,6 +121,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::Accounts;
+    use crate::procfs::ProcessReading;
     use crate::selector::Selector;
     use crate::target::Target;
 
@@ -168,5 +170,9 @@ mod tests {
         );
         reading.sample = None;
         assert_eq!(standing(&watched, &reading), "edge is not there: no process is called edge");
+        reading.process = Some(ProcessReading::default());
+        reading.absent = Some("cgroup edge has no memory of its own".into());
+        let line = standing(&watched, &reading);
+        assert_eq!(line, "edge cannot be judged: cgroup edge has no memory of its own");
     }
 }

@@ -213,7 +213,11 @@ impl Lines {
         let text =
             str::from_utf8(&self.line).map_err(|_| "is not UTF-8: save it as CSV in UTF-8")?;
         // Spreadsheets put a byte order mark in front.
-        Ok(text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']))
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        if text.contains('\r') {
+            return Err("has a carriage return within: lines end in LF, or CR LF (`tr '\\r' '\\n'` mends those of old Macs)".into());
+        }
+        Ok(text)
     }
 }
 
@@ -307,6 +311,10 @@ mod tests {
         assert_eq!(
             refused("t,rss_kb\n1,2\n\n2,zwei\n"),
             "it.csv, line 4, column rss_kb: `zwei` is not a number"
+        );
+        assert_eq!(
+            refused("t,rss_kb\r1,2\r"),
+            "it.csv, line 1: has a carriage return within: lines end in LF, or CR LF (`tr '\\r' '\\n'` mends those of old Macs)"
         );
         assert_eq!(
             refused("t,rss_kb\n1,2,3\n"),

@@ -138,13 +138,18 @@ pub(super) fn time(field: &str, comma: Comma) -> Result<Option<f64>, String> {
         }
         return Ok(Some(seconds));
     }
-    let utc = || field.parse::<DateTime>().and_then(|time| time.to_zoned(TimeZone::UTC));
+    let dotted = || DAY_FIRST.iter().find_map(|format| DateTime::strptime(format, field).ok());
+    let civil = || field.parse::<DateTime>().or_else(|error| dotted().ok_or(error));
+    let utc = || civil().and_then(|time| time.to_zoned(TimeZone::UTC));
     let parsed = field.parse::<Timestamp>().or_else(|_| utc().map(|zoned| zoned.timestamp()));
     parsed.map(|timestamp| Some(timestamp.as_duration().as_secs_f64())).map_err(|_| {
         let shown = excerpt(field);
         format!("`{shown}` is neither seconds nor a time such as 2026-11-26T10:00:00Z")
     })
 }
+
+/// Dates with points, of which the day is first wherever they are written.
+const DAY_FIRST: [&str; 2] = ["%d.%m.%Y %H:%M:%S%.f", "%d.%m.%Y %H:%M"];
 
 /// The beginning of what cannot be read.
 pub(super) fn excerpt(field: &str) -> String {
@@ -227,6 +232,11 @@ mod tests {
         // As Java's loggers write it.
         let logged = time("2026-11-26 10:00:00,250", Comma::Thousands);
         assert_eq!(logged, Ok(Some(1_795_687_200.25)));
+        for text in ["26.11.2026 10:00", "26.11.2026 10:00:00", "26.11.2026 10:00:00.000"] {
+            assert_eq!(time(text, Comma::Unclear), Ok(Some(1_795_687_200.0)), "{text}");
+        }
+        // Which is the month?
+        assert!(time("11/12/2026 10:00", Comma::Thousands).is_err());
         for text in ["null", "inf"] {
             assert_eq!(time(text, Comma::Unclear), Ok(None), "{text}");
         }
