@@ -1,21 +1,21 @@
 //! Programs in C for tests (`fixtures/`): compiled, started, and ended with the test.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::Process;
 
-/// One compiler at a time, so that none reads what another is writing.
-static COMPILER: Mutex<()> = Mutex::new(());
-
 /// A program that runs.
 pub(crate) struct Program {
     child: Child,
+    /// Where it was compiled to.
+    directory: PathBuf,
 }
 
 impl Program {
@@ -26,7 +26,8 @@ impl Program {
 
     /// The same with flags for the compiler.
     pub(crate) fn start_with(name: &str, flags: &[&str], arguments: &[&str]) -> Self {
-        let mut child = Command::new(compile(name, flags))
+        let directory = compile(name, flags);
+        let mut child = Command::new(directory.join(name))
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -34,7 +35,7 @@ impl Program {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "READY\n");
-        Self { child }
+        Self { child, directory }
     }
 
     pub(crate) fn process(&self) -> Process {
@@ -55,23 +56,25 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
+/// Compiles a program, under its name in a directory of its own.
 fn compile(name: &str, flags: &[&str]) -> PathBuf {
-    let _one = COMPILER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let source = format!("{}/fixtures/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    // Tests may run as processes of their own: a name for each.
-    let directory = std::env::temp_dir().join(format!("plimsoll-probe-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let program = directory.join(format!("{name}{}", flags.join("")));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let directory =
+        std::env::temp_dir().join(format!("plimsoll-probe-{}-{number}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
     let status = Command::new("cc")
         .args(["-O2", "-Wall", "-Wno-unused-result", "-pthread", "-o"])
-        .arg(&program)
+        .arg(directory.join(name))
         .arg(&source)
         .args(flags)
         .status()
         .unwrap();
     assert!(status.success(), "cc {source}");
-    program
+    directory
 }

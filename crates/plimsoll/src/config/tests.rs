@@ -252,7 +252,8 @@ fn generators_files_are_understood() {
 
 #[test]
 fn included_files_are_read_in_order() {
-    let directory = file("").with_extension("d");
+    let name = format!("plimsoll-included-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
     fs::create_dir(&directory).expect("a new directory");
     fs::write(directory.join("b.conf"), "max_queued_messages 2\n").expect("written");
     fs::write(directory.join("a.conf"), "max_queued_messages 1\nlistener 2000\n").expect("written");
