@@ -7,11 +7,21 @@ use super::driver::driver;
 use super::lives::Lives;
 use super::onset::onset;
 use super::reasons;
-use super::rules::{Candidate, WINDOWS, candidates};
+use super::rules::{Candidate, MIB, WINDOWS, candidates};
 use super::state;
 use super::views::{LEAKED_OVERHEAD, Model, SIGHTS, Series, Sight, series, whole};
 use super::window::{ENOUGH, POINTS, ends, measure, thin};
 use super::{Driver, Explained, Leak, Sample, Verdict, View};
+
+/// How long growth is looked at before it is called a leak, settling times: what fills, is loaded or is rolled out within
+/// half a day is none. Numbers of state do not tell when each has become larger, as an account does: it waits longer.
+const WAIT: f64 = 12.0;
+const WAIT_ACCOUNT: f64 = 16.0;
+
+/// Growth that does not wait, bytes: of a process that has lived for so long before it began, and of one that may be
+/// warming up, beyond half of what it holds.
+const LARGE_LATER: f64 = 24.0 * MIB;
+const LARGE_AT_FIRST: f64 = 64.0 * MIB;
 
 /// What the judge may be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -233,6 +243,11 @@ impl Judge {
             Some(onset) => onset,
             None => best.growth.from,
         };
+        if self.standing.is_none()
+            && can_wait(best, self.settings.settle_s, since - life.start, now - since)
+        {
+            return;
+        }
         let growth = &best.growth;
         let day = 24.0 * self.settings.settle_s;
         // A stair is that of a day.
@@ -408,6 +423,15 @@ impl Judge {
         let columns = Columns::new(life, life.start + self.settings.settle_s);
         reasons::sentences(self.settings, life, &columns, self.standing.as_ref(), &self.lives)
     }
+}
+
+/// Whether growth that began at some age of the process, and has gone on for so long since, is none yet to be called a leak.
+fn can_wait(best: &Candidate, hour: f64, began: f64, lasts: f64) -> bool {
+    let account = best.sight == Sight::Account;
+    let wait = if account { WAIT_ACCOUNT } else { WAIT };
+    let large = if began > WAIT * hour { LARGE_LATER } else { LARGE_AT_FIRST + 0.5 * best.level };
+    let is_large = !account && best.growth.rate * lasts > large;
+    !best.beside && !is_large && lasts < wait * hour
 }
 
 /// The rate of an account's leak as memory shows it, bytes per second, less what counts of state explain of that: an

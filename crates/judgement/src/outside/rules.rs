@@ -47,6 +47,10 @@ pub(super) struct Candidate {
     pub(super) model: Model,
     /// It grows in stairs, as the peak of a day is above that of the day before.
     pub(super) stairs: bool,
+    /// It is beside a managed heap that keeps its size meanwhile: nothing warms up.
+    pub(super) beside: bool,
+    /// What it is a part of, bytes.
+    pub(super) level: f64,
 }
 
 /// Length of a window, seconds.
@@ -105,7 +109,8 @@ pub(super) fn candidates(
         if rough || growth.order < 0.6 || growth.evenness < 0.2 || growth.jump > jump_max {
             continue;
         }
-        let settled = old || quiet || outside && heap_has_its_size(columns, from, growth.grown);
+        let beside = quiet || outside && heap_has_its_size(columns, from, growth.grown);
+        let settled = old || beside;
         let whole = whole(series, columns, &seen.model);
         let level = series.level;
         let doubles = series.sight == Sight::Bare && growth.grown > 0.4 * series.level;
@@ -140,7 +145,17 @@ pub(super) fn candidates(
             continue;
         }
         let (sight, model) = (series.sight, seen.model);
-        found.push(Candidate { sight, window, length, growth, whole, model, stairs });
+        found.push(Candidate {
+            sight,
+            window,
+            length,
+            growth,
+            whole,
+            model,
+            stairs,
+            beside,
+            level,
+        });
     }
     found.extend(daily(settings, series, columns, start));
     found
@@ -223,7 +238,8 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let model = if series.sight == Sight::Ratchet { Model::Held } else { Model::AsIs };
     let (sight, whole) = (series.sight, series.q.clone());
     let window = WINDOWS - 1;
-    Some(Candidate { sight, window, length: day, growth, whole, model, stairs: true })
+    let (length, stairs, beside) = (day, true, false);
+    Some(Candidate { sight, window, length, growth, whole, model, stairs, beside, level })
 }
 
 /// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.
