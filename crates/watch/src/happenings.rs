@@ -48,8 +48,17 @@ fn source(before: Option<&SourceState>, now: &SourceState) -> Option<Happening> 
     }
     // Each reason once: not each failure.
     let error = now.error.clone().filter(|_| lost(now))?;
-    let said = before.is_some_and(|before| lost(before) && before.error == now.error);
+    let is_same = |before: &SourceState| before.error.as_deref().map(kind) == Some(kind(&error));
+    let said = before.is_some_and(|before| lost(before) && is_same(before));
     (!said).then_some(Happening::SourceLost { address, error })
+}
+
+/// What kind of error it is: without long numbers and the body of an answer, which may be others each time.
+fn kind(error: &str) -> Vec<&str> {
+    let head = error.split(['{', '<']).next().unwrap_or_default();
+    let words = head.split(|character: char| !character.is_alphanumeric());
+    // A status has three digits.
+    words.filter(|word| word.len() <= 3 || !word.bytes().all(|b| b.is_ascii_digit())).collect()
 }
 
 #[cfg(test)]
@@ -129,5 +138,13 @@ mod tests {
         assert_eq!(names(Some(&down), seven, &down), [""; 0]);
         assert_eq!(names(Some(&down), seven, &at(Err("timeout"))).len(), 1);
         assert_eq!(names(Some(&down), seven, &up), ["mqtt://broker answers"]);
+        let large = "response header is too big: 95901 > 65536";
+        for (one, other, said) in [
+            ("404: {\"at\":\"10:00:07\"}", "404: {\"at\":\"10:00:17\"}", 0),
+            (large, "response header is too big: 70112 > 65536", 0),
+            ("404: {\"at\":\"10:00:07\"}", "503: {\"at\":\"10:00:17\"}", 1),
+        ] {
+            assert_eq!(names(Some(&at(Err(one))), seven, &at(Err(other))).len(), said, "{other}");
+        }
     }
 }

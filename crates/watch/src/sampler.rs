@@ -144,12 +144,14 @@ impl Sampler {
                 self.absent = format!("{} has ended; another has its number", self.selector);
             }
             Ok(found) => {
-                self.first.get_or_insert(found.identity);
+                let known = self.first.replace(self.first.unwrap_or(found.identity)).is_some();
                 if self.current.as_ref().is_some_and(|current| current.identity == found.identity) {
                     return;
                 }
                 // What the sources have said was of the process before.
-                self.pollers.iter().for_each(Poller::forget);
+                if known {
+                    self.pollers.iter().for_each(Poller::forget);
+                }
                 let start = match self.remembered {
                     Some((identity, start)) if identity == found.identity => start,
                     _ => now.boot_t + found.identity.start_ticks as f64 / ticks_per_second(),

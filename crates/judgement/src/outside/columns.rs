@@ -42,6 +42,7 @@ impl Columns {
             columns.published.push(bucket.published);
             columns.connected.push(bucket.connected);
         }
+        columns.counts.iter_mut().filter(|column| there(column)).for_each(|column| carry(column));
         columns.overhead = gives_back(&columns);
         columns
     }
@@ -89,4 +90,12 @@ pub(super) fn largest_so_far(column: &[f64]) -> Vec<f64> {
             if largest.is_finite() { largest } else { f64::NAN }
         })
         .collect()
+}
+
+/// Fills gaps with what was known before: state goes on while its source is silent.
+fn carry(column: &mut [f64]) {
+    let mut last = column.iter().copied().find(|value| value.is_finite()).unwrap_or(f64::NAN);
+    for value in column {
+        if value.is_finite() { last = *value } else { *value = last }
+    }
 }

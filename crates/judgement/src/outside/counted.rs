@@ -121,7 +121,7 @@ pub(super) fn less_counts(
     for (index, column) in columns.counts.iter().enumerate() {
         let values: Vec<f64> = at(column);
         let most = values.iter().copied().fold(0.0, f64::max);
-        if values.len() == times.len() && most > 0.0 {
+        if there(column) && values.len() == times.len() && most > 0.0 {
             // One of a kind is not more than all that there is, divided by how many there are; and has a limit.
             caps.push((2.0 * size / most).min(most_each));
             regressors.push(values);
@@ -154,8 +154,9 @@ pub(super) fn less_counts(
     // A count that rose as evenly as time cannot be told from it: it may explain all that its share is.
     let even = (columns.counts.iter().filter(|column| there(column))).filter(|column| {
         let values = at(column);
+        let same = values.len() == times.len();
         let points: Vec<(f64, f64)> = times.iter().copied().zip(values).collect();
-        points.len() == times.len() && straightness(&points) > 0.8
+        same && straightness(&points) > 0.8
     });
     let before = start + (columns.t.len() - start) / 6;
     let share = even.map(|column| share_risen(column, before, 100.0)).fold(0.0, f64::max);

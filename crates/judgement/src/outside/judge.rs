@@ -19,9 +19,9 @@ const WAIT: f64 = 12.0;
 const WAIT_ACCOUNT: f64 = 16.0;
 
 /// Growth that does not wait, bytes: of a process that has lived for so long before it began, and of one that may be
-/// warming up, beyond half of what it holds.
+/// warming up, beyond half of what it held before.
 const LARGE_LATER: f64 = 24.0 * MIB;
-const LARGE_AT_FIRST: f64 = 64.0 * MIB;
+const LARGE_AT_FIRST: f64 = 128.0 * MIB;
 
 /// What the judge may be told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -350,7 +350,9 @@ impl Judge {
             return;
         }
         let row = series.t.partition_point(|t| *t < from);
-        let grown = whole.get(row..).and_then(ends).unwrap_or(0.0) / standing.model.overhead();
+        // A source that is silent says nothing of growth.
+        let Some(grown) = whole.get(row..).and_then(ends) else { return };
+        let grown = grown / standing.model.overhead();
         let unsure = standing.leak.error > 0.7 * standing.leak.bytes_per_hour;
         if unsure || grown < 0.2 * standing.rate * window {
             self.standing = None;
@@ -429,8 +431,10 @@ impl Judge {
 fn can_wait(best: &Candidate, hour: f64, began: f64, lasts: f64) -> bool {
     let account = best.sight == Sight::Account;
     let wait = if account { WAIT_ACCOUNT } else { WAIT };
-    let large = if began > WAIT * hour { LARGE_LATER } else { LARGE_AT_FIRST + 0.5 * best.level };
-    let is_large = !account && best.growth.rate * lasts > large;
+    let grown = best.growth.rate * lasts;
+    let before = (best.level - grown).max(0.0);
+    let large = if began > WAIT * hour { LARGE_LATER } else { LARGE_AT_FIRST + 0.5 * before };
+    let is_large = !account && grown > large;
     !best.beside && !is_large && lasts < wait * hour
 }
 

@@ -6,7 +6,7 @@ use super::bend::{Bend, bends_little, comes_to_an_end, risers, slowest, squares}
 use super::columns::Columns;
 use super::rules::{MIB, SLOW};
 use super::views::OVERHEAD_ERROR;
-use super::window::{Growth, POINTS, measure, thin};
+use super::window::{Growth, POINTS, measure, measure_few, thin};
 
 /// Growth of so many bytes an hour is worth a word within hours: it may be the begin of a cache that fills, but who
 /// waits for the end of that has lost much.
@@ -150,7 +150,7 @@ impl Past<'_> {
             return false;
         }
         let whole = self.between(self.start + hour.max(self.age / 6.0), growth.to);
-        let Some(all) = measure(&whole) else { return true };
+        let Some(all) = measure(&whole).or_else(|| measure_few(&whole)) else { return false };
         let wanted = (0.95 - 0.05 * age / 12.0).max(0.8);
         all.keeps >= wanted && !comes_to_an_end(&whole, self.start)
     }

@@ -44,8 +44,8 @@ pub(super) fn sentences(
         hours(now - first)
     ));
     for one in series(columns).iter().filter(|one| one.sight.counts(columns)) {
-        if let Some((window, seen)) = longest(settings, one, columns) {
-            said.push(sentence(one, &seen, window));
+        if let Some(seen) = longest(settings, one, columns) {
+            said.push(sentence(one, &seen));
         }
     }
     if !there(&columns.account) && !columns.counts.iter().any(|column| there(column)) {
@@ -89,7 +89,7 @@ fn leak(standing: &Standing) -> String {
     )
 }
 
-fn sentence(series: &Series, seen: &Seen, window: f64) -> String {
+fn sentence(series: &Series, seen: &Seen) -> String {
     let growth = &seen.growth;
     let explained = match &seen.model {
         Model::Overhead(overhead) => {
@@ -112,20 +112,20 @@ fn sentence(series: &Series, seen: &Seen, window: f64) -> String {
         name(series.sight),
         growth.grown / MIB,
         1.96 * growth.error / MIB,
-        hours(window),
+        hours(growth.to - growth.from),
         seen.explained / MIB
     )
 }
 
-/// The longest window that can be looked at.
-fn longest(settings: Settings, series: &Series, columns: &Columns) -> Option<(f64, Seen)> {
+/// What the longest window shows that can be looked at.
+fn longest(settings: Settings, series: &Series, columns: &Columns) -> Option<Seen> {
     let (first, now) = (*series.t.first()?, *columns.t.last()?);
     (0..WINDOWS).rev().find_map(|window| {
         let length = length(settings, window);
         if now - length < first - 0.08 * length {
             return None;
         }
-        look(series, columns, now - length, f64::NEG_INFINITY).map(|seen| (length, seen))
+        look(series, columns, now - length, f64::NEG_INFINITY)
     })
 }
 

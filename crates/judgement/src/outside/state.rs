@@ -4,10 +4,16 @@ use super::columns::{Columns, there};
 use super::window::ends;
 use super::{Settings, Verdict};
 
+/// Stretches of a window that are wanted: with fewer nothing can be measured.
+const ENOUGH: usize = 8;
+
+/// How long growth that nothing explains yet is looked at, settling times.
+const LOOKED_AT: f64 = 12.0;
+
 /// Growth that is worth a word: bytes, and as a share of resident memory.
 const WORTH_SAYING: (f64, f64) = (2.0 * 1024.0 * 1024.0, 0.05);
 
-/// Stable, warming up, or growing with its state: over the last two days, one day, or what there is.
+/// Stable, warming up, growing with its state, or growing in a way that is not known yet: over the last two days, one day, or what there is.
 pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Verdict {
     let hour = settings.settle_s;
     let (Some(&first), Some(&now)) = (columns.t.first(), columns.t.last()) else {
@@ -18,6 +24,10 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
     let window = [48.0, 24.0].into_iter().map(|hours| hours * hour).find(|length| *length < seen);
     let from = window.map_or(first, |length| now - length);
     let row = columns.t.partition_point(|t| *t < from);
+    let not_yet = Verdict::InsufficientData { more_s: LOOKED_AT * hour };
+    if columns.t.len() - row < ENOUGH {
+        return not_yet;
+    }
     let managed = there(&columns.heap_low);
     let resident = if managed { &columns.resident_low } else { &columns.resident };
     let grown = |column: &[f64]| column.get(row..).and_then(ends).unwrap_or(0.0);
@@ -44,5 +54,5 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
         let length = (now - from).max(1.0);
         return Verdict::GrowingWithState { bytes_per_hour: growth / length * 3600.0 };
     }
-    if now - start < 48.0 * hour { Verdict::WarmingUp } else { Verdict::Stable }
+    if now - start < 48.0 * hour { Verdict::WarmingUp } else { not_yet }
 }

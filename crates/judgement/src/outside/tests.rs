@@ -57,6 +57,33 @@ fn a_leak_is_told_with_rate_and_limit() {
     );
 }
 
+#[test]
+fn what_grows_and_is_not_known_yet_is_not_said_to_be_stable() {
+    // A process of days that has stood still, and has begun to grow by something that slows down.
+    let grows = |t: f64| 40.0 * MIB * (t / HOUR - 60.0).max(0.0).sqrt();
+    let at = |t: f64| Sample { t, rss: 200.0 * MIB + grows(t), ..Sample::default() };
+    let (judge, _) = judged((0..100 * 60).map(|minute| at(f64::from(minute) * 60.0)));
+    assert_ne!(judge.verdict(), Verdict::Stable);
+    // Samples that are too far apart to measure anything.
+    let sparse = |t: f64| Sample { t, rss: 68e6 + 1e6 * t / HOUR, ..Sample::default() };
+    let (judge, _) = judged((0..14).map(|step| sparse(f64::from(step) * 12.0 * HOUR)));
+    assert!(matches!(judge.verdict(), Verdict::InsufficientData { .. }), "{:?}", judge.verdict());
+}
+
+#[test]
+fn what_fills_within_hours_is_no_leak_and_what_is_large_does_not_wait() {
+    let filled = |rate: f64, most: f64| {
+        judged(days(2, 60).map(|t| {
+            let buffer = (rate * t / HOUR).min(most);
+            let plain = broker(t, 0.0);
+            Sample { rss: plain.rss + buffer, ..plain }
+        }))
+    };
+    assert_eq!(filled(8e6, 40e6).1, None, "a buffer of 40 MB that is full after five hours");
+    let large = filled(58e6, f64::INFINITY).1;
+    assert!(large.is_some_and(|t| t < 4.0 * HOUR), "{large:?}");
+}
+
 /// A managed process: what is in use after collections, old garbage on it, what was asked for, and what is beside it.
 fn managed(t: f64, live: f64, garbage: f64, committed: f64, beside: f64) -> Sample {
     let young = 40.0 * MIB * (t / 1260.0).fract();

@@ -269,7 +269,12 @@ pub(super) fn look(series: &Series, columns: &Columns, from: f64, least: f64) ->
         Sight::Account => {
             let points = thin(t, q, POINTS);
             let counts = |column: &[f64]| {
-                let means = thin(t, column.get(start..).unwrap_or_default(), POINTS);
+                // Where the account is silent nothing is looked at.
+                let pairs = column.get(start..).unwrap_or_default().iter().zip(q);
+                let known: Vec<f64> = pairs
+                    .map(|(count, account)| if account.is_finite() { *count } else { f64::NAN })
+                    .collect();
+                let means = thin(t, &known, POINTS);
                 means.into_iter().map(|point| point.1).collect()
             };
             let less = less_counts(&points, columns, start, ACCOUNTED, counts)?;

@@ -329,13 +329,24 @@ fn leaks(text: &mut Text, all: &[Standing]) {
 }
 
 fn sources(text: &mut Text, all: &[Standing]) {
-    let mut samples = Vec::new();
+    let mut named = Vec::new();
     for one in all {
-        for source in one.last.iter().flat_map(|last| &last.accounts.sources) {
-            let labels = [("target", one.name.as_str()), ("address", source.address.as_ref())];
-            samples.push((labels, source.up, source.failures));
+        let sources = one.last.as_ref().map_or(&[][..], |last| &last.accounts.sources);
+        for (index, source) in sources.iter().enumerate() {
+            // One address may be asked for several things.
+            let before = sources.iter().take(index);
+            let address = match before.filter(|other| other.address == source.address).count() {
+                0 => source.address.to_string(),
+                same => format!("{} ({})", source.address, same + 1),
+            };
+            named.push((one.name.as_str(), address, source.up, source.failures));
         }
     }
+    let samples: Vec<_> = (named.iter())
+        .map(|(target, address, up, failures)| {
+            ([("target", *target), ("address", address.as_str())], *up, *failures)
+        })
+        .collect();
     text.gauges(
         "plimsoll_watch_source_up",
         "Whether a source of the target's own figures answers.",

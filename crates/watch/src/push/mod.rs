@@ -141,11 +141,16 @@ impl Push {
     /// Starts the thread that sends what is put into the mailbox.
     fn mailbox<C: Courier>(
         &mut self,
-        door: Door,
+        mut door: Door,
         courier: C,
         most: usize,
         trouble: &Trouble,
     ) -> Result<Arc<Mailbox<C::Item>>, String> {
+        // Several at one host, whose paths are secrets: each has a name of its own.
+        let named = |shown: &str| self.counts.iter().any(|counts| counts.destination == shown);
+        let same = (2..).map(|number| format!("{} ({number})", door.shown));
+        let shown = std::iter::once(door.shown.clone()).chain(same).find(|shown| !named(shown));
+        door.shown = shown.unwrap_or(door.shown);
         let counts = Counts::new(door.shown.clone());
         let mailbox = Mailbox::new(most, Arc::clone(&counts));
         let (own, trouble) = (Arc::clone(&mailbox), Arc::clone(trouble));

@@ -124,6 +124,19 @@ fn a_webhook_is_tried_again_and_keeps_the_order() {
 }
 
 #[test]
+fn destinations_at_one_host_have_names_of_their_own() {
+    let options = PushOptions {
+        webhook: vec!["http://127.0.0.1:1/one".into(), "http://127.0.0.1:1/two".into()],
+        alertmanager: vec!["http://127.0.0.1:1".into()],
+        ..PushOptions::default()
+    };
+    let push = options.start(&silent()).unwrap();
+    let named: Vec<&str> = push.counts.iter().map(|counts| &*counts.destination).collect();
+    let host = "http://127.0.0.1:1";
+    assert_eq!(named, [host, &format!("{host} (2)"), &format!("{host} (3)")]);
+}
+
+#[test]
 fn what_a_webhook_does_not_want_is_dropped_and_counted() {
     let (url, asked) = service(&[(400, "no")]);
     let options = PushOptions { webhook: vec![url], ..PushOptions::default() };
