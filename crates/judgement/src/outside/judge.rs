@@ -15,7 +15,7 @@ use super::{Driver, Explained, Leak, Sample, Verdict, View};
 
 /// How long growth is looked at before it is called a leak, settling times: what fills, is loaded or is rolled out within
 /// half a day is none. Numbers of state do not tell when each has become larger, as an account does: it waits longer.
-const WAIT: f64 = 12.0;
+pub(super) const WAIT: f64 = 12.0;
 const WAIT_ACCOUNT: f64 = 16.0;
 
 /// Growth that does not wait, bytes: of a process that has lived for so long before it began, and of one that may be

@@ -4,7 +4,7 @@
 use super::Settings;
 use super::bend::{Bend, bends_little, comes_to_an_end, risers, slowest, squares};
 use super::columns::Columns;
-use super::rules::{MIB, SLOW};
+use super::rules::{MIB, SLOW, SLOW_WAIT};
 use super::views::OVERHEAD_ERROR;
 use super::window::{Growth, POINTS, measure, measure_few, thin};
 
@@ -100,7 +100,8 @@ impl Past<'_> {
         let day = 24.0 * hour;
         let fast = growth.rate * hour > FAST;
         let slow = self.alone && growth.rate * hour < SLOW;
-        let lasts = fast || (length > if slow { 20.0 } else { 15.0 } * hour && growth.keeps > 0.8);
+        let lasts =
+            fast || (length > if slow { SLOW_WAIT } else { 15.0 } * hour && growth.keeps > 0.8);
         if self.stairs && length < 0.9 * day && !(self.doubles && self.age < day) {
             // A day in which it did not grow, from one peak to the next, or it is the stair of each day.
             let at = |t: f64| {
@@ -139,7 +140,7 @@ impl Past<'_> {
         let wanted = if self.stairs {
             36.0
         } else if small || (self.alone && growth.rate * hour < SLOW) {
-            20.0
+            SLOW_WAIT
         } else {
             12.0
         };

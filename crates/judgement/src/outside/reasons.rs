@@ -2,9 +2,9 @@
 
 use super::bucket::Life;
 use super::columns::{Columns, there};
-use super::judge::Standing;
+use super::judge::{Standing, WAIT};
 use super::lives::Lives;
-use super::rules::{WINDOWS, least, length};
+use super::rules::{SLOW, SLOW_WAIT, WINDOWS, least, length};
 use super::views::{Model, Seen, Series, Sight, look, series};
 use super::{Driver, Settings};
 
@@ -142,7 +142,11 @@ pub(super) fn power(settings: Settings, columns: &Columns, bytes_per_hour: f64) 
             }
             let seen = look(series, columns, now - length, f64::NEG_INFINITY)?;
             let wanted = least(units, series.level) + 2.5 * seen.growth.error + seen.explained;
-            (bytes_per_hour * length / 3600.0 > wanted).then_some(length * 7.0 / 6.0)
+            // What is slow waits, however quiet it is.
+            let waits =
+                if bytes_per_hour * settings.settle_s / 3600.0 < SLOW { SLOW_WAIT } else { WAIT };
+            (bytes_per_hour * length / 3600.0 > wanted)
+                .then_some((length * 7.0 / 6.0).max(waits * settings.settle_s))
         })
     };
     all.iter()

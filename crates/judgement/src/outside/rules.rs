@@ -11,6 +11,8 @@ use super::window::{Growth, POINTS, ends, measure, median, thin};
 pub(super) const MIB: f64 = 1024.0 * 1024.0;
 /// Growth of less than this may wait: in a day it is little.
 pub(super) const SLOW: f64 = 0.8 * MIB;
+/// For so long, settling times.
+pub(super) const SLOW_WAIT: f64 = 20.0;
 /// A process that was so old when it was seen first has no warm-up, settling times.
 const OLD: f64 = 48.0;
 
