@@ -46,9 +46,13 @@ impl Program {
     pub(crate) fn stop(&self) {
         let process = self.process();
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
-        while !process.text("stat").unwrap().contains(") T ") {
+        for _ in 0..10_000 {
+            if process.text("stat").unwrap().contains(") T ") {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
+        panic!("it does not stand still ten seconds after the signal");
     }
 }
 

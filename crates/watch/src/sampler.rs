@@ -144,7 +144,8 @@ impl Sampler {
                 self.absent = format!("{} has ended; another has its number", self.selector);
             }
             Ok(found) => {
-                let known = self.first.replace(self.first.unwrap_or(found.identity)).is_some();
+                let known = self.first.is_some();
+                self.first.get_or_insert(found.identity);
                 if self.current.as_ref().is_some_and(|current| current.identity == found.identity) {
                     return;
                 }

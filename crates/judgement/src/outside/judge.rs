@@ -243,8 +243,9 @@ impl Judge {
             Some(onset) => onset,
             None => best.growth.from,
         };
+        let age = since - life.start;
         if self.standing.is_none()
-            && can_wait(best, self.settings.settle_s, since - life.start, now - since)
+            && can_wait(best, series.level, self.settings.settle_s, age, now - since)
         {
             return;
         }
@@ -427,12 +428,13 @@ impl Judge {
     }
 }
 
-/// Whether growth that began at some age of the process, and has gone on for so long since, is none yet to be called a leak.
-fn can_wait(best: &Candidate, hour: f64, began: f64, lasts: f64) -> bool {
+/// Whether growth of a part of so many bytes is none yet to be called a leak: it began at some age of the process, and has
+/// gone on for so long since.
+fn can_wait(best: &Candidate, level: f64, hour: f64, began: f64, lasts: f64) -> bool {
     let account = best.sight == Sight::Account;
     let wait = if account { WAIT_ACCOUNT } else { WAIT };
     let grown = best.growth.rate * lasts;
-    let before = (best.level - grown).max(0.0);
+    let before = (level - grown).max(0.0);
     let large = if began > WAIT * hour { LARGE_LATER } else { LARGE_AT_FIRST + 0.5 * before };
     let is_large = !account && grown > large;
     !best.beside && !is_large && lasts < wait * hour

@@ -133,6 +133,9 @@ fn longest(settings: Settings, series: &Series, columns: &Columns) -> Option<See
 pub(super) fn power(settings: Settings, columns: &Columns, bytes_per_hour: f64) -> Option<f64> {
     let now = *columns.t.last()?;
     let all = series(columns);
+    // What is slow waits, however quiet it is.
+    let slow = bytes_per_hour * settings.settle_s / 3600.0 < SLOW;
+    let waits = if slow { SLOW_WAIT } else { WAIT } * settings.settle_s;
     let soonest = |series: &Series| {
         (0..WINDOWS).find_map(|window| {
             let length = length(settings, window);
@@ -142,11 +145,7 @@ pub(super) fn power(settings: Settings, columns: &Columns, bytes_per_hour: f64) 
             }
             let seen = look(series, columns, now - length, f64::NEG_INFINITY)?;
             let wanted = least(units, series.level) + 2.5 * seen.growth.error + seen.explained;
-            // What is slow waits, however quiet it is.
-            let waits =
-                if bytes_per_hour * settings.settle_s / 3600.0 < SLOW { SLOW_WAIT } else { WAIT };
-            (bytes_per_hour * length / 3600.0 > wanted)
-                .then_some((length * 7.0 / 6.0).max(waits * settings.settle_s))
+            (bytes_per_hour * length / 3600.0 > wanted).then_some((length * 7.0 / 6.0).max(waits))
         })
     };
     all.iter()

@@ -51,8 +51,6 @@ pub(super) struct Candidate {
     pub(super) stairs: bool,
     /// It is beside a managed heap that keeps its size meanwhile: nothing warms up.
     pub(super) beside: bool,
-    /// What it is a part of, bytes.
-    pub(super) level: f64,
 }
 
 /// Length of a window, seconds.
@@ -147,17 +145,7 @@ pub(super) fn candidates(
             continue;
         }
         let (sight, model) = (series.sight, seen.model);
-        found.push(Candidate {
-            sight,
-            window,
-            length,
-            growth,
-            whole,
-            model,
-            stairs,
-            beside,
-            level,
-        });
+        found.push(Candidate { sight, window, length, growth, whole, model, stairs, beside });
     }
     found.extend(daily(settings, series, columns, start));
     found
@@ -241,7 +229,7 @@ fn daily(settings: Settings, series: &Series, columns: &Columns, start: f64) -> 
     let (sight, whole) = (series.sight, series.q.clone());
     let window = WINDOWS - 1;
     let (length, stairs, beside) = (day, true, false);
-    Some(Candidate { sight, window, length, growth, whole, model, stairs, beside, level })
+    Some(Candidate { sight, window, length, growth, whole, model, stairs, beside })
 }
 
 /// Whether most of the growth came in a few leaps, each within minutes: tables that double, pools, new code.

@@ -1,14 +1,12 @@
 //! What is said of a process that does not leak.
 
 use super::columns::{Columns, there};
+use super::judge::WAIT;
 use super::window::ends;
 use super::{Settings, Verdict};
 
 /// Stretches of a window that are wanted: with fewer nothing can be measured.
 const ENOUGH: usize = 8;
-
-/// How long growth that nothing explains yet is looked at, settling times.
-const LOOKED_AT: f64 = 12.0;
 
 /// Growth that is worth a word: bytes, and as a share of resident memory.
 const WORTH_SAYING: (f64, f64) = (2.0 * 1024.0 * 1024.0, 0.05);
@@ -24,7 +22,7 @@ pub(super) fn otherwise(settings: Settings, columns: &Columns, start: f64) -> Ve
     let window = [48.0, 24.0].into_iter().map(|hours| hours * hour).find(|length| *length < seen);
     let from = window.map_or(first, |length| now - length);
     let row = columns.t.partition_point(|t| *t < from);
-    let not_yet = Verdict::InsufficientData { more_s: LOOKED_AT * hour };
+    let not_yet = Verdict::InsufficientData { more_s: WAIT * hour };
     if columns.t.len() - row < ENOUGH {
         return not_yet;
     }
